@@ -1,0 +1,2 @@
+//! The `kapelle` binary.
+fn main() {}

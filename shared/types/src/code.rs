@@ -1,0 +1,166 @@
+//! The stable codes of user-visible errors. A code is never reused; `docs/errors/<code>.md` explains each.
+
+use std::fmt;
+
+/// Defines the codes once, as constants and as a list that tests walk.
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        /// A stable error code such as `K0101`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub struct Code(&'static str);
+
+        impl Code {
+            $($(#[$doc])* pub const $name: Self = Self($text);)*
+
+            /// Every code there is.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+        }
+    };
+}
+
+codes! {
+    // 00xx: the machine and the broker
+    /// No nats-server binary was found and none could be fetched.
+    BROKER_MISSING = "K0001";
+    /// The nats-server is older than the version floor.
+    BROKER_TOO_OLD = "K0002";
+    /// The broker does not answer.
+    BROKER_UNAVAILABLE = "K0003";
+    /// The nats-server child did not start.
+    BROKER_START = "K0004";
+    /// A stream, consumer or bucket is missing or differs from what is declared.
+    PROVISIONING = "K0005";
+    /// A port that was asked for is taken.
+    PORT_TAKEN = "K0006";
+    /// The data folder is in use or cannot be written.
+    DATA_DIR = "K0007";
+    /// The coordinator does not answer.
+    COORDINATOR_UNAVAILABLE = "K0008";
+
+    // 01xx: manifests
+    /// A manifest is not valid YAML or does not have the shape of its kind.
+    MANIFEST_SYNTAX = "K0101";
+    /// A manifest breaks a rule (a name, a limit, a value out of range).
+    MANIFEST_RULE = "K0102";
+    /// A step needs or names a step that is not there.
+    MANIFEST_UNKNOWN_STEP = "K0103";
+    /// Steps depend on each other in a circle.
+    MANIFEST_CYCLE = "K0104";
+    /// An expression has a syntax error.
+    EXPRESSION_SYNTAX = "K0105";
+    /// An expression refers to something that is not there.
+    EXPRESSION_REFERENCE = "K0106";
+    /// An expression exceeds a bound.
+    EXPRESSION_BOUND = "K0107";
+    /// An agent that a workflow names is not registered.
+    UNKNOWN_AGENT = "K0108";
+    /// This version is registered already with another content; versions are immutable.
+    VERSION_EXISTS = "K0109";
+    /// A declared JSON Schema is not valid.
+    SCHEMA_INVALID = "K0110";
+    /// A manifest exceeds the size or node budget.
+    MANIFEST_BOUND = "K0111";
+    /// No such file or folder, or nothing in it to apply.
+    MANIFEST_FILE = "K0112";
+
+    // 02xx: submitting and steering runs
+    /// The workflow is not registered.
+    UNKNOWN_WORKFLOW = "K0201";
+    /// The input does not match the workflow's contract.
+    INPUT_INVALID = "K0202";
+    /// A payload exceeds the limit.
+    PAYLOAD_TOO_LARGE = "K0203";
+    /// The input is not JSON.
+    INPUT_SYNTAX = "K0204";
+    /// No such run.
+    UNKNOWN_RUN = "K0205";
+    /// The run's state does not allow what was asked.
+    WRONG_STATE = "K0206";
+    /// New runs are refused for now: too many are open, or the disk is nearly full.
+    ADMISSION = "K0207";
+    /// The idempotency key is empty, too long, or was used for another workflow version or input.
+    KEY_INVALID = "K0208";
+    /// A request field is malformed.
+    REQUEST_INVALID = "K0209";
+    /// The broker did not take the entry in time; the same request may be repeated.
+    NOT_RECORDED = "K0210";
+    /// No such dead letter.
+    UNKNOWN_DEAD_LETTER = "K0211";
+
+    // 03xx: why a run is STALLED or FAILED
+    /// A step gave up.
+    STEP_GAVE_UP = "K0301";
+    /// An expression failed while the run was going on.
+    EXPRESSION_FAILED = "K0302";
+    /// A `foreach` did not yield a list, or a list that is too long.
+    FAN_OUT = "K0303";
+    /// The run has more entries than one may have.
+    TOO_MANY_ENTRIES = "K0304";
+    /// A stored payload cannot be found.
+    PAYLOAD_MISSING = "K0305";
+    /// The run exceeded its deadline.
+    DEADLINE = "K0306";
+    /// The run's definition cannot be loaded.
+    PLAN_MISSING = "K0307";
+
+    // 04xx: failures of an attempt that the worker names
+    /// The agent did not answer within its timeout.
+    AGENT_TIMEOUT = "K0401";
+    /// The agent process ended without an answer.
+    AGENT_EXITED = "K0402";
+    /// The agent wrote something that is not the protocol.
+    AGENT_GARBAGE = "K0403";
+    /// The agent's output exceeds the payload limit.
+    AGENT_OUTPUT_TOO_LARGE = "K0404";
+    /// The agent process could not be started.
+    AGENT_START = "K0405";
+    /// The worker was lost while it held the task.
+    LEASE_LOST = "K0406";
+    /// The task cannot be read or its input cannot be fetched.
+    TASK_INVALID = "K0407";
+    /// The worker gave the task back unexecuted.
+    TASK_RETURNED = "K0408";
+    /// The agent panicked.
+    AGENT_PANICKED = "K0409";
+}
+
+impl Code {
+    /// The code as text.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        self.0
+    }
+
+    /// Finds a code by its text.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|c| c.0 == text)
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl serde::Serialize for Code {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_code_twice() {
+        let mut seen: Vec<_> = Code::ALL.iter().map(|c| c.as_str()).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), Code::ALL.len());
+        assert_eq!(Code::parse("K0101"), Some(Code::MANIFEST_SYNTAX));
+        assert_eq!(Code::parse("K9999"), None);
+    }
+}

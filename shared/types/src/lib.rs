@@ -1,0 +1,25 @@
+//! Plain values that every crate speaks in: ids, names, versions, time, payloads, limits and error codes.
+//!
+//! This crate owns no behaviour beyond parsing and printing its values. It never does IO, reads no clock and draws no
+//! random numbers: whoever needs an id or a timestamp passes it in.
+
+mod backoff;
+mod code;
+mod error;
+mod id;
+pub mod limits;
+mod name;
+mod partition;
+mod payload;
+mod step;
+mod time;
+
+pub use backoff::RetryPolicy;
+pub use code::Code;
+pub use error::{Diagnosis, InvalidName};
+pub use id::{Principal, RunId};
+pub use name::{AgentName, AgentVersion, StepId, Version, WorkflowName, WorkflowVersion};
+pub use partition::{Partition, Partitions};
+pub use payload::{Payload, PayloadRef, Sha256};
+pub use step::{Attempt, StepRef, TaskId};
+pub use time::Timestamp;

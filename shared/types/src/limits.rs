@@ -1,0 +1,42 @@
+//! Every limit that a user can meet, with its reason. Parts of Kapelle name these; none repeats a number.
+
+use std::time::Duration;
+
+/// Characters of a name: fits a DNS label, a subject token and a file name.
+pub const NAME_CHARS_MAX: usize = 63;
+/// Bytes of JSON that travel inside an entry or a task; larger payloads go to the object store by hash.
+pub const PAYLOAD_INLINE_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of one payload at all; beyond it a submit is refused and an output is a failure of its attempt.
+pub const PAYLOAD_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Members of one `foreach`: keeps a run's log and its state within what one rebuild can read.
+pub const FAN_OUT_MAX: usize = 10_000;
+/// Steps of one workflow.
+pub const STEPS_MAX: usize = 500;
+/// Entries of one run at which a warning is logged.
+pub const ENTRIES_WARN: u64 = 10_000;
+/// Entries of one run at which it is STALLED instead of growing without end.
+pub const ENTRIES_MAX: u64 = 50_000;
+/// Bytes of one expression's source.
+pub const EXPRESSION_BYTES_MAX: usize = 4 * 1024;
+/// Nesting of one expression's syntax tree: 48 levels fit a 2 MiB stack many times over.
+pub const EXPRESSION_DEPTH_MAX: u32 = 48;
+/// Nodes of one expression's syntax tree.
+pub const EXPRESSION_NODES_MAX: u32 = 2_000;
+/// Comprehensions (`map`, `all`, `filter` …) inside each other: two over 2,000 items take a second, so one.
+pub const EXPRESSION_NESTING_MAX: u32 = 1;
+/// Items of a list that a comprehension may walk.
+pub const EXPRESSION_LIST_MAX: usize = 10_000;
+/// Bytes of one manifest file.
+pub const MANIFEST_BYTES_MAX: usize = 1024 * 1024;
+/// Nesting of a payload's JSON; `serde_json` itself stops at 128.
+pub const JSON_DEPTH_MAX: usize = 128;
+/// Characters of an idempotency key.
+pub const KEY_CHARS_MAX: usize = 256;
+/// Times that an attempt may be lost with its worker before the step gives up.
+pub const LEASE_LOST_MAX: u32 = 5;
+/// Bytes of evidence (last lines of stderr) that a report carries.
+pub const EVIDENCE_BYTES_MAX: usize = 4 * 1024;
+/// How long a worker holds a task without a sign of life before the broker gives it to another.
+pub const LEASE: Duration = Duration::from_secs(10);
+/// The time an agent gets for one attempt where its manifest names none.
+pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);

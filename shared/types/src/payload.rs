@@ -1,0 +1,118 @@
+//! Inputs and outputs of runs and steps.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The SHA-256 of some bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Sha256(pub [u8; 32]);
+
+impl Sha256 {
+    /// The digest of these bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        use sha2::Digest;
+        Self(sha2::Sha256::digest(bytes).into())
+    }
+
+    /// Reads 64 hexadecimal digits; `None` for anything else.
+    #[must_use]
+    pub fn parse(hex: &str) -> Option<Self> {
+        if hex.len() != 64 || !hex.is_ascii() {
+            return None;
+        }
+        let mut out = [0u8; 32];
+        for (slot, at) in out.iter_mut().zip((0..64).step_by(2)) {
+            *slot = u8::from_str_radix(hex.get(at..at + 2)?, 16).ok()?;
+        }
+        Some(Self(out))
+    }
+}
+
+impl fmt::Display for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+impl fmt::Debug for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Sha256 {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Sha256 {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(d)?).ok_or_else(|| serde::de::Error::custom("not a SHA-256 in hexadecimal"))
+    }
+}
+
+/// Where a payload above the inline limit lies: the object store's name for it is its hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PayloadRef {
+    /// SHA-256 of the stored bytes (JSON text).
+    pub sha256: Sha256,
+    /// Their length in bytes.
+    pub size_bytes: u64,
+}
+
+/// A JSON value on its way through a run. Cloning is cheap.
+///
+/// Above the inline limit it is stored by hash and travels as a claim check. The coordinator fetches the value before the
+/// engine sees the entry; `value` is `None` only where the object could not be found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Payload {
+    /// The value, unless it is stored elsewhere and could not be fetched.
+    pub value: Option<Arc<Value>>,
+    /// Where it is stored, if it is not inline.
+    pub stored: Option<PayloadRef>,
+}
+
+impl Payload {
+    /// A value that is carried inline.
+    #[must_use]
+    pub fn inline(value: Value) -> Self {
+        Self { value: Some(Arc::new(value)), stored: None }
+    }
+
+    /// A claim check whose value was not fetched.
+    #[must_use]
+    pub const fn reference(stored: PayloadRef) -> Self {
+        Self { value: None, stored: Some(stored) }
+    }
+
+    /// JSON `null`: the output of a skipped step.
+    #[must_use]
+    pub fn null() -> Self {
+        Self::inline(Value::Null)
+    }
+}
+
+impl From<Value> for Payload {
+    fn from(value: Value) -> Self {
+        Self::inline(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_print_and_parse() {
+        let d = Sha256::of(b"abc");
+        assert_eq!(d.to_string(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(Sha256::parse(&d.to_string()), Some(d));
+        assert_eq!(Sha256::parse("zz"), None);
+        assert_eq!(Sha256::parse(&"é".repeat(32)), None);
+    }
+}
