@@ -1,0 +1,217 @@
+//! Entries: the facts that a run's log is made of, in the past tense. The set is closed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kapelle_types::{AgentVersion, Payload, Principal, Sha256, StepId, StepRef, TaskId, Timestamp, WorkflowVersion};
+
+use crate::TimerId;
+use crate::state::RunStatus;
+
+/// Which of a run's two subjects a record came on. Only the control plane may write `Control`; workers write `Report`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Channel {
+    /// `….control`: submissions, requests, timers, the finish mark.
+    Control,
+    /// `….report`: what workers say about tasks.
+    Report,
+}
+
+/// One message of a run's log: one or more entries that were written together, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// Where in the partition's stream it stands, and when the broker took it.
+    pub stamp: Stamp,
+    /// The subject that it came on.
+    pub channel: Channel,
+    /// The entries, in order.
+    pub entries: Vec<Entry>,
+}
+
+/// The broker's sequence and timestamp of a record. The engine knows no other time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Stamp {
+    /// Sequence in the partition's stream, from 1.
+    pub seq: u64,
+    /// When the broker stored it.
+    pub at: Timestamp,
+}
+
+/// One recorded fact with its envelope.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// Tells two writings of the same fact apart from two facts; empty where the body itself is the identity.
+    pub id: String,
+    /// Who caused it.
+    pub principal: Principal,
+    /// W3C trace context, if the cause carried one.
+    pub traceparent: Option<String>,
+    /// What happened.
+    pub body: Body,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Body {
+    /// A client asked for a run; always the first entry.
+    RunSubmitted(Box<RunSubmitted>),
+    /// An attempt of a step ended well.
+    StepSucceeded(StepSucceeded),
+    /// An attempt of a step failed, was lost or was given back.
+    StepFailed(StepFailed),
+    /// A durable timer went off.
+    TimerFired {
+        /// Which one.
+        timer: TimerId,
+    },
+    /// Somebody asked for an orderly end.
+    CancelRequested {
+        /// Why, in their words.
+        reason: String,
+    },
+    /// Somebody asked for an end at once.
+    TerminateRequested {
+        /// Why, in their words.
+        reason: String,
+    },
+    /// Somebody holds new steps.
+    PauseRequested {
+        /// Why, in their words.
+        reason: String,
+    },
+    /// Somebody lets new steps go on.
+    ResumeRequested,
+    /// Somebody repaired what stalled the run.
+    RetryRequested {
+        /// The steps to try again; empty means all that gave up.
+        steps: Vec<StepRef>,
+    },
+    /// Somebody decided that what gave up stays given up: the run ends FAILED.
+    FailRequested {
+        /// Why, in their words.
+        reason: String,
+    },
+    /// The outcome was decided; this marks it for readers and adds nothing.
+    RunFinished(Box<RunFinished>),
+}
+
+/// The first entry of a run: everything about it that cannot be derived.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunSubmitted {
+    /// The workflow version that was pinned.
+    pub workflow: WorkflowVersion,
+    /// Digest of that immutable manifest.
+    pub workflow_digest: Sha256,
+    /// The agent version that each step was pinned to, in the order of the workflow's steps.
+    pub pins: Vec<Pin>,
+    /// The input, checked against the contract.
+    pub input: Payload,
+    /// The client's idempotency key, if it gave one.
+    pub key: Option<String>,
+    /// The engine behaviour that decides this run for ever.
+    pub behaviour: u32,
+    /// Free labels for people to find it by.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// The version of an agent that a step of this run uses.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Pin {
+    /// The step.
+    pub step: StepId,
+    /// The agent version.
+    pub agent: AgentVersion,
+    /// Digest of that immutable manifest.
+    pub digest: Sha256,
+}
+
+/// Who worked on an attempt and for how long.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Work {
+    /// The worker's id.
+    pub worker: String,
+    /// When the agent was started, by the worker's clock.
+    pub started_at: Timestamp,
+    /// How long it ran.
+    pub duration: Duration,
+}
+
+/// What an attempt used up, as the agent reports it.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Usage {
+    /// Money, in US dollars.
+    pub cost_usd: f64,
+    /// Tokens read by models.
+    pub input_tokens: u64,
+    /// Tokens written by models.
+    pub output_tokens: u64,
+}
+
+/// An attempt ended well.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepSucceeded {
+    /// The attempt.
+    pub task: TaskId,
+    /// What the agent returned.
+    pub output: Payload,
+    /// Who did it.
+    pub work: Work,
+    /// What it used up.
+    pub usage: Usage,
+}
+
+/// An attempt failed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepFailed {
+    /// The attempt.
+    pub task: TaskId,
+    /// How.
+    pub failure: Failure,
+    /// Who did it.
+    pub work: Work,
+    /// What it used up nevertheless.
+    pub usage: Usage,
+}
+
+/// Whose fault a failed attempt is, and so which budget it burns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FailureKind {
+    /// The agent said so, or broke the protocol: burns an attempt of the retry policy.
+    Agent,
+    /// The agent exceeded its timeout: burns an attempt of the retry policy.
+    Timeout,
+    /// The worker was lost while it held the task: burns the small budget `LEASE_LOST_MAX`, no attempt of the policy.
+    LeaseLost,
+    /// The worker gave the task back unexecuted: burns nothing.
+    Returned,
+}
+
+/// Why an attempt failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Whose fault it is.
+    pub kind: FailureKind,
+    /// The agent's own code, or a `K04xx` of the platform.
+    pub code: String,
+    /// In words.
+    pub message: String,
+    /// Whether another attempt may help.
+    pub retryable: bool,
+    /// The agent asks to wait at least this long.
+    pub retry_after: Option<Duration>,
+    /// What the worker kept: exit status, the last lines of stderr.
+    pub evidence: String,
+}
+
+/// The mark at the end of a run's log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunFinished {
+    /// How it ended.
+    pub status: RunStatus,
+    /// The workflow's output, if it COMPLETED.
+    pub output: Option<Payload>,
+    /// Why it did not, otherwise.
+    pub error: Option<Failure>,
+    /// The sequence of the entry that decided it; the same whoever writes the mark.
+    pub decided_seq: u64,
+}

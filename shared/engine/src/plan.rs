@@ -1,0 +1,57 @@
+//! A plan: a workflow version with its agent versions pinned, compiled. Shared by all runs that use it.
+
+use std::time::Duration;
+
+use kapelle_expression::{Expression, Template};
+use kapelle_types::{AgentVersion, RetryPolicy, StepId, WorkflowVersion};
+
+/// The place of a step in [`Plan::steps`].
+pub type StepIndex = usize;
+
+/// What a run is decided by, beside its log. Immutable: it is built from manifests that never change.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// The workflow version.
+    pub workflow: WorkflowVersion,
+    /// The steps in topological order: every step stands behind all that it needs.
+    pub steps: Vec<PlanStep>,
+    /// The workflow's output.
+    pub output: Template,
+    /// How long after its submission a run ends TIMED_OUT.
+    pub deadline: Option<Duration>,
+}
+
+/// One step, ready to be decided on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlanStep {
+    /// Its id.
+    pub id: StepId,
+    /// The agent version that does it.
+    pub agent: AgentVersion,
+    /// The steps whose end it waits for; all stand before it.
+    pub needs: Vec<StepIndex>,
+    /// If present and false, the step is SKIPPED.
+    pub when: Option<Expression>,
+    /// If present, the step is done once for each item of this list.
+    pub foreach: Option<Expression>,
+    /// Members in flight at most; at least 1. Meaningless without `foreach`.
+    pub max_parallel: u32,
+    /// What the agent gets.
+    pub with: Template,
+    /// How failures are retried.
+    pub retry: RetryPolicy,
+    /// How long one attempt may run.
+    pub timeout: Duration,
+    /// What becomes of the run when the step gives up.
+    pub on_give_up: OnGiveUp,
+}
+
+/// What becomes of a run when one of its steps gives up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnGiveUp {
+    /// It is STALLED and waits for a person or a rule.
+    #[default]
+    Stall,
+    /// It ends FAILED.
+    Fail,
+}
