@@ -1,1 +1,30 @@
-//! Placeholder.
+//! The one place that speaks NATS: what is provisioned, and small ports for the run log, tasks, timers, dead letters,
+//! manifests, cursors, payloads, presence and direct submissions.
+//!
+//! ```text
+//!   coordinator ──┬── runlog ── timers ── tasks ── dead ── registry ── cursors ── submit ──┬── nats-server
+//!   worker ───────┴── pull ──── runlog (reports) ── payloads ── presence ──────────────────┘
+//! ```
+//!
+//! This crate decides nothing about runs. It turns values into messages and back, retries what is safe to retry and says
+//! which refusal is which.
+
+mod connect;
+pub mod cursors;
+pub mod dead;
+mod error;
+pub mod events;
+pub mod layout;
+pub mod payloads;
+pub mod presence;
+pub mod provision;
+pub mod pull;
+pub mod registry;
+pub mod runlog;
+pub mod submit;
+pub mod tail;
+pub mod tasks;
+pub mod timers;
+
+pub use connect::{Bus, ConnectConfig, Connection};
+pub use error::{Error, Refusal};

@@ -1,0 +1,172 @@
+//! A connection to the broker, and a bus once the streams are known.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_nats::jetstream::Context;
+use async_nats::jetstream::context::ContextBuilder;
+use async_nats::{Client, ConnectOptions, Event};
+use kapelle_types::Partitions;
+use tokio::sync::watch;
+
+use crate::Error;
+use crate::layout::LayoutRecord;
+use crate::payloads::Payloads;
+
+/// How long a JetStream answer may take. Short, so that a publish that met an election is repeated soon.
+const ACK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Publishes whose ack is awaited, per connection; beyond it publishers wait.
+const ACKS_IN_FLIGHT_MAX: usize = 20_000;
+/// How often a silent connection is probed; a dead peer is noticed after two.
+const PING_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Where the broker is and who we are.
+#[derive(Debug, Clone)]
+pub struct ConnectConfig {
+    /// `nats://host:port`, several separated by commas.
+    pub url: String,
+    /// A NATS credentials file.
+    pub credentials: Option<PathBuf>,
+    /// The name that the broker's monitoring shows.
+    pub name: String,
+}
+
+/// A connection that reconnects by itself for ever.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    client: Client,
+    jetstream: Context,
+    epochs: watch::Receiver<u64>,
+}
+
+impl Connection {
+    /// Connects, waiting up to `patience` for a broker that is not there yet.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if nothing answered in time or the credentials were refused.
+    pub async fn open(config: &ConnectConfig, patience: Duration) -> Result<Self, Error> {
+        let (sender, epochs) = watch::channel(0);
+        let count = Arc::new(AtomicU64::new(0));
+        let mut options = ConnectOptions::new()
+            .name(&config.name)
+            .max_reconnects(None)
+            .connection_timeout(Duration::from_secs(2))
+            .request_timeout(Some(Duration::from_secs(3)))
+            .ping_interval(PING_INTERVAL)
+            .subscription_capacity(64 * 1024)
+            .client_capacity(8 * 1024)
+            // Floor of 50 ms: a server that accepts and at once refuses must not be hammered.
+            .reconnect_delay_callback(|n| Duration::from_millis((50 << n.min(5)).min(1_500)))
+            .event_callback(move |event| {
+                observe(&event, &count, &sender);
+                async {}
+            });
+        if let Some(file) = &config.credentials {
+            options = options.credentials_file(file).await.map_err(Error::unavailable)?;
+        }
+        let urls: Vec<String> = config.url.split(',').map(|u| u.trim().to_owned()).collect();
+        let policy = kapelle_retry::Policy {
+            initial: Duration::from_millis(50),
+            max: Duration::from_secs(1),
+            total: Some(patience),
+            ..kapelle_retry::Policy::default()
+        };
+        let client = kapelle_retry::retry(
+            &policy,
+            |_: &async_nats::ConnectError| kapelle_retry::Verdict::Retry,
+            |_| options.clone().connect(urls.clone()),
+        )
+        .await
+        .map_err(|e| Error::Unavailable(format!("{} ({})", e, config.url)))?;
+        let jetstream = ContextBuilder::new().timeout(ACK_TIMEOUT).max_ack_inflight(ACKS_IN_FLIGHT_MAX).build(client.clone());
+        Ok(Self { client, jetstream, epochs })
+    }
+
+    /// The plain client.
+    #[must_use]
+    pub const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The JetStream context.
+    #[must_use]
+    pub const fn jetstream(&self) -> &Context {
+        &self.jetstream
+    }
+
+    /// Counts connections: a change means that what was asked before may never be answered.
+    #[must_use]
+    pub fn epochs(&self) -> watch::Receiver<u64> {
+        self.epochs.clone()
+    }
+}
+
+/// Says in logs and metrics what happens to the connection.
+fn observe(event: &Event, count: &AtomicU64, epochs: &watch::Sender<u64>) {
+    match event {
+        Event::Connected => {
+            let epoch = count.fetch_add(1, Ordering::Relaxed) + 1;
+            epochs.send_replace(epoch);
+            if epoch > 1 {
+                tracing::info!(epoch, "connected to the broker again");
+            }
+        }
+        Event::Disconnected => tracing::warn!("the connection to the broker is lost; reconnecting"),
+        // A denied publish is silent but for this event.
+        Event::ServerError(error) => {
+            metrics::counter!("kapelle_nats_server_errors_total").increment(1);
+            tracing::warn!(%error, "the broker reports an error");
+        }
+        other => tracing::debug!(event = %other, "broker event"),
+    }
+}
+
+/// A connection to a broker that is provisioned. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Bus {
+    connection: Connection,
+    record: LayoutRecord,
+}
+
+impl Bus {
+    /// Reads what is provisioned, so that the number of partitions is never configured twice.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if the broker was never provisioned.
+    pub async fn open(connection: Connection) -> Result<Self, Error> {
+        let record = crate::provision::read_record(connection.jetstream()).await?;
+        Ok(Self { connection, record })
+    }
+
+    /// The plain client.
+    #[must_use]
+    pub const fn client(&self) -> &Client {
+        self.connection.client()
+    }
+
+    /// The JetStream context.
+    #[must_use]
+    pub const fn jetstream(&self) -> &Context {
+        self.connection.jetstream()
+    }
+
+    /// The connection.
+    #[must_use]
+    pub const fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// How many partitions are provisioned.
+    #[must_use]
+    pub const fn partitions(&self) -> Partitions {
+        self.record.partitions
+    }
+
+    /// The object store for payloads above the inline limit.
+    #[must_use]
+    pub fn payloads(&self) -> Payloads {
+        Payloads::new(self.jetstream().clone())
+    }
+}

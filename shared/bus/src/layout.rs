@@ -1,0 +1,184 @@
+//! Everything that is provisioned on the broker, declared in one place.
+
+use std::time::Duration;
+
+use async_nats::jetstream::stream::{self, DiscardPolicy, PersistenceMode, Republish, RetentionPolicy, StorageType};
+use async_nats::jetstream::{kv, object_store};
+use kapelle_proto::subject;
+use kapelle_types::{Partition, Partitions};
+use serde::{Deserialize, Serialize};
+
+/// Consumers per stream; set explicitly since the broker's own default of 1,000 counts every short-lived reader.
+const CONSUMERS_MAX: i32 = 10_000;
+/// How long presence outlives the last sign of life. Longer than a fail-over of the broker.
+pub const PRESENCE_TTL: Duration = Duration::from_secs(15);
+/// How long events are kept.
+const EVENTS_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Bytes of events kept.
+const EVENTS_BYTES_MAX: i64 = 1 << 30;
+/// Bytes of direct submissions that may wait; beyond it publishers are refused.
+const SUBMIT_BYTES_MAX: i64 = 1 << 30;
+
+/// What may differ between installations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// Fixed when the streams are created.
+    pub partitions: Partitions,
+    /// Copies of every stream: 1 embedded, 3 in production.
+    pub replicas: usize,
+    /// Where queued tasks live. They are derived from the log, so losing them costs time and no work.
+    pub tasks: TaskStorage,
+}
+
+/// Where queued tasks live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskStorage {
+    /// A file that is written behind the acknowledgement: the default on one node.
+    AsyncFile,
+    /// A file that is written before the acknowledgement, for backlogs that outgrow memory in a cluster.
+    File,
+    /// Memory, replicated: the default in a cluster.
+    Memory,
+}
+
+/// What is written down at the first provisioning and read by everybody afterwards. Immutable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayoutRecord {
+    /// The number of partitions.
+    pub partitions: Partitions,
+    /// The version of the layout itself.
+    pub version: u32,
+}
+
+/// The version of the layout that this build provisions.
+pub const LAYOUT_VERSION: u32 = 1;
+
+impl Layout {
+    /// The record that fixes what may never change.
+    #[must_use]
+    pub const fn record(&self) -> LayoutRecord {
+        LayoutRecord { partitions: self.partitions, version: LAYOUT_VERSION }
+    }
+
+    /// All streams: the run logs first.
+    #[must_use]
+    pub fn streams(&self) -> Vec<stream::Config> {
+        let mut all: Vec<_> = self.partitions.all().map(|p| self.runs(p)).collect();
+        all.extend([self.tasks(), self.submit(), self.dead(), self.events()]);
+        all
+    }
+
+    /// One partition's run logs and their timers. Kept without limit of age, size or count: open runs may be old.
+    #[must_use]
+    pub fn runs(&self, partition: Partition) -> stream::Config {
+        stream::Config {
+            subjects: vec![subject::runs_filter(partition), subject::timers_filter(partition)],
+            description: Some("run logs and their timers".into()),
+            allow_direct: true,
+            deny_delete: true,
+            allow_message_schedules: true,
+            allow_message_ttl: true,
+            republish: Some(Republish {
+                source: subject::runs_filter(partition),
+                destination: subject::live_filter(partition),
+                headers_only: false,
+            }),
+            duplicate_window: Duration::from_secs(10),
+            ..self.base(subject::runs_stream(partition))
+        }
+    }
+
+    /// Queued tasks: one message a subject, so that a task that is queued or running cannot be queued again.
+    #[must_use]
+    pub fn tasks(&self) -> stream::Config {
+        let mut config = stream::Config {
+            subjects: vec![subject::tasks_all()],
+            description: Some("tasks, derived from the run logs".into()),
+            retention: RetentionPolicy::WorkQueue,
+            discard: DiscardPolicy::New,
+            discard_new_per_subject: true,
+            max_messages_per_subject: 1,
+            allow_direct: true,
+            ..self.base(subject::TASKS.to_owned())
+        };
+        match self.tasks {
+            TaskStorage::AsyncFile => config.persist_mode = Some(PersistenceMode::Async),
+            TaskStorage::File => {}
+            TaskStorage::Memory => config.storage = StorageType::Memory,
+        }
+        config
+    }
+
+    fn submit(&self) -> stream::Config {
+        stream::Config {
+            subjects: vec![subject::submit_all()],
+            description: Some("jobs published straight to the broker".into()),
+            retention: RetentionPolicy::WorkQueue,
+            discard: DiscardPolicy::New,
+            max_bytes: SUBMIT_BYTES_MAX,
+            ..self.base(subject::SUBMIT.to_owned())
+        }
+    }
+
+    fn dead(&self) -> stream::Config {
+        stream::Config {
+            subjects: vec![subject::dead_all()],
+            description: Some("steps that gave up".into()),
+            max_messages_per_subject: 1,
+            allow_direct: true,
+            ..self.base(subject::DEAD.to_owned())
+        }
+    }
+
+    fn events(&self) -> stream::Config {
+        stream::Config {
+            subjects: vec![subject::events_all()],
+            description: Some("CloudEvents for anyone".into()),
+            max_age: EVENTS_AGE_MAX,
+            max_bytes: EVENTS_BYTES_MAX,
+            allow_direct: true,
+            ..self.base(subject::EVENTS.to_owned())
+        }
+    }
+
+    /// All key-value buckets.
+    #[must_use]
+    pub fn buckets(&self) -> Vec<kv::Config> {
+        let bucket = |name: &str, history, max_age| kv::Config {
+            bucket: name.to_owned(),
+            history,
+            max_age,
+            storage: StorageType::File,
+            num_replicas: self.replicas,
+            limit_markers: Some(Duration::from_secs(60)),
+            ..kv::Config::default()
+        };
+        vec![
+            bucket(subject::REGISTRY, 1, Duration::ZERO),
+            bucket(subject::CURSORS, 1, Duration::ZERO),
+            bucket(subject::PRESENCE, 1, PRESENCE_TTL),
+        ]
+    }
+
+    /// The object store of payloads.
+    #[must_use]
+    pub fn objects(&self) -> object_store::Config {
+        object_store::Config {
+            bucket: subject::PAYLOADS.to_owned(),
+            description: Some("payloads above the inline limit, by SHA-256".into()),
+            storage: StorageType::File,
+            num_replicas: self.replicas,
+            ..object_store::Config::default()
+        }
+    }
+
+    fn base(&self, name: String) -> stream::Config {
+        stream::Config {
+            name,
+            storage: StorageType::File,
+            num_replicas: self.replicas,
+            max_consumers: CONSUMERS_MAX,
+            ..stream::Config::default()
+        }
+    }
+}

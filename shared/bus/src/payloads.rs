@@ -1,0 +1,113 @@
+//! Payloads above the inline limit: stored by the SHA-256 of their bytes, fetched by claim check.
+
+use std::sync::Arc;
+
+use async_nats::jetstream::Context;
+use async_nats::jetstream::object_store::{GetErrorKind, ObjectStore};
+use kapelle_proto::subject;
+use kapelle_types::{Payload, PayloadRef, Sha256, limits};
+use serde_json::Value;
+use tokio::io::AsyncReadExt;
+use tokio::sync::OnceCell;
+
+/// Why a payload could not be stored or fetched.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It has more bytes than a payload may have.
+    #[error("the payload has {0} bytes, more than {max}", max = limits::PAYLOAD_BYTES_MAX)]
+    TooLarge(u64),
+    /// The object store has no such object.
+    #[error("no payload {0} is stored")]
+    Missing(Sha256),
+    /// What is stored is not what was put there.
+    #[error("the payload {0} is damaged: its content has another hash or is not JSON")]
+    Damaged(Sha256),
+    /// The broker did not answer: the same call may be repeated.
+    #[error("the broker is not available: {0}")]
+    Unavailable(String),
+}
+
+/// The object store of payloads. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Payloads {
+    jetstream: Context,
+    store: Arc<OnceCell<ObjectStore>>,
+}
+
+impl Payloads {
+    pub(crate) fn new(jetstream: Context) -> Self {
+        Self { jetstream, store: Arc::new(OnceCell::new()) }
+    }
+
+    async fn store(&self) -> Result<&ObjectStore, Error> {
+        self.store
+            .get_or_try_init(|| async {
+                let name = subject::PAYLOADS;
+                self.jetstream.get_object_store(name).await.map_err(|e| Error::Unavailable(e.to_string()))
+            })
+            .await
+    }
+
+    /// Makes a payload of a value: inline if it is small enough, stored otherwise.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`], [`Error::Unavailable`].
+    pub async fn keep(&self, value: Arc<Value>) -> Result<Payload, Error> {
+        let bytes = serde_json::to_vec(&value).map_err(|e| Error::Unavailable(e.to_string()))?;
+        let stored = if bytes.len() <= limits::PAYLOAD_INLINE_BYTES_MAX { None } else { Some(self.put(&bytes).await?) };
+        Ok(Payload { value: Some(value), stored })
+    }
+
+    /// Stores JSON text under its hash. Storing the same bytes twice is one object.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`], [`Error::Unavailable`].
+    pub async fn put(&self, json: &[u8]) -> Result<PayloadRef, Error> {
+        if json.len() > limits::PAYLOAD_BYTES_MAX {
+            return Err(Error::TooLarge(json.len() as u64));
+        }
+        let reference = PayloadRef { sha256: Sha256::of(json), size_bytes: json.len() as u64 };
+        let store = self.store().await?;
+        let name = reference.sha256.to_string();
+        if store.info(&name).await.is_ok_and(|i| i.size as u64 == reference.size_bytes && !i.deleted) {
+            return Ok(reference);
+        }
+        let mut reader: &[u8] = json;
+        store.put(name.as_str(), &mut reader).await.map_err(|e| Error::Unavailable(e.to_string()))?;
+        Ok(reference)
+    }
+
+    /// Fetches and checks a stored payload.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], [`Error::Damaged`], [`Error::TooLarge`], [`Error::Unavailable`].
+    pub async fn get(&self, reference: &PayloadRef) -> Result<Arc<Value>, Error> {
+        if reference.size_bytes > limits::PAYLOAD_BYTES_MAX as u64 {
+            return Err(Error::TooLarge(reference.size_bytes));
+        }
+        let name = reference.sha256.to_string();
+        let object = self.store().await?.get(&name).await.map_err(|e| match e.kind() {
+            GetErrorKind::NotFound => Error::Missing(reference.sha256),
+            _ => Error::Unavailable(e.to_string()),
+        })?;
+        let mut bytes = Vec::new();
+        let mut limited = object.take(reference.size_bytes + 1);
+        limited.read_to_end(&mut bytes).await.map_err(|e| Error::Unavailable(e.to_string()))?;
+        if bytes.len() as u64 != reference.size_bytes || Sha256::of(&bytes) != reference.sha256 {
+            return Err(Error::Damaged(reference.sha256));
+        }
+        serde_json::from_slice(&bytes).map(Arc::new).map_err(|_| Error::Damaged(reference.sha256))
+    }
+
+    /// The payload with its value, fetched if it is stored elsewhere.
+    ///
+    /// # Errors
+    /// As [`Payloads::get`].
+    pub async fn resolve(&self, payload: &Payload) -> Result<Arc<Value>, Error> {
+        match (&payload.value, &payload.stored) {
+            (Some(value), _) => Ok(Arc::clone(value)),
+            (None, Some(stored)) => self.get(stored).await,
+            (None, None) => Ok(Arc::new(Value::Null)),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Makes what is declared be there, and says what differs. Idempotent; several may do it at once.
+
+use async_nats::jetstream::consumer::{AckPolicy, pull};
+use async_nats::jetstream::{Context, kv, stream};
+use kapelle_proto::subject;
+use kapelle_types::{AgentVersion, limits};
+
+use crate::Error;
+use crate::layout::{Layout, LayoutRecord};
+
+/// The registry key that fixes the layout.
+const LAYOUT_KEY: &str = "layout";
+
+/// Creates what is missing. A run log that should exist and does not stops the start: it may be a wrong disk or key.
+///
+/// # Errors
+/// [`Error::Unavailable`] while the broker is not ready; [`Error::Refused`] if what is there differs in what cannot be
+/// changed, or if the layout was provisioned with another number of partitions.
+pub async fn provision(jetstream: &Context, layout: &Layout) -> Result<LayoutRecord, Error> {
+    for bucket in layout.buckets() {
+        ensure_bucket(jetstream, bucket).await?;
+    }
+    let existing = match read_record(jetstream).await {
+        Ok(record) => Some(record),
+        Err(Error::NotFound(_)) => None,
+        Err(error) => return Err(error),
+    };
+    if let Some(record) = &existing {
+        for partition in record.partitions.all() {
+            let name = subject::runs_stream(partition);
+            if jetstream.get_stream(&name).await.is_err_and(|e| is_missing(&e)) {
+                return Err(missing_log(&name));
+            }
+        }
+    }
+    let layout = Layout { partitions: existing.as_ref().map_or(layout.partitions, |r| r.partitions), ..layout.clone() };
+    for config in layout.streams() {
+        jetstream.get_or_create_stream(config).await.map_err(Error::unavailable)?;
+    }
+    ensure_consumer(jetstream, subject::SUBMIT, submit_consumer()).await?;
+    if jetstream.get_object_store(subject::PAYLOADS).await.is_err() {
+        jetstream.create_object_store(layout.objects()).await.map_err(Error::unavailable)?;
+    }
+    if existing.is_none() {
+        write_record(jetstream, &layout.record()).await?;
+    }
+    read_record(jetstream).await
+}
+
+fn missing_log(name: &str) -> Error {
+    Error::Refused {
+        refusal: crate::Refusal::Other,
+        message: format!("stream {name} was provisioned and is not there; is this the right data folder, disk and key?"),
+    }
+}
+
+fn is_missing(error: &stream::GetStreamError) -> bool {
+    error.to_string().contains("not found")
+}
+
+async fn ensure_bucket(jetstream: &Context, config: kv::Config) -> Result<(), Error> {
+    if jetstream.get_key_value(&config.bucket).await.is_ok() {
+        return Ok(());
+    }
+    jetstream.create_key_value(config).await.map(drop).map_err(Error::unavailable)
+}
+
+async fn ensure_consumer(jetstream: &Context, stream: &str, config: pull::Config) -> Result<(), Error> {
+    jetstream.create_consumer_on_stream(config, stream).await.map(drop).map_err(Error::unavailable)
+}
+
+/// Reads what was provisioned.
+///
+/// # Errors
+/// [`Error::NotFound`] if nothing was.
+pub async fn read_record(jetstream: &Context) -> Result<LayoutRecord, Error> {
+    let missing = || Error::NotFound("the broker is not provisioned; start a coordinator first".into());
+    let bucket = jetstream.get_key_value(subject::REGISTRY).await.map_err(|e| match e.kind() {
+        async_nats::jetstream::context::KeyValueErrorKind::TimedOut => Error::unavailable(e),
+        _ => missing(),
+    })?;
+    let bytes = bucket.get(LAYOUT_KEY).await.map_err(Error::unavailable)?.ok_or_else(missing)?;
+    serde_json::from_slice(&bytes).map_err(|e| Error::Unreadable(format!("the layout record: {e}")))
+}
+
+async fn write_record(jetstream: &Context, record: &LayoutRecord) -> Result<(), Error> {
+    let bucket = jetstream.get_key_value(subject::REGISTRY).await.map_err(Error::unavailable)?;
+    let bytes = serde_json::to_vec(record).map_err(|e| Error::Unreadable(e.to_string()))?;
+    // Whoever is first fixes it; the others read theirs.
+    let _ = bucket.create(LAYOUT_KEY, bytes.into()).await;
+    Ok(())
+}
+
+/// Creates or widens the queue of one agent version: `concurrency` is enforced over the whole fleet by the broker.
+///
+/// # Errors
+/// [`Error::Unavailable`] while the broker is not ready.
+pub async fn ensure_queue(jetstream: &Context, agent: &AgentVersion, concurrency: u32) -> Result<(), Error> {
+    let config = pull::Config {
+        durable_name: Some(subject::task_consumer(agent)),
+        description: Some(format!("tasks of {agent}")),
+        filter_subject: subject::task_filter(agent),
+        ack_policy: AckPolicy::Explicit,
+        ack_wait: limits::LEASE,
+        max_deliver: -1,
+        max_ack_pending: i64::from(concurrency),
+        max_waiting: 4096,
+        ..pull::Config::default()
+    };
+    ensure_consumer(jetstream, subject::TASKS, config).await
+}
+
+/// The durable consumer that all coordinators share for direct submissions.
+pub const SUBMIT_CONSUMER: &str = "coordinators";
+
+fn submit_consumer() -> pull::Config {
+    pull::Config {
+        durable_name: Some(SUBMIT_CONSUMER.into()),
+        ack_policy: AckPolicy::Explicit,
+        ack_wait: limits::LEASE,
+        max_ack_pending: 4096,
+        ..pull::Config::default()
+    }
+}
+
+/// Compares what is there with what is declared; each line names one difference. Empty means all is well.
+///
+/// # Errors
+/// [`Error::Unavailable`] while the broker is not ready.
+pub async fn differences(jetstream: &Context, layout: &Layout) -> Result<Vec<String>, Error> {
+    let mut found = Vec::new();
+    for want in layout.streams() {
+        match jetstream.get_stream(&want.name).await {
+            Ok(stream) => compare(&want, &stream.cached_info().config, &mut found),
+            Err(e) if is_missing(&e) => found.push(format!("stream {} is missing", want.name)),
+            Err(e) => return Err(Error::unavailable(e)),
+        }
+    }
+    for want in layout.buckets() {
+        if jetstream.get_key_value(&want.bucket).await.is_err() {
+            found.push(format!("bucket {} is missing", want.bucket));
+        }
+    }
+    if jetstream.get_object_store(subject::PAYLOADS).await.is_err() {
+        found.push(format!("object store {} is missing", subject::PAYLOADS));
+    }
+    Ok(found)
+}
+
+fn compare(want: &stream::Config, have: &stream::Config, found: &mut Vec<String>) {
+    let mut differ = |what: &str, want: String, have: String, name: &str| {
+        if want != have {
+            found.push(format!("stream {name}: {what} is {have}, declared is {want}"));
+        }
+    };
+    let mut want_subjects = want.subjects.clone();
+    let mut have_subjects = have.subjects.clone();
+    want_subjects.sort();
+    have_subjects.sort();
+    differ("subjects", want_subjects.join(" "), have_subjects.join(" "), &want.name);
+    differ("retention", format!("{:?}", want.retention), format!("{:?}", have.retention), &want.name);
+    differ("storage", format!("{:?}", want.storage), format!("{:?}", have.storage), &want.name);
+    differ("replicas", want.num_replicas.to_string(), have.num_replicas.to_string(), &want.name);
+    differ("deny_delete", want.deny_delete.to_string(), have.deny_delete.to_string(), &want.name);
+    let limits = |c: &stream::Config| format!("{} messages a subject, {:?}", c.max_messages_per_subject.max(0), c.discard);
+    differ("limits", limits(want), limits(have), &want.name);
+}

@@ -1,0 +1,221 @@
+//! The run log: append entries, read one run, list what is open.
+
+use async_nats::HeaderMap;
+use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
+use async_nats::jetstream::consumer::{DeliverPolicy, pull};
+use async_nats::jetstream::context::PublishAckFuture;
+use bytes::Bytes;
+use futures::StreamExt;
+use kapelle_engine::{Channel, Stamp};
+use kapelle_proto::subject::{self, RunSubject};
+use kapelle_types::{Partition, RunId, Timestamp};
+use serde_json::json;
+
+use crate::{Bus, Error};
+
+/// Messages that one batched direct get asks for.
+const READ_BATCH: usize = 500;
+/// How long the broker may be silent inside one read before it counts as unavailable.
+const READ_PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// One message of a run's log as it is stored; the wire crate decodes it.
+#[derive(Debug, Clone)]
+pub struct RawRecord {
+    /// Whose log.
+    pub run: RunId,
+    /// Which of its two subjects.
+    pub channel: Channel,
+    /// Sequence and broker time.
+    pub stamp: Stamp,
+    /// A `LogRecord`.
+    pub payload: Bytes,
+}
+
+/// What a partition's stream looks like now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamState {
+    /// When the stream was created, in nanoseconds since the Unix epoch: another value is another stream.
+    pub created: i64,
+    /// The first sequence that is there.
+    pub first_seq: u64,
+    /// The last sequence that was given out.
+    pub last_seq: u64,
+    /// Messages that are there.
+    pub messages: u64,
+}
+
+impl Bus {
+    /// Sends one record to a run's log; the future is its acknowledgement. Pipelined: await many together.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the connection is gone.
+    pub async fn append(&self, run: RunId, channel: Channel, record: Bytes) -> Result<PublishAckFuture, Error> {
+        let subject = RunSubject { partition: self.partitions().of(&run), run_id: run, channel };
+        self.jetstream().publish(subject.to_string(), record).await.map_err(Error::from)
+    }
+
+    /// Appends one record and waits until it is durable.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if it was not acknowledged in time: it may or may not be there.
+    pub async fn append_now(&self, run: RunId, channel: Channel, record: Bytes) -> Result<u64, Error> {
+        Ok(self.append(run, channel, record).await?.await?.sequence)
+    }
+
+    /// Appends a run's first record, only if its control subject is empty.
+    ///
+    /// # Errors
+    /// Refused with `NotFirst` if there is one already.
+    pub async fn append_first(&self, run: RunId, record: Bytes) -> Result<PublishAckFuture, Error> {
+        let subject = RunSubject { partition: self.partitions().of(&run), run_id: run, channel: Channel::Control };
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
+        self.jetstream().publish_with_headers(subject.to_string(), headers, record).await.map_err(Error::from)
+    }
+
+    /// Reads a run's log from `from_seq` on, oldest first, both channels merged in stream order.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the broker did not answer.
+    pub async fn read_run(&self, run: RunId, from_seq: u64) -> Result<Vec<RawRecord>, Error> {
+        let partition = self.partitions().of(&run);
+        let filter = subject::run_filter(partition, run);
+        let mut all = Vec::new();
+        let mut next = from_seq.max(1);
+        loop {
+            let (batch, pending) = self.read_batch(partition, &filter, next).await?;
+            let Some(last) = batch.last() else { return Ok(all) };
+            next = last.stamp.seq + 1;
+            all.extend(batch);
+            if pending == 0 {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// The first record of a run's control subject.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the broker did not answer.
+    pub async fn first_record(&self, run: RunId) -> Result<Option<RawRecord>, Error> {
+        let partition = self.partitions().of(&run);
+        let subject = RunSubject { partition, run_id: run, channel: Channel::Control }.to_string();
+        let request = json!({ "seq": 1, "next_by_subj": subject, "batch": 1 });
+        Ok(self.direct_get(partition, &request).await?.0.into_iter().next())
+    }
+
+    async fn read_batch(&self, partition: Partition, filter: &str, seq: u64) -> Result<(Vec<RawRecord>, u64), Error> {
+        let request = json!({ "seq": seq, "next_by_subj": filter, "batch": READ_BATCH });
+        self.direct_get(partition, &request).await
+    }
+
+    /// One batched direct get: the messages and how many more there are.
+    async fn direct_get(&self, partition: Partition, request: &serde_json::Value) -> Result<(Vec<RawRecord>, u64), Error> {
+        let client = self.client();
+        let inbox = client.new_inbox();
+        let mut answers = client.subscribe(inbox.clone()).await.map_err(Error::unavailable)?;
+        let to = format!("$JS.API.DIRECT.GET.{}", subject::runs_stream(partition));
+        let body = serde_json::to_vec(request).map_err(|e| Error::Unreadable(e.to_string()))?;
+        client.publish_with_reply(to, inbox, body.into()).await.map_err(Error::unavailable)?;
+        let mut records = Vec::new();
+        loop {
+            let message = tokio::time::timeout(READ_PATIENCE, answers.next())
+                .await
+                .map_err(|_| Error::Unavailable("no answer to a direct get".into()))?
+                .ok_or_else(|| Error::Unavailable("the connection is closed".into()))?;
+            let header = |name: &str| message.headers.as_ref().and_then(|h| h.get(name)).map(|v| v.as_str().to_owned());
+            match message.status.map(|s| s.as_u16()) {
+                None => records.extend(stored_record(&message, &header)),
+                Some(204) => {
+                    let pending = header("Nats-Num-Pending").and_then(|n| n.parse().ok()).unwrap_or(0);
+                    return Ok((records, pending));
+                }
+                Some(404) => return Ok((records, 0)),
+                Some(status) => return Err(Error::Unavailable(format!("direct get: status {status}"))),
+            }
+        }
+    }
+
+    /// What a stream looks like now.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is none, [`Error::Unavailable`] while the broker is not ready.
+    pub async fn stream_state(&self, name: &str) -> Result<StreamState, Error> {
+        let stream = self.jetstream().get_stream(name).await.map_err(|e| {
+            if e.to_string().contains("not found") { Error::NotFound(name.to_owned()) } else { Error::unavailable(e) }
+        })?;
+        let info = stream.cached_info();
+        let created = i64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(i64::MAX);
+        let state = &info.state;
+        Ok(StreamState {
+            created,
+            first_seq: state.first_sequence,
+            last_seq: state.last_sequence,
+            messages: state.messages,
+        })
+    }
+
+    /// The last control record of every run of a partition, in stream order: what is open and what is not.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the broker stopped answering.
+    pub async fn last_controls(&self, partition: Partition) -> Result<Vec<RawRecord>, Error> {
+        let stream = subject::runs_stream(partition);
+        let config = pull::OrderedConfig {
+            filter_subject: subject::control_filter(partition),
+            deliver_policy: DeliverPolicy::LastPerSubject,
+            ..pull::OrderedConfig::default()
+        };
+        let consumer =
+            self.jetstream().create_consumer_on_stream(config, &stream).await.map_err(Error::unavailable)?;
+        let mut pending = consumer.cached_info().num_pending;
+        let name = consumer.cached_info().name.clone();
+        let mut records = Vec::new();
+        let mut messages = consumer.messages().await.map_err(Error::unavailable)?;
+        while pending > 0 {
+            let message = tokio::time::timeout(READ_PATIENCE, messages.next())
+                .await
+                .map_err(|_| Error::Unavailable("listing stopped".into()))?
+                .ok_or_else(|| Error::Unavailable("the connection is closed".into()))?
+                .map_err(Error::unavailable)?;
+            pending = message.info().map_err(Error::unavailable)?.pending;
+            records.extend(delivered_record(&message));
+        }
+        drop(messages);
+        let _ = self.jetstream().delete_consumer_from_stream(&name, &stream).await;
+        Ok(records)
+    }
+
+    /// Removes all that a run's subjects hold: for garbage that never was a run.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the broker did not answer.
+    pub async fn purge_run(&self, run: RunId) -> Result<(), Error> {
+        let partition = self.partitions().of(&run);
+        let filter = subject::run_filter(partition, run);
+        self.purge(&subject::runs_stream(partition), &filter).await
+    }
+
+    /// Removes the messages of a stream whose subject matches.
+    pub(crate) async fn purge(&self, stream: &str, filter: &str) -> Result<(), Error> {
+        let stream = self.jetstream().get_stream_no_info(stream).await.map_err(Error::unavailable)?;
+        stream.purge().filter(filter).await.map(drop).map_err(Error::unavailable)
+    }
+}
+
+fn stored_record(message: &async_nats::Message, header: &dyn Fn(&str) -> Option<String>) -> Option<RawRecord> {
+    let subject: RunSubject = header("Nats-Subject")?.parse().ok()?;
+    let seq = header("Nats-Sequence")?.parse().ok()?;
+    let at = Timestamp::parse(&header("Nats-Time-Stamp")?)?;
+    let stamp = Stamp { seq, at };
+    Some(RawRecord { run: subject.run_id, channel: subject.channel, stamp, payload: message.payload.clone() })
+}
+
+/// A record as a consumer delivers it; `None` for a subject that is not a run's.
+pub(crate) fn delivered_record(message: &async_nats::jetstream::Message) -> Option<RawRecord> {
+    let subject: RunSubject = message.subject.as_str().parse().ok()?;
+    let info = message.info().ok()?;
+    let at = Timestamp::from_nanos(i64::try_from(info.published.unix_timestamp_nanos()).ok()?);
+    let stamp = Stamp { seq: info.stream_sequence, at };
+    Some(RawRecord { run: subject.run_id, channel: subject.channel, stamp, payload: message.payload.clone() })
+}

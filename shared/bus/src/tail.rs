@@ -1,0 +1,142 @@
+//! Reading a partition in stream order from a sequence on, for ever.
+//!
+//! A reader is an ordered consumer that is made anew from the last sequence read whenever something may have been missed:
+//! an error, a new connection, or silence while the stream has more. It never skips and never goes back.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{DeliverPolicy, pull};
+use futures::StreamExt;
+use kapelle_proto::subject;
+use kapelle_types::Partition;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::runlog::{RawRecord, delivered_record};
+use crate::{Bus, Error};
+
+/// Records handed over at once, at most.
+const CHUNK: usize = 512;
+/// Chunks that may wait for the partition; beyond it the reader stops reading: back-pressure.
+const CHUNKS_WAITING_MAX: usize = 4;
+/// How long the reader may be silent before it asks whether the stream has more.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// One thing read: a record, or a sequence whose subject is no run's (nothing to do but to count it).
+#[derive(Debug, Clone)]
+pub enum Read {
+    /// A record of a run.
+    Record(RawRecord),
+    /// Something else that stands in the stream.
+    Foreign {
+        /// Where it stands.
+        seq: u64,
+    },
+}
+
+impl Read {
+    const fn seq(&self) -> u64 {
+        match self {
+            Self::Record(record) => record.stamp.seq,
+            Self::Foreign { seq } => *seq,
+        }
+    }
+}
+
+/// A running reader of one partition; dropping it stops it.
+#[derive(Debug)]
+pub struct Tail {
+    chunks: mpsc::Receiver<Vec<Read>>,
+    task: JoinHandle<()>,
+}
+
+impl Tail {
+    /// Starts reading behind `after_seq`.
+    #[must_use]
+    pub fn start(bus: Bus, partition: Partition, after_seq: u64) -> Self {
+        let (sender, chunks) = mpsc::channel(CHUNKS_WAITING_MAX);
+        let task = tokio::spawn(read_on(bus, partition, after_seq, sender));
+        Self { chunks, task }
+    }
+
+    /// The next chunk, in stream order. `None` never comes while the reader lives. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Vec<Read>> {
+        self.chunks.recv().await
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn read_on(bus: Bus, partition: Partition, mut last: u64, sender: mpsc::Sender<Vec<Read>>) {
+    let mut delays = kapelle_retry::Delays::new(&kapelle_retry::Policy {
+        initial: Duration::from_millis(50),
+        max: Duration::from_secs(1),
+        ..kapelle_retry::Policy::default()
+    });
+    while !sender.is_closed() {
+        let before = last;
+        if let Err(error) = read_until_doubt(&bus, partition, &mut last, &sender).await {
+            tracing::debug!(%partition, last, %error, "reading anew");
+        }
+        if last > before {
+            delays.reset();
+        }
+        sleep(delays.next()).await;
+    }
+}
+
+/// Reads with one consumer until there is a reason to doubt it.
+async fn read_until_doubt(
+    bus: &Bus,
+    partition: Partition,
+    last: &mut u64,
+    sender: &mpsc::Sender<Vec<Read>>,
+) -> Result<(), Error> {
+    let mut epochs = bus.connection().epochs();
+    let epoch = *epochs.borrow_and_update();
+    let stream = subject::runs_stream(partition);
+    let config = pull::OrderedConfig {
+        filter_subject: subject::runs_filter(partition),
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: *last + 1 },
+        ..pull::OrderedConfig::default()
+    };
+    let consumer = bus.jetstream().create_consumer_on_stream(config, &stream).await.map_err(Error::unavailable)?;
+    let messages = consumer.messages().await.map_err(Error::unavailable)?;
+    let mut chunks = Box::pin(messages.ready_chunks(CHUNK));
+    let mut heard = Instant::now();
+    loop {
+        let chunk = match timeout(SILENCE, chunks.next()).await {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => return Ok(()),
+            Err(_) if *epochs.borrow() != epoch => return Ok(()),
+            Err(_) => {
+                let waiting = bus.stream_state(&stream).await?.last_seq > *last;
+                if waiting && heard.elapsed() > SILENCE * 2 {
+                    return Err(Error::Unavailable("the stream has more than the consumer delivers".into()));
+                }
+                continue;
+            }
+        };
+        heard = Instant::now();
+        let mut reads = Vec::with_capacity(chunk.len());
+        for message in chunk {
+            let message = message.map_err(Error::unavailable)?;
+            let read = match delivered_record(&message) {
+                Some(record) => Read::Record(record),
+                None => Read::Foreign { seq: message.info().map_err(Error::unavailable)?.stream_sequence },
+            };
+            if read.seq() > *last {
+                *last = read.seq();
+                reads.push(read);
+            }
+        }
+        if sender.send(reads).await.is_err() || *epochs.borrow() != epoch {
+            return Ok(());
+        }
+    }
+}

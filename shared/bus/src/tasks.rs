@@ -1,0 +1,58 @@
+//! The task queue: publish an attempt, take it out, say how much waits.
+
+use async_nats::jetstream::context::PublishAckFuture;
+use bytes::Bytes;
+use kapelle_proto::subject::{self, TaskSubject};
+use kapelle_types::AgentVersion;
+
+use crate::{Bus, Error};
+
+/// How much waits in the queue of one agent version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueState {
+    /// Whose queue.
+    pub agent: AgentVersion,
+    /// Tasks that no worker has.
+    pub pending: u64,
+    /// Tasks that workers have.
+    pub in_flight: u64,
+    /// Of these, the ones that were delivered more than once.
+    pub redelivered: u64,
+    /// Tasks that the fleet may have at once.
+    pub max_in_flight: u64,
+}
+
+impl Bus {
+    /// Sends an attempt to its queue; the future is the acknowledgement. `AlreadyThere` means that it is queued or running.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the connection is gone.
+    pub async fn queue_task(&self, task: &TaskSubject, message: Bytes) -> Result<PublishAckFuture, Error> {
+        self.jetstream().publish(task.to_string(), message).await.map_err(Error::from)
+    }
+
+    /// Takes an attempt out of its queue, delivered or not. Harmless if it is not there.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the broker did not answer.
+    pub async fn withdraw_task(&self, task: &TaskSubject) -> Result<(), Error> {
+        self.purge(subject::TASKS, &task.to_string()).await
+    }
+
+    /// How much waits in the queue of an agent version.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] while the broker is not ready or the queue is not there.
+    pub async fn queue_state(&self, agent: &AgentVersion) -> Result<QueueState, Error> {
+        let name = subject::task_consumer(agent);
+        let stream = self.jetstream().get_stream_no_info(subject::TASKS).await.map_err(Error::unavailable)?;
+        let info = stream.consumer_info(&name).await.map_err(Error::unavailable)?;
+        Ok(QueueState {
+            agent: agent.clone(),
+            pending: info.num_pending,
+            in_flight: info.num_ack_pending as u64,
+            redelivered: info.num_redelivered as u64,
+            max_in_flight: u64::try_from(info.config.max_ack_pending).unwrap_or(0),
+        })
+    }
+}
