@@ -8,6 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(files, ["."])?;
     let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("kapelle.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().bytes(".kapelle.v1").compile_fds(descriptors)?;
+    // Sorted maps, so that one value has one encoding.
+    tonic_prost_build::configure().bytes(".kapelle.v1").btree_map(".kapelle.v1").compile_fds(descriptors)?;
     Ok(())
 }

@@ -1,0 +1,203 @@
+//! Entries of the run log, one by one. [`crate::encode_record`] and the API's history use these conversions.
+
+use kapelle_engine::{Body, Entry, Pin, RunFinished, RunSubmitted, StepFailed, StepSucceeded, Usage};
+use kapelle_types::{Principal, StepRef};
+
+use crate::error::{DecodeError, parsed};
+use crate::payload::digest;
+use crate::task::decode_id;
+use crate::v1::log_entry::Body as WireBody;
+use crate::{failure, payload, status, v1};
+
+impl From<&Entry> for v1::LogEntry {
+    fn from(entry: &Entry) -> Self {
+        Self {
+            id: entry.id.clone(),
+            principal: entry.principal.0.clone(),
+            traceparent: entry.traceparent.clone().unwrap_or_default(),
+            body: Some((&entry.body).into()),
+        }
+    }
+}
+
+impl TryFrom<v1::LogEntry> for Entry {
+    type Error = DecodeError;
+
+    fn try_from(wire: v1::LogEntry) -> Result<Self, DecodeError> {
+        Ok(Self {
+            id: wire.id,
+            principal: Principal(wire.principal),
+            traceparent: (!wire.traceparent.is_empty()).then_some(wire.traceparent),
+            body: wire.body.ok_or(DecodeError::Missing("body"))?.try_into()?,
+        })
+    }
+}
+
+impl From<&Body> for WireBody {
+    fn from(body: &Body) -> Self {
+        match body {
+            Body::RunSubmitted(submitted) => Self::RunSubmitted(submitted.as_ref().into()),
+            Body::StepSucceeded(succeeded) => Self::StepSucceeded(succeeded.into()),
+            Body::StepFailed(failed) => Self::StepFailed(failed.into()),
+            Body::TimerFired { timer } => Self::TimerFired(v1::TimerFired { timer: timer.to_string() }),
+            Body::CancelRequested { reason } => Self::CancelRequested(v1::CancelRequested { reason: reason.clone() }),
+            Body::TerminateRequested { reason } => {
+                Self::TerminateRequested(v1::TerminateRequested { reason: reason.clone() })
+            }
+            Body::PauseRequested { reason } => Self::PauseRequested(v1::PauseRequested { reason: reason.clone() }),
+            Body::ResumeRequested => Self::ResumeRequested(v1::ResumeRequested {}),
+            Body::RetryRequested { steps } => {
+                Self::RetryRequested(v1::RetryRequested { steps: steps.iter().map(StepRef::to_string).collect() })
+            }
+            Body::FailRequested { reason } => Self::FailRequested(v1::FailRequested { reason: reason.clone() }),
+            Body::RunFinished(finished) => Self::RunFinished(finished.as_ref().into()),
+        }
+    }
+}
+
+impl TryFrom<WireBody> for Body {
+    type Error = DecodeError;
+
+    fn try_from(wire: WireBody) -> Result<Self, DecodeError> {
+        Ok(match wire {
+            WireBody::RunSubmitted(submitted) => Self::RunSubmitted(Box::new(submitted.try_into()?)),
+            WireBody::StepSucceeded(succeeded) => Self::StepSucceeded(succeeded.try_into()?),
+            WireBody::StepFailed(failed) => Self::StepFailed(failed.try_into()?),
+            WireBody::TimerFired(fired) => Self::TimerFired { timer: parsed(&fired.timer, "timer")? },
+            WireBody::CancelRequested(request) => Self::CancelRequested { reason: request.reason },
+            WireBody::TerminateRequested(request) => Self::TerminateRequested { reason: request.reason },
+            WireBody::PauseRequested(request) => Self::PauseRequested { reason: request.reason },
+            WireBody::ResumeRequested(v1::ResumeRequested {}) => Self::ResumeRequested,
+            WireBody::RetryRequested(request) => Self::RetryRequested {
+                steps: request.steps.iter().map(|step| parsed(step, "steps")).collect::<Result<_, _>>()?,
+            },
+            WireBody::FailRequested(request) => Self::FailRequested { reason: request.reason },
+            WireBody::RunFinished(finished) => Self::RunFinished(Box::new(finished.try_into()?)),
+        })
+    }
+}
+
+impl From<&RunSubmitted> for v1::RunSubmitted {
+    fn from(submitted: &RunSubmitted) -> Self {
+        let pin = |pin: &Pin| v1::StepPin {
+            step: pin.step.to_string(),
+            agent: pin.agent.to_string(),
+            digest: pin.digest.0.to_vec().into(),
+        };
+        Self {
+            workflow: submitted.workflow.to_string(),
+            workflow_digest: submitted.workflow_digest.0.to_vec().into(),
+            pins: submitted.pins.iter().map(pin).collect(),
+            input: Some((&submitted.input).into()),
+            key: submitted.key.clone(),
+            behaviour: submitted.behaviour,
+            labels: submitted.labels.clone(),
+        }
+    }
+}
+
+impl TryFrom<v1::RunSubmitted> for RunSubmitted {
+    type Error = DecodeError;
+
+    fn try_from(wire: v1::RunSubmitted) -> Result<Self, DecodeError> {
+        let pin = |pin: v1::StepPin| -> Result<Pin, DecodeError> {
+            Ok(Pin {
+                step: parsed(&pin.step, "pins.step")?,
+                agent: parsed(&pin.agent, "pins.agent")?,
+                digest: digest(&pin.digest, "pins.digest")?,
+            })
+        };
+        Ok(Self {
+            workflow: parsed(&wire.workflow, "workflow")?,
+            workflow_digest: digest(&wire.workflow_digest, "workflow_digest")?,
+            pins: wire.pins.into_iter().map(pin).collect::<Result<_, _>>()?,
+            input: payload::decode(wire.input, "input")?,
+            key: wire.key,
+            behaviour: wire.behaviour,
+            labels: wire.labels,
+        })
+    }
+}
+
+impl From<&StepSucceeded> for v1::StepSucceeded {
+    fn from(succeeded: &StepSucceeded) -> Self {
+        Self {
+            step: succeeded.task.step.to_string(),
+            attempt: succeeded.task.attempt,
+            output: Some((&succeeded.output).into()),
+            work: Some((&succeeded.work).into()),
+            usage: encode_usage(succeeded.usage),
+        }
+    }
+}
+
+impl TryFrom<v1::StepSucceeded> for StepSucceeded {
+    type Error = DecodeError;
+
+    fn try_from(wire: v1::StepSucceeded) -> Result<Self, DecodeError> {
+        Ok(Self {
+            task: decode_id(&wire.step, wire.attempt)?,
+            output: payload::decode(wire.output, "output")?,
+            work: wire.work.map(Into::into).unwrap_or_default(),
+            usage: decode_usage(wire.usage)?,
+        })
+    }
+}
+
+impl From<&StepFailed> for v1::StepFailed {
+    fn from(failed: &StepFailed) -> Self {
+        Self {
+            step: failed.task.step.to_string(),
+            attempt: failed.task.attempt,
+            failure: Some((&failed.failure).into()),
+            work: Some((&failed.work).into()),
+            usage: encode_usage(failed.usage),
+        }
+    }
+}
+
+impl TryFrom<v1::StepFailed> for StepFailed {
+    type Error = DecodeError;
+
+    fn try_from(wire: v1::StepFailed) -> Result<Self, DecodeError> {
+        Ok(Self {
+            task: decode_id(&wire.step, wire.attempt)?,
+            failure: failure::decode(wire.failure, "failure")?,
+            work: wire.work.map(Into::into).unwrap_or_default(),
+            usage: decode_usage(wire.usage)?,
+        })
+    }
+}
+
+impl From<&RunFinished> for v1::RunFinished {
+    fn from(finished: &RunFinished) -> Self {
+        Self {
+            status: v1::RunStatus::from(finished.status).into(),
+            output: finished.output.as_ref().map(Into::into),
+            error: finished.error.as_ref().map(Into::into),
+            decided_seq: finished.decided_seq,
+        }
+    }
+}
+
+impl TryFrom<v1::RunFinished> for RunFinished {
+    type Error = DecodeError;
+
+    fn try_from(wire: v1::RunFinished) -> Result<Self, DecodeError> {
+        Ok(Self {
+            status: status::decode(wire.status)?,
+            output: wire.output.map(|data| payload::decode(Some(data), "output")).transpose()?,
+            error: wire.error.map(TryInto::try_into).transpose()?,
+            decided_seq: wire.decided_seq,
+        })
+    }
+}
+
+/// Most agents report no usage, and nothing is what they send.
+fn encode_usage(usage: Usage) -> Option<v1::ResourceUsage> {
+    (usage != Usage::default()).then(|| usage.into())
+}
+
+fn decode_usage(wire: Option<v1::ResourceUsage>) -> Result<Usage, DecodeError> {
+    wire.map_or(Ok(Usage::default()), TryInto::try_into)
+}

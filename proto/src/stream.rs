@@ -1,0 +1,18 @@
+//! The names of the streams. What they hold and how they are set up is declared in `shared/bus`.
+
+use kapelle_types::Partition;
+
+/// The queue of dispatched tasks; derived from the run logs, never the only copy of anything.
+pub const TASKS: &str = "TASKS";
+/// Jobs that were published straight to the broker.
+pub const SUBMIT: &str = "SUBMIT";
+/// Steps that gave up.
+pub const DEAD: &str = "DEAD";
+/// What anyone may want to hear about.
+pub const EVENTS: &str = "EVENTS";
+
+/// The stream of a partition's run logs and timers: `RUNS_3`.
+#[must_use]
+pub fn runs(partition: Partition) -> String {
+    format!("RUNS_{partition}")
+}

@@ -1,0 +1,45 @@
+//! Subjects, typed: what Kapelle publishes to and what it reads, as values that print and parse.
+//!
+//! ```text
+//!   kapelle.run.<p>.<run>.control|report               RunSubject      the run log
+//!   kapelle.live.run.<p>.<run>.control|report          LiveSubject     its republished copy, for watchers
+//!   kapelle.timer.<p>.<run>.<timer>                    TimerSubject    durable timers
+//!   kapelle.task.<agent>.<version>.<run>.<step>.<n>    TaskSubject     the task queue
+//!   kapelle.dead.<agent>.<version>.<run>.<step>        DeadSubject     dead letters
+//!   kapelle.submit.<workflow>                          SubmitSubject   jobs without gRPC
+//!   kapelle.event.<type>                               EventSubject    what anyone may want to hear about
+//! ```
+//!
+//! Only this module puts subjects together or takes them apart. Parsing is strict: a value has one spelling, so that a message
+//! on another one is never taken for a part of the same run.
+
+mod event;
+mod filter;
+mod run;
+mod task;
+mod token;
+
+pub use event::{EventSubject, EventType, SubmitSubject};
+pub use filter::{
+    control_filter, dead_all, dead_filter, events_all, live_destination, live_filter, live_source, run_filter,
+    runs_filter, submit_all, task_filter, tasks_all, timers_filter, timers_of_run,
+};
+pub use run::{LiveSubject, RunSubject, TimerSubject};
+pub use task::{DeadSubject, TaskSubject};
+
+use kapelle_types::InvalidName;
+
+/// A subject that is not of the form that it was read as.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{subject}` is not of the form `{form}`: look at its {part}")]
+pub struct Error {
+    /// The subject, cut to 200 characters.
+    pub subject: String,
+    /// The form that was expected.
+    pub form: &'static str,
+    /// The first part that is wrong, for example `partition`.
+    pub part: &'static str,
+    /// The rule that the part breaks, where it is a name.
+    #[source]
+    pub source: Option<InvalidName>,
+}

@@ -1,0 +1,137 @@
+//! Filters: what streams take, what consumers read and what purges remove. Each covers exactly one kind of subject.
+
+use kapelle_types::{AgentVersion, Partition, RunId};
+
+use super::token::VersionToken;
+
+/// The run logs of a partition.
+#[must_use]
+pub fn runs_filter(partition: Partition) -> String {
+    format!("kapelle.run.{partition}.>")
+}
+
+/// The control subjects of a partition: one for each run that it ever had.
+#[must_use]
+pub fn control_filter(partition: Partition) -> String {
+    format!("kapelle.run.{partition}.*.control")
+}
+
+/// Both subjects of one run's log.
+#[must_use]
+pub fn run_filter(partition: Partition, run: RunId) -> String {
+    format!("kapelle.run.{partition}.{run}.*")
+}
+
+/// The timers of a partition.
+#[must_use]
+pub fn timers_filter(partition: Partition) -> String {
+    format!("kapelle.timer.{partition}.>")
+}
+
+/// The timers of one run.
+#[must_use]
+pub fn timers_of_run(partition: Partition, run: RunId) -> String {
+    format!("kapelle.timer.{partition}.{run}.*")
+}
+
+/// What the broker republishes of a partition: its run logs, not its timers.
+#[must_use]
+pub fn live_source(partition: Partition) -> String {
+    runs_filter(partition)
+}
+
+/// Where it republishes them to.
+#[must_use]
+pub fn live_destination(partition: Partition) -> String {
+    format!("kapelle.live.run.{partition}.>")
+}
+
+/// The republished log of one run, for a watcher.
+#[must_use]
+pub fn live_filter(partition: Partition, run: RunId) -> String {
+    format!("kapelle.live.run.{partition}.{run}.*")
+}
+
+/// The queue of one agent version.
+#[must_use]
+pub fn task_filter(agent: &AgentVersion) -> String {
+    format!("kapelle.task.{}.{}.>", agent.name, VersionToken(&agent.version))
+}
+
+/// Every task.
+#[must_use]
+pub const fn tasks_all() -> &'static str {
+    "kapelle.task.>"
+}
+
+/// The dead letters of one agent version.
+#[must_use]
+pub fn dead_filter(agent: &AgentVersion) -> String {
+    format!("kapelle.dead.{}.{}.>", agent.name, VersionToken(&agent.version))
+}
+
+/// Every dead letter.
+#[must_use]
+pub const fn dead_all() -> &'static str {
+    "kapelle.dead.>"
+}
+
+/// Every job that comes in without gRPC.
+#[must_use]
+pub const fn submit_all() -> &'static str {
+    "kapelle.submit.*"
+}
+
+/// Every event.
+#[must_use]
+pub const fn events_all() -> &'static str {
+    "kapelle.event.>"
+}
+
+#[cfg(test)]
+mod tests {
+    use kapelle_engine::Channel;
+
+    use super::*;
+    use crate::subject::{DeadSubject, LiveSubject, RunSubject, TaskSubject};
+
+    /// As the broker matches: `*` is one token, `>` is one or more.
+    fn covers(filter: &str, subject: &str) -> bool {
+        let (mut filter, mut subject) = (filter.split('.'), subject.split('.'));
+        loop {
+            match (filter.next(), subject.next()) {
+                (Some(">"), Some(_)) | (None, None) => return true,
+                (Some(token), Some(other)) if token == "*" || token == other => {}
+                _ => return false,
+            }
+        }
+    }
+
+    #[test]
+    fn filters_cover_their_subjects_and_no_others() {
+        let run_id: RunId = "0192f3c4-5a6b-7c8d-9e0f-112233445566".parse().unwrap();
+        let run = RunSubject { partition: Partition(3), run_id, channel: Channel::Control };
+        let (control, live) = (run.to_string(), LiveSubject(run).to_string());
+        let report = RunSubject { channel: Channel::Report, ..run }.to_string();
+        for subject in [&control, &report] {
+            assert!(covers(&runs_filter(run.partition), subject));
+            assert!(covers(&run_filter(run.partition, run_id), subject));
+            assert!(!covers(&runs_filter(Partition(33)), subject));
+            assert!(!covers(&timers_filter(run.partition), subject));
+        }
+        assert!(covers(&control_filter(run.partition), &control) && !covers(&control_filter(run.partition), &report));
+        assert!(covers(&live_filter(run.partition, run_id), &live));
+        assert!(covers(&live_destination(run.partition), &live) && !covers(&live_source(run.partition), &live));
+
+        let timer = format!("kapelle.timer.3.{run_id}.retry=a:1=2");
+        assert!(covers(&timers_filter(run.partition), &timer) && covers(&timers_of_run(run.partition, run_id), &timer));
+
+        let agent: AgentVersion = "a@1.0.0".parse().unwrap();
+        let task: TaskSubject = format!("kapelle.task.a.1_0_0.{run_id}.s:1.1").parse().unwrap();
+        let dead: DeadSubject = format!("kapelle.dead.a.1_0_0.{run_id}.s:1").parse().unwrap();
+        assert!(covers(&task_filter(&agent), &task.to_string()) && covers(tasks_all(), &task.to_string()));
+        assert!(!covers(&task_filter(&"a@1.0.1".parse().unwrap()), &task.to_string()));
+        assert!(covers(&dead_filter(&agent), &dead.to_string()) && covers(dead_all(), &dead.to_string()));
+        assert!(covers(submit_all(), "kapelle.submit.a") && covers(events_all(), "kapelle.event.run.finished"));
+    }
+}
