@@ -26,6 +26,8 @@ pub const EXPRESSION_NODES_MAX: u32 = 2_000;
 pub const EXPRESSION_NESTING_MAX: u32 = 1;
 /// Items of a list that a comprehension may walk.
 pub const EXPRESSION_LIST_MAX: usize = 10_000;
+/// Bytes that one evaluation may copy at most, by an estimate from above: a few evaluations at once fit any machine.
+pub const EXPRESSION_MEMORY_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Bytes of one manifest file.
 pub const MANIFEST_BYTES_MAX: usize = 1024 * 1024;
 /// Nesting of a payload's JSON; `serde_json` itself stops at 128.
