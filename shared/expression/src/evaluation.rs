@@ -109,16 +109,16 @@ fn unbound(name: &str, analysis: &Analysis, values: &[Result<&Value, Fault>]) ->
 fn describe(error: &ExecutionError) -> String {
     match error {
         ExecutionError::UnsupportedBinaryOperator(operator, left, right) => {
-            mismatch(symbol(operator), &[left.type_of().to_string(), right.type_of().to_string()])
+            mismatch(symbol(operator), &[type_name(left), type_name(right)])
         }
         ExecutionError::NoSuchOverload(it) => mismatch(symbol(it.function()), it.argument_types()),
         ExecutionError::ValuesNotComparable(left, right) => {
-            format!("{} and {} cannot be compared", left.type_of(), right.type_of())
+            format!("{} and {} cannot be compared", type_name(left), type_name(right))
         }
         ExecutionError::NoSuchKey(name) => format!("there is no field `{name}`"),
-        ExecutionError::IndexOutOfBounds(index) => {
-            format!("the list has no item {}", short(&format_args!("{index:?}")))
-        }
+        ExecutionError::IndexOutOfBounds(CelValue::Int(index)) => format!("the list has no item {index}"),
+        ExecutionError::IndexOutOfBounds(CelValue::UInt(index)) => format!("the list has no item {index}"),
+        ExecutionError::IndexOutOfBounds(_) => "the list has no such item".to_owned(),
         ExecutionError::DivisionByZero(_) => "division by zero".to_owned(),
         ExecutionError::RemainderByZero(_) => "remainder of a division by zero".to_owned(),
         ExecutionError::Overflow(operator, ..) => format!("the result of `{}` is out of range", symbol(operator)),
@@ -126,15 +126,26 @@ fn describe(error: &ExecutionError) -> String {
             format!("only a list or an object can be walked, not {got}")
         }
         ExecutionError::UnexpectedType { got, want } => format!("expected {want}, found {got}"),
+        ExecutionError::FunctionError { function, .. } if function == "duration" => {
+            "`duration` takes text such as `90s`, `1h30m` or `250ms`, up to 292 years".to_owned()
+        }
         ExecutionError::FunctionError { function, message } => short(&format_args!("`{function}`: {message}")),
         ExecutionError::DuplicateKey(_) => "a map has the same key twice".to_owned(),
-        ExecutionError::UnsupportedKeyType(key) => format!("{} cannot be the key of a map", key.type_of()),
+        ExecutionError::UnsupportedKeyType(key) => format!("{} cannot be the key of a map", type_name(key)),
         other => short(other),
     }
 }
 
+/// The type as CEL spells it; `cel` itself is not of one mind about `double`.
+fn type_name(value: &CelValue) -> String {
+    match value {
+        CelValue::Float(_) => "double".to_owned(),
+        other => other.type_of().to_string(),
+    }
+}
+
 fn mismatch(operator: &str, types: &[String]) -> String {
-    let numbers = |it: &String| matches!(it.as_str(), "int" | "uint" | "double" | "float");
+    let numbers = |it: &String| matches!(it.as_str(), "int" | "uint" | "double");
     let way_out = if types.len() == 2 && types[0] != types[1] && types.iter().all(numbers) {
         "; convert one of them: `double(x)`, `int(x)`"
     } else if operator == "+" && types.iter().any(|it| it == "string") {
@@ -151,7 +162,7 @@ fn mismatch(operator: &str, types: &[String]) -> String {
 fn symbol(name: &str) -> &str {
     match name {
         "add" => "+",
-        "sub" => "-",
+        "sub" | "negate" => "-",
         "mul" => "*",
         "div" => "/",
         "rem" => "%",

@@ -112,12 +112,10 @@ pub(crate) fn weigh(source: &str) -> Result<(), TooDeep> {
                 count(&mut open, &mut links);
                 open.push((0, 0));
             }
-            TokenKind::TokRightParen | TokenKind::TokRightBracket | TokenKind::TokRightBrace => {
-                if open.len() > 1 {
-                    let (group_links, group_questions) = open.pop().unwrap_or_default();
-                    links -= group_links;
-                    questions -= group_questions;
-                }
+            TokenKind::TokRightParen | TokenKind::TokRightBracket | TokenKind::TokRightBrace if open.len() > 1 => {
+                let (group_links, group_questions) = open.pop().unwrap_or_default();
+                links -= group_links;
+                questions -= group_questions;
             }
             TokenKind::TokComma => {
                 if let Some((group_links, group_questions)) = open.last_mut() {

@@ -150,14 +150,17 @@ mod tests {
     #[test]
     fn says_what_is_wrong_and_where() {
         check("input.score >", "Syntax at 13: the expression ends where a value is expected");
-        check("(input.a", "Syntax at 8: expected ')'");
+        check("(input.a", "Syntax at 8: expected `)`");
         check("input.a b", "Syntax at 8: `b` is not expected here");
         check("size(input.a", "Syntax at 12: the expression ends where `)` is expected");
-        check("input.a = 1", "Syntax at 8: ");
+        check("input.a = 1", "Syntax at 8: `=` is not expected here");
         check("  ", "Syntax at 0: the expression is empty");
         check("has(input)", "Syntax at 4: `has` takes the field to look for: `has(input.name)`");
-        check("input.a.map(1, 2)", "Syntax at 12: ");
-        check("'abc", "Syntax at 0: ");
+        check(
+            "input.a.map(1, 2)",
+            "Syntax at 12: the first argument is the name for one item: `input.list.map(x, x.name)`",
+        );
+        check("'abc", "Syntax at 0: unterminated string literal");
         check("input.\na +", "Syntax at 10: the expression ends where a value is expected");
         check("for + 1", "Syntax at 0: reserved identifier: for");
         check("1 +* 2", "Syntax at 3: a value is expected here");
