@@ -1,7 +1,7 @@
 //! How far each partition is done: one key a partition, written by its owner.
 
 use async_nats::jetstream::kv::Store;
-use kapelle_proto::subject;
+use kapelle_proto::{bucket};
 use kapelle_types::Partition;
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +28,7 @@ impl Cursors {
     /// # Errors
     /// [`Error::Unavailable`] while the broker is not ready.
     pub async fn open(bus: &Bus) -> Result<Self, Error> {
-        let store = bus.jetstream().get_key_value(subject::CURSORS).await.map_err(Error::unavailable)?;
+        let store = bus.jetstream().get_key_value(bucket::CURSORS).await.map_err(Error::unavailable)?;
         Ok(Self { store })
     }
 

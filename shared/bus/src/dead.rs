@@ -4,7 +4,8 @@ use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::context::PublishAckFuture;
 use bytes::Bytes;
 use futures::StreamExt;
-use kapelle_proto::subject::{self, DeadSubject};
+use kapelle_proto::subject::{DeadSubject};
+use kapelle_proto::{stream};
 
 use crate::{Bus, Error};
 
@@ -25,7 +26,7 @@ impl Bus {
     /// # Errors
     /// [`Error::Unavailable`] if the broker did not answer.
     pub async fn remove_dead_letter(&self, letter: &DeadSubject) -> Result<(), Error> {
-        self.purge(subject::DEAD, &letter.to_string()).await
+        self.purge(stream::DEAD, &letter.to_string()).await
     }
 
     /// All dead letters whose subject matches, oldest first, as (subject, message).
@@ -39,7 +40,7 @@ impl Bus {
             ..pull::OrderedConfig::default()
         };
         let jetstream = self.jetstream();
-        let consumer = jetstream.create_consumer_on_stream(config, subject::DEAD).await.map_err(Error::unavailable)?;
+        let consumer = jetstream.create_consumer_on_stream(config, stream::DEAD).await.map_err(Error::unavailable)?;
         let mut pending = consumer.cached_info().num_pending;
         let name = consumer.cached_info().name.clone();
         let mut messages = consumer.messages().await.map_err(Error::unavailable)?;
@@ -56,7 +57,7 @@ impl Bus {
             }
         }
         drop(messages);
-        let _ = jetstream.delete_consumer_from_stream(&name, subject::DEAD).await;
+        let _ = jetstream.delete_consumer_from_stream(&name, stream::DEAD).await;
         Ok(letters)
     }
 }

@@ -1,6 +1,6 @@
 //! CloudEvents 1.0 on `kapelle.event.<type>`, for anyone who wants to know.
 
-use kapelle_proto::subject::EventSubject;
+use kapelle_proto::subject::{EventSubject};
 use serde_json::{Value, json};
 
 use crate::Bus;
@@ -19,7 +19,8 @@ impl Bus {
             "data": data,
         });
         let Ok(body) = serde_json::to_vec(&event) else { return };
-        let to = EventSubject { kind: kind.to_owned() }.to_string();
+        let Ok(event_type) = kind.parse() else { return };
+        let to = EventSubject { kind: event_type }.to_string();
         if let Err(error) = self.client().publish(to, body.into()).await {
             tracing::debug!(%error, kind, "an event was not published");
         }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::stream::{self, DiscardPolicy, PersistenceMode, Republish, RetentionPolicy, StorageType};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, PersistenceMode, Republish, RetentionPolicy, StorageType};
 use async_nats::jetstream::{kv, object_store};
-use kapelle_proto::subject;
+use kapelle_proto::{bucket, stream, subject};
 use kapelle_types::{Partition, Partitions};
 use serde::{Deserialize, Serialize};
 
@@ -62,7 +62,7 @@ impl Layout {
 
     /// All streams: the run logs first.
     #[must_use]
-    pub fn streams(&self) -> Vec<stream::Config> {
+    pub fn streams(&self) -> Vec<Config> {
         let mut all: Vec<_> = self.partitions.all().map(|p| self.runs(p)).collect();
         all.extend([self.tasks(), self.submit(), self.dead(), self.events()]);
         all
@@ -70,8 +70,8 @@ impl Layout {
 
     /// One partition's run logs and their timers. Kept without limit of age, size or count: open runs may be old.
     #[must_use]
-    pub fn runs(&self, partition: Partition) -> stream::Config {
-        stream::Config {
+    pub fn runs(&self, partition: Partition) -> Config {
+        Config {
             subjects: vec![subject::runs_filter(partition), subject::timers_filter(partition)],
             description: Some("run logs and their timers".into()),
             allow_direct: true,
@@ -79,27 +79,27 @@ impl Layout {
             allow_message_schedules: true,
             allow_message_ttl: true,
             republish: Some(Republish {
-                source: subject::runs_filter(partition),
-                destination: subject::live_filter(partition),
+                source: subject::live_source(partition),
+                destination: subject::live_destination(partition),
                 headers_only: false,
             }),
             duplicate_window: Duration::from_secs(10),
-            ..self.base(subject::runs_stream(partition))
+            ..self.base(stream::runs(partition))
         }
     }
 
     /// Queued tasks: one message a subject, so that a task that is queued or running cannot be queued again.
     #[must_use]
-    pub fn tasks(&self) -> stream::Config {
-        let mut config = stream::Config {
-            subjects: vec![subject::tasks_all()],
+    pub fn tasks(&self) -> Config {
+        let mut config = Config {
+            subjects: vec![subject::tasks_all().to_owned()],
             description: Some("tasks, derived from the run logs".into()),
             retention: RetentionPolicy::WorkQueue,
             discard: DiscardPolicy::New,
             discard_new_per_subject: true,
             max_messages_per_subject: 1,
             allow_direct: true,
-            ..self.base(subject::TASKS.to_owned())
+            ..self.base(stream::TASKS.to_owned())
         };
         match self.tasks {
             TaskStorage::AsyncFile => config.persist_mode = Some(PersistenceMode::Async),
@@ -109,35 +109,35 @@ impl Layout {
         config
     }
 
-    fn submit(&self) -> stream::Config {
-        stream::Config {
-            subjects: vec![subject::submit_all()],
+    fn submit(&self) -> Config {
+        Config {
+            subjects: vec![subject::submit_all().to_owned()],
             description: Some("jobs published straight to the broker".into()),
             retention: RetentionPolicy::WorkQueue,
             discard: DiscardPolicy::New,
             max_bytes: SUBMIT_BYTES_MAX,
-            ..self.base(subject::SUBMIT.to_owned())
+            ..self.base(stream::SUBMIT.to_owned())
         }
     }
 
-    fn dead(&self) -> stream::Config {
-        stream::Config {
-            subjects: vec![subject::dead_all()],
+    fn dead(&self) -> Config {
+        Config {
+            subjects: vec![subject::dead_all().to_owned()],
             description: Some("steps that gave up".into()),
             max_messages_per_subject: 1,
             allow_direct: true,
-            ..self.base(subject::DEAD.to_owned())
+            ..self.base(stream::DEAD.to_owned())
         }
     }
 
-    fn events(&self) -> stream::Config {
-        stream::Config {
-            subjects: vec![subject::events_all()],
+    fn events(&self) -> Config {
+        Config {
+            subjects: vec![subject::events_all().to_owned()],
             description: Some("CloudEvents for anyone".into()),
             max_age: EVENTS_AGE_MAX,
             max_bytes: EVENTS_BYTES_MAX,
             allow_direct: true,
-            ..self.base(subject::EVENTS.to_owned())
+            ..self.base(stream::EVENTS.to_owned())
         }
     }
 
@@ -154,9 +154,9 @@ impl Layout {
             ..kv::Config::default()
         };
         vec![
-            bucket(subject::REGISTRY, 1, Duration::ZERO),
-            bucket(subject::CURSORS, 1, Duration::ZERO),
-            bucket(subject::PRESENCE, 1, PRESENCE_TTL),
+            bucket(bucket::REGISTRY, 1, Duration::ZERO),
+            bucket(bucket::CURSORS, 1, Duration::ZERO),
+            bucket(bucket::PRESENCE, 1, PRESENCE_TTL),
         ]
     }
 
@@ -164,7 +164,7 @@ impl Layout {
     #[must_use]
     pub fn objects(&self) -> object_store::Config {
         object_store::Config {
-            bucket: subject::PAYLOADS.to_owned(),
+            bucket: bucket::PAYLOADS.to_owned(),
             description: Some("payloads above the inline limit, by SHA-256".into()),
             storage: StorageType::File,
             num_replicas: self.replicas,
@@ -172,13 +172,13 @@ impl Layout {
         }
     }
 
-    fn base(&self, name: String) -> stream::Config {
-        stream::Config {
+    fn base(&self, name: String) -> Config {
+        Config {
             name,
             storage: StorageType::File,
             num_replicas: self.replicas,
             max_consumers: CONSUMERS_MAX,
-            ..stream::Config::default()
+            ..Config::default()
         }
     }
 }

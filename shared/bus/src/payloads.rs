@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::object_store::{GetErrorKind, ObjectStore};
-use kapelle_proto::subject;
+use kapelle_proto::{bucket};
 use kapelle_types::{Payload, PayloadRef, Sha256, limits};
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
@@ -28,7 +28,7 @@ pub enum Error {
 }
 
 /// The object store of payloads. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Payloads {
     jetstream: Context,
     store: Arc<OnceCell<ObjectStore>>,
@@ -42,7 +42,7 @@ impl Payloads {
     async fn store(&self) -> Result<&ObjectStore, Error> {
         self.store
             .get_or_try_init(|| async {
-                let name = subject::PAYLOADS;
+                let name = bucket::PAYLOADS;
                 self.jetstream.get_object_store(name).await.map_err(|e| Error::Unavailable(e.to_string()))
             })
             .await

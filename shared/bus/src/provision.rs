@@ -1,8 +1,10 @@
 //! Makes what is declared be there, and says what differs. Idempotent; several may do it at once.
 
 use async_nats::jetstream::consumer::{AckPolicy, pull};
-use async_nats::jetstream::{Context, kv, stream};
-use kapelle_proto::subject;
+use async_nats::jetstream::context::{GetStreamError, KeyValueErrorKind};
+use async_nats::jetstream::stream::Config;
+use async_nats::jetstream::{Context, kv};
+use kapelle_proto::{bucket, stream, subject};
 use kapelle_types::{AgentVersion, limits};
 
 use crate::Error;
@@ -27,7 +29,7 @@ pub async fn provision(jetstream: &Context, layout: &Layout) -> Result<LayoutRec
     };
     if let Some(record) = &existing {
         for partition in record.partitions.all() {
-            let name = subject::runs_stream(partition);
+            let name = stream::runs(partition);
             if jetstream.get_stream(&name).await.is_err_and(|e| is_missing(&e)) {
                 return Err(missing_log(&name));
             }
@@ -37,8 +39,8 @@ pub async fn provision(jetstream: &Context, layout: &Layout) -> Result<LayoutRec
     for config in layout.streams() {
         jetstream.get_or_create_stream(config).await.map_err(Error::unavailable)?;
     }
-    ensure_consumer(jetstream, subject::SUBMIT, submit_consumer()).await?;
-    if jetstream.get_object_store(subject::PAYLOADS).await.is_err() {
+    ensure_consumer(jetstream, stream::SUBMIT, submit_consumer()).await?;
+    if jetstream.get_object_store(bucket::PAYLOADS).await.is_err() {
         jetstream.create_object_store(layout.objects()).await.map_err(Error::unavailable)?;
     }
     if existing.is_none() {
@@ -54,7 +56,7 @@ fn missing_log(name: &str) -> Error {
     }
 }
 
-fn is_missing(error: &stream::GetStreamError) -> bool {
+fn is_missing(error: &GetStreamError) -> bool {
     error.to_string().contains("not found")
 }
 
@@ -75,16 +77,17 @@ async fn ensure_consumer(jetstream: &Context, stream: &str, config: pull::Config
 /// [`Error::NotFound`] if nothing was.
 pub async fn read_record(jetstream: &Context) -> Result<LayoutRecord, Error> {
     let missing = || Error::NotFound("the broker is not provisioned; start a coordinator first".into());
-    let bucket = jetstream.get_key_value(subject::REGISTRY).await.map_err(|e| match e.kind() {
-        async_nats::jetstream::context::KeyValueErrorKind::TimedOut => Error::unavailable(e),
-        _ => missing(),
+    let bucket = jetstream.get_key_value(bucket::REGISTRY).await.map_err(|e| match e.kind() {
+        // The client says this of a bucket that is not there as well as of a broker that is not ready.
+        KeyValueErrorKind::GetBucket if !e.to_string().contains("not found") => Error::unavailable(e),
+        KeyValueErrorKind::GetBucket | KeyValueErrorKind::InvalidStoreName | KeyValueErrorKind::JetStream => missing(),
     })?;
     let bytes = bucket.get(LAYOUT_KEY).await.map_err(Error::unavailable)?.ok_or_else(missing)?;
     serde_json::from_slice(&bytes).map_err(|e| Error::Unreadable(format!("the layout record: {e}")))
 }
 
 async fn write_record(jetstream: &Context, record: &LayoutRecord) -> Result<(), Error> {
-    let bucket = jetstream.get_key_value(subject::REGISTRY).await.map_err(Error::unavailable)?;
+    let bucket = jetstream.get_key_value(bucket::REGISTRY).await.map_err(Error::unavailable)?;
     let bytes = serde_json::to_vec(record).map_err(|e| Error::Unreadable(e.to_string()))?;
     // Whoever is first fixes it; the others read theirs.
     let _ = bucket.create(LAYOUT_KEY, bytes.into()).await;
@@ -97,7 +100,7 @@ async fn write_record(jetstream: &Context, record: &LayoutRecord) -> Result<(), 
 /// [`Error::Unavailable`] while the broker is not ready.
 pub async fn ensure_queue(jetstream: &Context, agent: &AgentVersion, concurrency: u32) -> Result<(), Error> {
     let config = pull::Config {
-        durable_name: Some(subject::task_consumer(agent)),
+        durable_name: Some(crate::tasks::queue_name(agent)),
         description: Some(format!("tasks of {agent}")),
         filter_subject: subject::task_filter(agent),
         ack_policy: AckPolicy::Explicit,
@@ -107,7 +110,7 @@ pub async fn ensure_queue(jetstream: &Context, agent: &AgentVersion, concurrency
         max_waiting: 4096,
         ..pull::Config::default()
     };
-    ensure_consumer(jetstream, subject::TASKS, config).await
+    ensure_consumer(jetstream, stream::TASKS, config).await
 }
 
 /// The durable consumer that all coordinators share for direct submissions.
@@ -141,13 +144,13 @@ pub async fn differences(jetstream: &Context, layout: &Layout) -> Result<Vec<Str
             found.push(format!("bucket {} is missing", want.bucket));
         }
     }
-    if jetstream.get_object_store(subject::PAYLOADS).await.is_err() {
-        found.push(format!("object store {} is missing", subject::PAYLOADS));
+    if jetstream.get_object_store(bucket::PAYLOADS).await.is_err() {
+        found.push(format!("object store {} is missing", bucket::PAYLOADS));
     }
     Ok(found)
 }
 
-fn compare(want: &stream::Config, have: &stream::Config, found: &mut Vec<String>) {
+fn compare(want: &Config, have: &Config, found: &mut Vec<String>) {
     let mut differ = |what: &str, want: String, have: String, name: &str| {
         if want != have {
             found.push(format!("stream {name}: {what} is {have}, declared is {want}"));
@@ -162,6 +165,6 @@ fn compare(want: &stream::Config, have: &stream::Config, found: &mut Vec<String>
     differ("storage", format!("{:?}", want.storage), format!("{:?}", have.storage), &want.name);
     differ("replicas", want.num_replicas.to_string(), have.num_replicas.to_string(), &want.name);
     differ("deny_delete", want.deny_delete.to_string(), have.deny_delete.to_string(), &want.name);
-    let limits = |c: &stream::Config| format!("{} messages a subject, {:?}", c.max_messages_per_subject.max(0), c.discard);
+    let limits = |c: &Config| format!("{} messages a subject, {:?}", c.max_messages_per_subject.max(0), c.discard);
     differ("limits", limits(want), limits(have), &want.name);
 }

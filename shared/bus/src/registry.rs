@@ -4,7 +4,7 @@
 
 use async_nats::jetstream::kv::{CreateErrorKind, Operation, Store};
 use futures::StreamExt;
-use kapelle_proto::subject;
+use kapelle_proto::{bucket};
 use kapelle_types::{Sha256, Timestamp, Version};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -87,7 +87,7 @@ impl Registry {
     /// # Errors
     /// [`Error::Unavailable`] while the broker is not ready.
     pub async fn open(bus: &Bus) -> Result<Self, Error> {
-        let store = bus.jetstream().get_key_value(subject::REGISTRY).await.map_err(Error::unavailable)?;
+        let store = bus.jetstream().get_key_value(bucket::REGISTRY).await.map_err(Error::unavailable)?;
         Ok(Self { store })
     }
 

@@ -7,7 +7,8 @@ use async_nats::jetstream::context::PublishAckFuture;
 use bytes::Bytes;
 use futures::StreamExt;
 use kapelle_engine::{Channel, Stamp};
-use kapelle_proto::subject::{self, RunSubject};
+use kapelle_proto::subject::{RunSubject};
+use kapelle_proto::{stream, subject};
 use kapelle_types::{Partition, RunId, Timestamp};
 use serde_json::json;
 
@@ -42,6 +43,8 @@ pub struct StreamState {
     pub last_seq: u64,
     /// Messages that are there.
     pub messages: u64,
+    /// When the first of them was stored; meaningless if there is none.
+    pub first_at: Timestamp,
 }
 
 impl Bus {
@@ -114,7 +117,7 @@ impl Bus {
         let client = self.client();
         let inbox = client.new_inbox();
         let mut answers = client.subscribe(inbox.clone()).await.map_err(Error::unavailable)?;
-        let to = format!("$JS.API.DIRECT.GET.{}", subject::runs_stream(partition));
+        let to = format!("$JS.API.DIRECT.GET.{}", stream::runs(partition));
         let body = serde_json::to_vec(request).map_err(|e| Error::Unreadable(e.to_string()))?;
         client.publish_with_reply(to, inbox, body.into()).await.map_err(Error::unavailable)?;
         let mut records = Vec::new();
@@ -152,6 +155,7 @@ impl Bus {
             first_seq: state.first_sequence,
             last_seq: state.last_sequence,
             messages: state.messages,
+            first_at: Timestamp::from_nanos(i64::try_from(state.first_timestamp.unix_timestamp_nanos()).unwrap_or(0)),
         })
     }
 
@@ -160,7 +164,7 @@ impl Bus {
     /// # Errors
     /// [`Error::Unavailable`] if the broker stopped answering.
     pub async fn last_controls(&self, partition: Partition) -> Result<Vec<RawRecord>, Error> {
-        let stream = subject::runs_stream(partition);
+        let stream = stream::runs(partition);
         let config = pull::OrderedConfig {
             filter_subject: subject::control_filter(partition),
             deliver_policy: DeliverPolicy::LastPerSubject,
@@ -193,7 +197,7 @@ impl Bus {
     pub async fn purge_run(&self, run: RunId) -> Result<(), Error> {
         let partition = self.partitions().of(&run);
         let filter = subject::run_filter(partition, run);
-        self.purge(&subject::runs_stream(partition), &filter).await
+        self.purge(&stream::runs(partition), &filter).await
     }
 
     /// Removes the messages of a stream whose subject matches.

@@ -9,7 +9,7 @@ use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::pull;
 use bytes::Bytes;
 use futures::StreamExt;
-use kapelle_proto::subject;
+use kapelle_proto::{stream};
 
 use crate::provision::SUBMIT_CONSUMER;
 use crate::{Bus, Error};
@@ -62,7 +62,7 @@ impl Submissions {
     pub async fn open(bus: &Bus) -> Result<Self, Error> {
         let consumer: async_nats::jetstream::consumer::PullConsumer = bus
             .jetstream()
-            .get_consumer_from_stream(SUBMIT_CONSUMER, subject::SUBMIT)
+            .get_consumer_from_stream(SUBMIT_CONSUMER, stream::SUBMIT)
             .await
             .map_err(Error::unavailable)?;
         let messages = consumer

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use futures::StreamExt;
-use kapelle_proto::subject;
+use kapelle_proto::{stream, subject};
 use kapelle_types::Partition;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -99,7 +99,7 @@ async fn read_until_doubt(
 ) -> Result<(), Error> {
     let mut epochs = bus.connection().epochs();
     let epoch = *epochs.borrow_and_update();
-    let stream = subject::runs_stream(partition);
+    let stream = stream::runs(partition);
     let config = pull::OrderedConfig {
         filter_subject: subject::runs_filter(partition),
         deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: *last + 1 },

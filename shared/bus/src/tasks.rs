@@ -2,10 +2,17 @@
 
 use async_nats::jetstream::context::PublishAckFuture;
 use bytes::Bytes;
-use kapelle_proto::subject::{self, TaskSubject};
+use kapelle_proto::subject::{TaskSubject};
+use kapelle_proto::{stream};
 use kapelle_types::AgentVersion;
 
 use crate::{Bus, Error};
+
+/// The name of the durable consumer that is the queue of an agent version.
+#[must_use]
+pub fn queue_name(agent: &AgentVersion) -> String {
+    format!("{}-{}", agent.name, agent.version.token())
+}
 
 /// How much waits in the queue of one agent version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +43,7 @@ impl Bus {
     /// # Errors
     /// [`Error::Unavailable`] if the broker did not answer.
     pub async fn withdraw_task(&self, task: &TaskSubject) -> Result<(), Error> {
-        self.purge(subject::TASKS, &task.to_string()).await
+        self.purge(stream::TASKS, &task.to_string()).await
     }
 
     /// How much waits in the queue of an agent version.
@@ -44,8 +51,8 @@ impl Bus {
     /// # Errors
     /// [`Error::Unavailable`] while the broker is not ready or the queue is not there.
     pub async fn queue_state(&self, agent: &AgentVersion) -> Result<QueueState, Error> {
-        let name = subject::task_consumer(agent);
-        let stream = self.jetstream().get_stream_no_info(subject::TASKS).await.map_err(Error::unavailable)?;
+        let name = crate::tasks::queue_name(agent);
+        let stream = self.jetstream().get_stream_no_info(stream::TASKS).await.map_err(Error::unavailable)?;
         let info = stream.consumer_info(&name).await.map_err(Error::unavailable)?;
         Ok(QueueState {
             agent: agent.clone(),

@@ -5,7 +5,8 @@ use async_nats::header::{NATS_SCHEDULE, NATS_SCHEDULE_TARGET};
 use async_nats::jetstream::context::PublishAckFuture;
 use bytes::Bytes;
 use kapelle_engine::Channel;
-use kapelle_proto::subject::{self, RunSubject, TimerSubject};
+use kapelle_proto::subject::{RunSubject, TimerSubject};
+use kapelle_proto::{stream};
 use kapelle_types::Timestamp;
 
 use crate::{Bus, Error};
@@ -29,6 +30,6 @@ impl Bus {
     /// # Errors
     /// [`Error::Unavailable`] if the broker did not answer.
     pub async fn cancel_timer(&self, timer: &TimerSubject) -> Result<(), Error> {
-        self.purge(&subject::runs_stream(timer.partition), &timer.to_string()).await
+        self.purge(&stream::runs(timer.partition), &timer.to_string()).await
     }
 }

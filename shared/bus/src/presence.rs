@@ -1,0 +1,177 @@
+//! Who is there: one record a living worker or coordinator, for people to see. Nothing is decided by it.
+//!
+//! ```text
+//!   Announcer ──every 3 s, Nats-TTL 15 s──▶ $KV.presence.<kind>.<id> ──list──▶ API, CLI, console
+//! ```
+//!
+//! A record outlives its owner's last sign of life by the TTL, which is longer than a fail-over of the broker: presence that
+//! blinks in an election would say nothing. Written by plain publishes, since the client library's own call drops the TTL
+//! when the key has an expiry marker.
+
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use futures::StreamExt;
+use kapelle_proto::bucket;
+use kapelle_types::{AgentVersion, Partition, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+
+use crate::layout::PRESENCE_TTL;
+use crate::{Bus, Error};
+
+/// How often a record is renewed: five times a TTL, so that four may be lost.
+const RENEWAL: Duration = Duration::from_secs(3);
+/// How long the broker may be silent inside one listing before it counts as unavailable.
+const LIST_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a farewell may take when the broker is gone too.
+const FAREWELL_MAX: Duration = Duration::from_secs(2);
+
+/// What a living part says about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its id: letters, digits, `-` and `_`.
+    pub id: String,
+    /// What it is.
+    pub kind: Kind,
+    /// A worker's agent versions.
+    #[serde(default)]
+    pub agents: Vec<AgentVersion>,
+    /// How many tasks a worker may execute at once.
+    #[serde(default)]
+    pub slots: u32,
+    /// How many it executes now.
+    #[serde(default)]
+    pub slots_used: u32,
+    /// A coordinator's partitions.
+    #[serde(default)]
+    pub partitions: Vec<Partition>,
+    /// When it was started, by its own clock.
+    pub started_at: Timestamp,
+    /// The host's name.
+    pub host: String,
+    /// Whether it takes nothing new and will leave.
+    #[serde(default)]
+    pub draining: bool,
+    /// The version of Kapelle that it runs.
+    pub version: String,
+}
+
+/// What announces itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A process that executes agents.
+    Worker,
+    /// A process that drives runs.
+    Coordinator,
+}
+
+impl Record {
+    fn subject(&self) -> String {
+        let kind = match self.kind {
+            Kind::Worker => "worker",
+            Kind::Coordinator => "coordinator",
+        };
+        format!("$KV.{}.{kind}.{}", bucket::PRESENCE, self.id)
+    }
+}
+
+/// Keeps a record alive until it is stopped or dropped.
+#[derive(Debug)]
+pub struct Announcer {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Announcer {
+    /// Announces at once and then in good time; `record` is asked each time.
+    pub fn start(bus: Bus, record: impl Fn() -> Record + Send + 'static) -> Self {
+        let (stop, mut stopped) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let mut tick = tokio::time::interval(RENEWAL);
+            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    _ = &mut stopped => break,
+                    _ = tick.tick() => {}
+                }
+                // Bounded by the JetStream timeout; a lost one is made good by the next.
+                if let Err(error) = bus.announce(&record()).await {
+                    tracing::debug!(%error, "presence could not be renewed");
+                }
+            }
+            let farewell = record();
+            if !matches!(tokio::time::timeout(FAREWELL_MAX, bus.leave(&farewell)).await, Ok(Ok(()))) {
+                tracing::debug!(id = farewell.id, "presence could not be removed; it expires by itself");
+            }
+        });
+        Self { stop, task }
+    }
+
+    /// Removes the record and waits until that is done.
+    pub async fn stop(self) {
+        let _ = self.stop.send(()); // it fails only if the task has ended
+        let _ = self.task.await;
+    }
+}
+
+impl Bus {
+    /// Writes a presence record that lives for the TTL.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the broker did not take it in time.
+    pub async fn announce(&self, record: &Record) -> Result<(), Error> {
+        let bytes = serde_json::to_vec(record).map_err(|e| Error::Unreadable(e.to_string()))?;
+        self.put_presence(record, HeaderMap::new(), bytes).await
+    }
+
+    /// Removes a presence record.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the broker did not take it in time.
+    pub async fn leave(&self, record: &Record) -> Result<(), Error> {
+        let mut headers = HeaderMap::new();
+        headers.insert("KV-Operation", "PURGE");
+        headers.insert("Nats-Rollup", "sub");
+        self.put_presence(record, headers, Vec::new()).await
+    }
+
+    /// Everybody who is there, in the order of their ids.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the broker did not answer.
+    pub async fn present(&self) -> Result<Vec<Record>, Error> {
+        let client = self.client();
+        let inbox = client.new_inbox();
+        let mut answers = client.subscribe(inbox.clone()).await.map_err(Error::unavailable)?;
+        let request = json!({ "multi_last": [format!("$KV.{}.>", bucket::PRESENCE)] }).to_string();
+        let to = format!("$JS.API.DIRECT.GET.KV_{}", bucket::PRESENCE);
+        client.publish_with_reply(to, inbox, request.into()).await.map_err(Error::unavailable)?;
+        let mut records: Vec<Record> = Vec::new();
+        loop {
+            let message = tokio::time::timeout(LIST_PATIENCE, answers.next())
+                .await
+                .map_err(|_| Error::Unavailable("no answer to a direct get".into()))?
+                .ok_or_else(|| Error::Unavailable("the connection is closed".into()))?;
+            match message.status.map(|s| s.as_u16()) {
+                // Markers of expired and removed records have no content.
+                None => records.extend(serde_json::from_slice::<Record>(&message.payload).ok()),
+                Some(204 | 404) => break,
+                Some(status) => return Err(Error::Unavailable(format!("direct get: status {status}"))),
+            }
+        }
+        records.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(records)
+    }
+
+    async fn put_presence(&self, record: &Record, mut headers: HeaderMap, bytes: Vec<u8>) -> Result<(), Error> {
+        headers.insert("Nats-TTL", format!("{}s", PRESENCE_TTL.as_secs()).as_str());
+        let ack = self.jetstream().publish_with_headers(record.subject(), headers, bytes.into()).await?;
+        ack.await?;
+        Ok(())
+    }
+}

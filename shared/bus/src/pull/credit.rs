@@ -1,0 +1,114 @@
+//! Tasks that were handed out, and the count of them that wakes the puller.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+
+use async_nats::{Client, Subject};
+use bytes::Bytes;
+use kapelle_proto::subject::TaskSubject;
+use kapelle_types::Timestamp;
+use tokio::sync::Notify;
+
+use super::ack::AckInfo;
+
+/// The count of held tasks, shared between the puller and what it handed out.
+#[derive(Debug)]
+pub(super) struct Credit(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    client: Client,
+    held: AtomicUsize,
+    /// The puller wants to be woken when `held` falls to this; -1 if never.
+    wake_at: AtomicI64,
+    freed: Notify,
+}
+
+impl Credit {
+    pub(super) fn new(client: Client) -> Self {
+        let held = AtomicUsize::new(0);
+        Self(Arc::new(Shared { client, held, wake_at: AtomicI64::new(-1), freed: Notify::new() }))
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.0.held.load(Ordering::SeqCst)
+    }
+
+    /// Wakes the puller when no more than this many are held. False if that is so already.
+    pub(super) fn wake_at(&self, held: Option<usize>) -> bool {
+        let threshold = held.and_then(|h| i64::try_from(h).ok()).unwrap_or(-1);
+        self.0.wake_at.store(threshold, Ordering::SeqCst);
+        held.is_none_or(|h| self.held() > h)
+    }
+
+    pub(super) async fn freed(&self) {
+        self.0.freed.notified().await;
+    }
+
+    pub(super) fn hand_out(&self, subject: TaskSubject, payload: Bytes, ack: AckInfo, reply: Subject) -> Delivery {
+        self.0.held.fetch_add(1, Ordering::SeqCst);
+        Delivery {
+            subject,
+            payload,
+            delivered: ack.delivered,
+            stream_seq: ack.stream_seq,
+            stored_at: ack.stored_at,
+            reply,
+            credit: Arc::clone(&self.0),
+        }
+    }
+}
+
+/// A task that this worker holds. Dropping it gives its credit back; without an acknowledgement the broker delivers it
+/// again when the lease is over.
+#[derive(Debug)]
+pub struct Delivery {
+    /// Which attempt, by the subject that it was queued on.
+    pub subject: TaskSubject,
+    /// The task as the coordinator wrote it; not decoded yet.
+    pub payload: Bytes,
+    /// How often it was delivered, this time included. More than 1: a worker was lost with it.
+    pub delivered: u64,
+    /// Its sequence in TASKS.
+    pub stream_seq: u64,
+    /// When it was queued, by the broker's clock.
+    pub stored_at: Timestamp,
+    reply: Subject,
+    credit: Arc<Shared>,
+}
+
+impl Delivery {
+    /// Takes the task out of the queue. Sent and not awaited: if it is lost the task comes again, is reported as lost, and
+    /// that report is about an attempt that is decided.
+    pub async fn ack(self) {
+        self.say(b"+ACK").await;
+    }
+
+    /// Renews the lease.
+    pub async fn keep_alive(&self) {
+        self.say(b"+WPI").await;
+    }
+
+    /// What renews the lease, to be sent by whoever does not own the delivery.
+    #[must_use]
+    pub fn reply(&self) -> &Subject {
+        &self.reply
+    }
+
+    async fn say(&self, what: &'static [u8]) {
+        let sent = self.credit.client.publish(self.reply.clone(), Bytes::from_static(what)).await;
+        if let Err(error) = sent {
+            tracing::debug!(%error, "an acknowledgement could not be sent: the connection is closed");
+        }
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        let left = self.credit.held.fetch_sub(1, Ordering::SeqCst) - 1;
+        let threshold = self.credit.wake_at.load(Ordering::SeqCst);
+        if i64::try_from(left).is_ok_and(|left| left <= threshold) {
+            self.credit.freed.notify_one();
+        }
+    }
+}
