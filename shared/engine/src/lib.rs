@@ -1,22 +1,41 @@
 //! The pure core: a run's state, the entries that change it, the commands that it answers with.
 //!
 //! ```text
-//!   RUN LOG ──Entry──▶ apply(run, entry, stamp) ──▶ Decision { commands, ignored }
-//!                      outstanding(run, now)    ──▶ Vec<Command>      recovery and reconciler
+//!   RUN LOG ──Entry──▶ apply(run, entry, channel, stamp) ──▶ Decision { commands, ignored }
+//!                      outstanding(run, now)             ──▶ Vec<Command>      recovery and reconciler
 //! ```
 //!
 //! This crate does no IO, reads no clock and draws no random number: time is the log's timestamp, seeds derive from the
 //! run id. `apply` is total: any entry on any state is legal, ignored for a named reason, or stalls the run with a reason.
+//!
+//! Where to look: `apply/<entry>.rs` has the rules of an entry kind, `state.rs` the picture of the states, `turn.rs` how
+//! steps start and end, `invariant.rs` what always holds.
 
+mod apply;
+pub mod behaviour;
 mod command;
 mod entry;
+mod failure;
+mod finish;
+mod ignored;
+pub mod invariant;
+mod outstanding;
 mod plan;
+mod scope;
 mod state;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+mod turn;
+mod weight;
 
+pub use apply::{Decision, apply};
 pub use command::{Command, DeadLetter, DispatchTask, FinishRun, TimerId};
 pub use entry::{
-    Body, Channel, Entry, Failure, FailureKind, Pin, Record, RunFinished, RunSubmitted, Stamp, StepFailed, StepSucceeded,
-    Usage, Work,
+    Body, Channel, Entry, Failure, FailureKind, Pin, Record, RunFinished, RunSubmitted, Stamp, StepFailed,
+    StepSucceeded, Usage, Work,
 };
+pub use ignored::Ignored;
+pub use invariant::Violation;
+pub use outstanding::outstanding;
 pub use plan::{OnGiveUp, Plan, PlanStep, StepIndex};
-pub use state::RunStatus;
+pub use state::{Members, Run, RunStatus, StepStatus, StepSummary};

@@ -1,0 +1,18 @@
+//! The behaviour table: what the engine decides is numbered, and a run keeps the number it was submitted under.
+//!
+//! | number | since | what it decides differently from the one before |
+//! |---|---|---|
+//! | 1 | 0.1.0 | the first: the rules as the files under `apply/` have them |
+//!
+//! A change that alters a decision for any log that a released version could have written takes the next number, keeps
+//! the old branch for runs below it, and adds a recorded history to the replay tests.
+
+/// The behaviour that new runs are submitted under.
+pub const CURRENT: u32 = 1;
+
+/// Whether this engine can decide runs of that behaviour. A coordinator that meets another one lets the partition go;
+/// an engine that is given such a run all the same halts it with a reason.
+#[must_use]
+pub const fn knows(behaviour: u32) -> bool {
+    behaviour >= 1 && behaviour <= CURRENT
+}

@@ -1,0 +1,89 @@
+//! Ending a run, or halting it: the outcome, and the commands that take back what is still asked for.
+
+use crate::command::{Command, TimerId};
+use crate::entry::{Failure, RunFinished};
+use crate::plan::OnGiveUp;
+use crate::state::{Halt, Place, Run, RunStatus, Slot, SlotState, StepState};
+use crate::turn::Turn;
+
+impl Turn<'_> {
+    /// Decides the outcome. What is in flight is withdrawn, timers are cancelled, dead letters removed; the entry that
+    /// is applied is the one that decided.
+    pub(crate) fn finish(&mut self, status: RunStatus, output: Option<kapelle_types::Payload>, error: Option<Failure>) {
+        withdraw(self.run, &mut self.commands);
+        remove_dead_letters(self.run, &mut self.commands);
+        cancel_deadline(self.run, status, &mut self.commands);
+        let outcome = RunFinished { status, output, error, decided_seq: self.stamp.seq };
+        self.run.outcome = Some(Box::new(outcome.clone()));
+        self.forget_pending();
+        self.commands.push(Command::FinishRun(Box::new(outcome)));
+    }
+
+    /// Lets a run accept nothing but its end. What is in flight is withdrawn; dead letters stay for people to see.
+    pub(crate) fn halt(&mut self, halt: Halt) {
+        withdraw(self.run, &mut self.commands);
+        self.run.halt = Some(halt);
+        self.forget_pending();
+    }
+
+    /// The slots keep their states, so that `outstanding` can say again what has to be taken back; nothing else counts
+    /// them any more.
+    fn forget_pending(&mut self) {
+        self.run.in_flight = 0;
+        self.run.timers.clear();
+    }
+}
+
+/// Takes back queued attempts and retry timers.
+pub(crate) fn withdraw(run: &Run, commands: &mut Vec<Command>) {
+    each_slot(run, |place, slot| {
+        let Some(planned) = run.plan.steps.get(place.step) else { return };
+        match &slot.state {
+            SlotState::InFlight => commands.extend(
+                place
+                    .task(&run.plan, slot.attempt)
+                    .map(|task| Command::WithdrawTask { task, agent: planned.agent.clone() }),
+            ),
+            SlotState::Retrying(_) => commands.extend(
+                place
+                    .task(&run.plan, slot.attempt.saturating_add(1))
+                    .map(|task| Command::CancelTimer { timer: TimerId::Retry(task) }),
+            ),
+            SlotState::Due | SlotState::GaveUp(_) | SlotState::Broken(_) | SlotState::Done => {}
+        }
+    });
+}
+
+/// Removes the dead letters of a run that ended; a step that fails its run when it gives up never had one.
+pub(crate) fn remove_dead_letters(run: &Run, commands: &mut Vec<Command>) {
+    for place in &run.stuck {
+        let Some(planned) = run.plan.steps.get(place.step) else { continue };
+        let gave_up = run.slot(*place).is_some_and(|slot| matches!(slot.state, SlotState::GaveUp(_)));
+        if gave_up && planned.on_give_up == OnGiveUp::Stall {
+            let agent = planned.agent.clone();
+            commands.extend(place.name(&run.plan).map(|step| Command::RemoveDeadLetter { step, agent }));
+        }
+    }
+}
+
+/// Cancels the deadline timer, unless it is what ended the run.
+pub(crate) fn cancel_deadline(run: &Run, status: RunStatus, commands: &mut Vec<Command>) {
+    if run.plan.deadline.is_some() && status != RunStatus::TimedOut {
+        commands.push(Command::CancelTimer { timer: TimerId::Deadline });
+    }
+}
+
+/// Walks the slots of all steps that have started and not ended.
+pub(crate) fn each_slot(run: &Run, mut visit: impl FnMut(Place, &Slot)) {
+    for step in &run.active {
+        match run.state(*step) {
+            Some(StepState::Single(slot)) => visit(Place::whole(*step), slot),
+            Some(StepState::FanOut(fan)) => {
+                for (item, slot) in (0..).zip(&fan.members) {
+                    visit(Place::member(*step, item), slot);
+                }
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What always holds for a run, each with a name. [`check`] recounts everything and runs in tests and in simulation;
+//! [`check_cheap`] reads counters only and runs in production after every entry.
+
+use crate::plan::StepIndex;
+use crate::state::{FanOut, Place, Run, Slot, SlotState, Stage, StepState};
+use crate::weight::{payload_bytes, value_bytes};
+
+/// An invariant that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name}: {detail}")]
+pub struct Violation {
+    /// Which invariant.
+    pub name: &'static str,
+    /// What was found.
+    pub detail: String,
+}
+
+/// Checks every invariant, by walking the whole run.
+///
+/// # Errors
+/// The first that does not hold.
+pub fn check(run: &Run) -> Result<(), Violation> {
+    check_cheap(run)?;
+    (0..run.steps.len()).try_for_each(|step| needs_ended_first(run, step))?;
+    outputs_in_item_order(run)?;
+    weight_is_the_sum(run)?;
+    if run.stage() == Stage::Open { counters_say_what_the_slots_say(run) } else { Ok(()) }
+}
+
+/// Checks the invariants that cost no more than a look at the active steps.
+///
+/// # Errors
+/// The first that does not hold.
+pub fn check_cheap(run: &Run) -> Result<(), Violation> {
+    let pending = run.in_flight + run.timers.len();
+    hold("a_finished_run_has_nothing_in_flight", !run.is_finished() || pending == 0, || format!("{pending} pending"))?;
+    let open = run.stage() == Stage::Open;
+    let waits = pending > 0 || run.paused || run.is_stalled();
+    hold("an_open_run_waits_for_something", !open || waits, || format!("{} steps open", run.open_steps))?;
+    let explained = !run.is_stalled() || run.origin.is_none() || run.is_finished() || run.stall_reason().is_some();
+    hold("stalled_has_a_reason", explained, || format!("{:?}", run.stuck.first()))?;
+    hold("open_steps_exist", run.open_steps <= run.steps.len(), || run.open_steps.to_string())?;
+    run.active.iter().try_for_each(|step| within_max_parallel(run, *step))
+}
+
+fn hold(name: &'static str, holds: bool, detail: impl FnOnce() -> String) -> Result<(), Violation> {
+    if holds { Ok(()) } else { Err(Violation { name, detail: detail() }) }
+}
+
+fn within_max_parallel(run: &Run, step: StepIndex) -> Result<(), Violation> {
+    let (Some(StepState::FanOut(fan)), Some(planned)) = (run.state(step), run.plan.steps.get(step)) else {
+        return Ok(());
+    };
+    let fits = fan.busy() <= planned.max_parallel.max(1);
+    hold("members_stay_within_max_parallel", fits, || format!("{} of {}", fan.busy(), planned.max_parallel))?;
+    let counted = fan.done <= fan.total() && fan.members.len() <= fan.items.len();
+    hold("members_are_items", counted, || format!("{} done of {}", fan.done, fan.total()))
+}
+
+/// A step that left WAITING has its needs ended, and is active exactly while it has not ended itself.
+fn needs_ended_first(run: &Run, step: StepIndex) -> Result<(), Violation> {
+    let (Some(planned), Some(state)) = (run.plan.steps.get(step), run.steps.get(step)) else { return Ok(()) };
+    let open = planned.needs.iter().filter(|n| !run.state(**n).is_some_and(StepState::is_ended)).count();
+    let started = state.state != StepState::Waiting;
+    hold("needs_end_before_a_step_starts", !started || open == 0, || format!("{} with {open} open", planned.id))?;
+    hold("waits_counts_open_needs", state.waits == open, || format!("{}: {} not {open}", planned.id, state.waits))?;
+    let active = run.active.binary_search(&step).is_ok();
+    let expected = started && !state.state.is_ended();
+    hold("active_steps_are_those_between", active == expected, || format!("{}: {active}", planned.id))
+}
+
+fn outputs_in_item_order(run: &Run) -> Result<(), Violation> {
+    run.steps.iter().try_for_each(|step| match &step.state {
+        StepState::Succeeded { output, members: Some(total), .. } => {
+            let length = output.value.as_deref().and_then(|v| v.as_array()).map(Vec::len);
+            hold("outputs_are_one_a_member", length == Some(*total as usize), || format!("{length:?} of {total}"))
+        }
+        StepState::FanOut(fan) => fan.members.iter().zip(&fan.items).try_for_each(|(slot, item)| {
+            hold("an_item_is_kept_until_its_member_is_done", item.is_none() == (slot.state == SlotState::Done), || {
+                format!("{:?}", slot.state)
+            })
+        }),
+        _ => Ok(()),
+    })
+}
+
+/// Recounts everything that `state/transfer.rs` keeps.
+fn counters_say_what_the_slots_say(run: &Run) -> Result<(), Violation> {
+    let mut seen = Recount::default();
+    for (index, step) in run.steps.iter().enumerate() {
+        match &step.state {
+            StepState::Single(slot) => seen.slot(Place::whole(index), slot),
+            StepState::FanOut(fan) => seen.fan_out(run, index, fan)?,
+            StepState::Broken(_) => seen.stuck.push(Place::whole(index)),
+            StepState::Waiting | StepState::Ready | StepState::Skipped | StepState::Succeeded { .. } => {}
+        }
+    }
+    let open = run.steps.iter().filter(|s| !s.state.is_ended()).count();
+    hold("open_steps_are_counted", open == run.open_steps, || format!("{open} not {}", run.open_steps))?;
+    hold("in_flight_is_counted", seen.in_flight == run.in_flight, || {
+        format!("{} not {}", seen.in_flight, run.in_flight)
+    })?;
+    hold("timers_are_those_of_the_slots", seen.timers == run.timers.len(), || format!("{:?}", run.timers))?;
+    hold("stuck_are_those_that_are", run.stuck.iter().eq(&seen.stuck), || format!("{:?}", run.stuck))?;
+    let idle = run.is_held() || seen.startable == 0;
+    hold("what_can_start_has_started", idle, || format!("{} due", seen.startable))
+}
+
+#[derive(Default)]
+struct Recount {
+    in_flight: usize,
+    timers: usize,
+    stuck: Vec<Place>,
+    startable: usize,
+}
+
+impl Recount {
+    fn slot(&mut self, place: Place, slot: &Slot) {
+        match &slot.state {
+            SlotState::Due => self.startable += usize::from(place.item.is_none()),
+            SlotState::InFlight => self.in_flight += 1,
+            SlotState::Retrying(_) => self.timers += 1,
+            SlotState::GaveUp(_) | SlotState::Broken(_) => self.stuck.push(place),
+            SlotState::Done => {}
+        }
+    }
+
+    fn fan_out(&mut self, run: &Run, step: StepIndex, fan: &FanOut) -> Result<(), Violation> {
+        if fan.broken.is_some() {
+            self.stuck.push(Place::whole(step));
+        }
+        for (item, slot) in (0..).zip(&fan.members) {
+            self.slot(Place::member(step, item), slot);
+        }
+        let count = |f: &dyn Fn(&SlotState) -> bool| fan.members.iter().filter(|s| f(&s.state)).count();
+        let counted = [fan.in_flight as usize, fan.retrying as usize, fan.done as usize, fan.due.len()];
+        let recounted = [
+            count(&|s| *s == SlotState::InFlight),
+            count(&|s| matches!(s, SlotState::Retrying(_))),
+            count(&|s| *s == SlotState::Done),
+            count(&|s| *s == SlotState::Due),
+        ];
+        hold("members_are_counted", counted == recounted, || format!("{counted:?} not {recounted:?}"))?;
+        let room = run.plan.steps.get(step).is_some_and(|s| fan.busy() < s.max_parallel.max(1));
+        let left = fan.members.len() < fan.items.len() || !fan.due.is_empty();
+        self.startable += usize::from(room && left);
+        Ok(())
+    }
+}
+
+fn weight_is_the_sum(run: &Run) -> Result<(), Violation> {
+    let steps: usize = run.steps.iter().map(|s| step_bytes(&s.state)).sum();
+    let origin = run.origin.as_deref().map_or(0, crate::apply::origin_bytes);
+    let output = run.outcome().and_then(|o| o.output.as_ref()).map_or(0, payload_bytes);
+    let sum = steps + origin + output;
+    hold("weight_is_the_sum", sum == run.heap_bytes, || format!("{sum} not {}", run.heap_bytes))
+}
+
+fn step_bytes(state: &StepState) -> usize {
+    match state {
+        StepState::Waiting | StepState::Ready | StepState::Broken(_) | StepState::Skipped => 0,
+        StepState::Single(slot) => slot.heap_bytes(),
+        StepState::Succeeded { output, .. } => payload_bytes(output),
+        StepState::FanOut(fan) => {
+            let values = fan.items.iter().chain(&fan.outputs).flatten().map(|v| value_bytes(v)).sum::<usize>();
+            fan.frame_bytes() + values + fan.members.iter().map(Slot::heap_bytes).sum::<usize>()
+        }
+    }
+}

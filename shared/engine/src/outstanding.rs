@@ -1,0 +1,99 @@
+//! `outstanding`: everything that a run still waits for, derived from its state alone. Performing it is harmless at any
+//! time, and enough after any loss: of the last commands, of the task queue, of the timers.
+//!
+//! | the run is | then |
+//! |---|---|
+//! | not submitted, or finished and marked | nothing |
+//! | finished, not marked | the mark, and what the end takes back |
+//! | halted | what the halt took back, dead letters, the deadline's timer |
+//! | open | attempts in flight, pending timers, dead letters |
+
+use kapelle_types::Timestamp;
+
+use crate::command::{Command, DeadLetter, DispatchTask, TimerId};
+use crate::finish::{cancel_deadline, each_slot, remove_dead_letters, withdraw};
+use crate::scope::View;
+use crate::state::{Place, Run, Slot, SlotState, Stage};
+
+/// The commands that bring about everything the run still waits for, timers that are due included.
+///
+/// Past the run's deadline nothing is dispatched again: no worker would execute it, and the deadline's timer, which is
+/// set, ends the run.
+#[must_use]
+pub fn outstanding(run: &Run, now: Timestamp) -> Vec<Command> {
+    let mut commands = Vec::new();
+    match run.stage() {
+        Stage::Pending => {}
+        Stage::Finished => finished(run, &mut commands),
+        Stage::Halted => {
+            withdraw(run, &mut commands);
+            deadline(run, &mut commands);
+            dead_letters(run, &mut commands);
+        }
+        Stage::Open => {
+            let expired = run.deadline().is_some_and(|deadline| deadline <= now);
+            deadline(run, &mut commands);
+            each_slot(run, |place, slot| match &slot.state {
+                SlotState::InFlight if !expired => commands.extend(dispatch(run, place, slot)),
+                SlotState::Retrying(due) => commands.extend(timer(run, place, slot, *due)),
+                SlotState::InFlight
+                | SlotState::Due
+                | SlotState::GaveUp(_)
+                | SlotState::Broken(_)
+                | SlotState::Done => {}
+            });
+            dead_letters(run, &mut commands);
+        }
+    }
+    commands
+}
+
+fn finished(run: &Run, commands: &mut Vec<Command>) {
+    let Some(outcome) = run.outcome().filter(|_| !run.marked) else { return };
+    withdraw(run, commands);
+    remove_dead_letters(run, commands);
+    cancel_deadline(run, outcome.status, commands);
+    commands.push(Command::FinishRun(Box::new(outcome.clone())));
+}
+
+fn deadline(run: &Run, commands: &mut Vec<Command>) {
+    commands.extend(run.deadline().map(|due| Command::StartTimer { timer: TimerId::Deadline, due }));
+}
+
+fn timer(run: &Run, place: Place, slot: &Slot, due: Timestamp) -> Option<Command> {
+    let task = place.task(&run.plan, slot.attempt.saturating_add(1))?;
+    Some(Command::StartTimer { timer: TimerId::Retry(task), due })
+}
+
+/// The input is evaluated again rather than kept: the expression is pure and most runs wait in memory for long.
+fn dispatch(run: &Run, place: Place, slot: &Slot) -> Option<Command> {
+    let planned = run.plan.steps.get(place.step)?;
+    let input = planned.with.evaluate(&View::from(run, place)).ok()?;
+    let (task, agent) = (place.task(&run.plan, slot.attempt)?, planned.agent.clone());
+    let task = DispatchTask { task, agent, input, timeout: planned.timeout, deadline: run.deadline() };
+    Some(Command::DispatchTask(Box::new(task)))
+}
+
+fn dead_letters(run: &Run, commands: &mut Vec<Command>) {
+    commands.extend(run.stuck.iter().filter_map(|place| dead_letter(run, *place)));
+}
+
+/// The dead letter of a slot that gave up; `None` if it did not.
+pub(crate) fn dead_letter(run: &Run, place: Place) -> Option<Command> {
+    let planned = run.plan.steps.get(place.step)?;
+    let slot = run.slot(place)?;
+    let SlotState::GaveUp(at) = slot.state else { return None };
+    let input = planned.with.evaluate(&View::from(run, place)).unwrap_or_else(|_| kapelle_types::Payload::null());
+    let history = slot.trouble.as_ref().map_or(&[][..], |t| &t.history);
+    let named = |(attempt, at, failure): &(u32, Timestamp, crate::Failure)| {
+        place.task(&run.plan, *attempt).map(|task| (task, *at, failure.clone()))
+    };
+    Some(Command::WriteDeadLetter(Box::new(DeadLetter {
+        task: place.task(&run.plan, slot.attempt)?,
+        agent: planned.agent.clone(),
+        input,
+        cause: slot.failure()?.clone(),
+        history: history.iter().filter_map(named).collect(),
+        at,
+    })))
+}

@@ -1,0 +1,74 @@
+//! What a run's expressions see: its input, its steps' outputs and states, and a member's item.
+
+use std::sync::Arc;
+
+use kapelle_expression::Scope;
+use kapelle_types::{Payload, StepId, Timestamp};
+use serde_json::Value;
+
+use crate::state::{Place, Run, StepState, status};
+
+/// A view of a run from one of its steps or members.
+pub(crate) struct View<'r> {
+    run: &'r Run,
+    item: Option<(u32, Arc<Value>)>,
+}
+
+impl<'r> View<'r> {
+    /// From a whole step, or from the run's end.
+    pub(crate) const fn of_run(run: &'r Run) -> Self {
+        Self { run, item: None }
+    }
+
+    /// From a step, or from a member, which sees its item.
+    pub(crate) fn from(run: &'r Run, place: Place) -> Self {
+        let of_member = |index: u32| match run.state(place.step) {
+            Some(StepState::FanOut(fan)) => fan.items.get(index as usize).cloned().flatten().map(|item| (index, item)),
+            _ => None,
+        };
+        Self { run, item: place.item.and_then(of_member) }
+    }
+
+    fn ended(&self, step: &StepId, foreach: bool) -> Option<Payload> {
+        let index = self.run.find(step)?;
+        match self.run.state(index)? {
+            StepState::Skipped => Some(Payload::null()),
+            StepState::Succeeded { output, members, .. } if members.is_some() == foreach => Some(output.clone()),
+            _ => None,
+        }
+    }
+}
+
+impl Scope for View<'_> {
+    fn input(&self) -> Payload {
+        self.run.input().cloned().unwrap_or_else(Payload::null)
+    }
+
+    fn output(&self, step: &StepId) -> Option<Payload> {
+        self.ended(step, false)
+    }
+
+    fn outputs(&self, step: &StepId) -> Option<Payload> {
+        self.ended(step, true)
+    }
+
+    fn status(&self, step: &StepId) -> Option<&'static str> {
+        self.run.find(step).map(|index| status(self.run, index).name())
+    }
+
+    fn item(&self) -> Option<Payload> {
+        self.item.as_ref().map(|(_, item)| Payload { value: Some(Arc::clone(item)), stored: None })
+    }
+
+    fn index(&self) -> Option<u32> {
+        self.item.as_ref().map(|(index, _)| *index)
+    }
+
+    fn run_id(&self) -> String {
+        self.run.id().to_string()
+    }
+
+    fn started_at(&self) -> Timestamp {
+        self.run.submitted_at().unwrap_or_default()
+    }
+}

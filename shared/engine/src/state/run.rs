@@ -1,0 +1,350 @@
+//! One run: what the coordinator holds of it in its cache, and what it may ask.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kapelle_types::limits::ENTRIES_WARN;
+use kapelle_types::{Code, Payload, Principal, RunId, StepId, Timestamp};
+
+use super::place::{Dependants, Place};
+use super::step::{Step, StepState};
+use super::summary::{StepSummary, summaries};
+use super::{RunStatus, slot};
+use crate::entry::{Failure, RunFinished};
+use crate::plan::{Plan, StepIndex};
+
+/// A run's state. Built by [`crate::apply`] from the run's entries, in order; nothing else changes it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    pub(crate) id: RunId,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) dependants: Dependants,
+    pub(crate) origin: Option<Box<Origin>>,
+    pub(crate) steps: Vec<Step>,
+    /// Steps that have not ended.
+    pub(crate) open_steps: usize,
+    /// Steps whose needs have ended and which have not, in order.
+    pub(crate) active: Vec<StepIndex>,
+    /// Attempts that were dispatched and are undecided.
+    pub(crate) in_flight: usize,
+    /// Pending retry timers.
+    pub(crate) timers: BTreeSet<(Timestamp, Place)>,
+    /// What keeps the run STALLED: steps and members that gave up or whose expressions failed.
+    pub(crate) stuck: BTreeSet<Place>,
+    /// Why the output could not be computed.
+    pub(crate) broken_output: Option<Box<Failure>>,
+    pub(crate) paused: bool,
+    pub(crate) halt: Option<Halt>,
+    pub(crate) outcome: Option<Box<RunFinished>>,
+    pub(crate) marked: bool,
+    /// Hashes of the latest request ids.
+    pub(crate) requests: VecDeque<u64>,
+    pub(crate) last_seq: u64,
+    pub(crate) entries: u64,
+    pub(crate) last_progress: Timestamp,
+    /// What hangs on the run beside its fixed parts, kept up to date with every change.
+    pub(crate) heap_bytes: usize,
+}
+
+/// What the submission said.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Origin {
+    pub(crate) input: Payload,
+    pub(crate) key: Option<String>,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) principal: Principal,
+    pub(crate) traceparent: Option<String>,
+    pub(crate) at: Timestamp,
+    pub(crate) behaviour: u32,
+}
+
+/// Why a run accepts nothing but its end any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Halt {
+    /// Its log is longer than `ENTRIES_MAX`.
+    TooManyEntries,
+    /// It was submitted under a behaviour that this engine does not know.
+    UnknownBehaviour(u32),
+    /// The plan is not the one that the submission names, or could not end.
+    PlanMismatch,
+}
+
+impl Halt {
+    fn failure(self) -> Failure {
+        let (code, message) = match self {
+            Self::TooManyEntries => (
+                Code::TOO_MANY_ENTRIES,
+                "the run's log is longer than a run's may be; nothing more is dispatched, cancel it or fail it"
+                    .to_owned(),
+            ),
+            Self::UnknownBehaviour(n) => (
+                Code::PLAN_MISSING,
+                format!(
+                    "the run was submitted under behaviour {n}, this version knows 1 to {}",
+                    crate::behaviour::CURRENT
+                ),
+            ),
+            Self::PlanMismatch => (
+                Code::PLAN_MISSING,
+                "the plan that was loaded is not the one that the run was submitted with".to_owned(),
+            ),
+        };
+        Failure::of_run(code, message)
+    }
+}
+
+/// The coarse state that decides which entries are legal at all: the rows of the table in `apply.rs`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Pending,
+    Open,
+    Halted,
+    Finished,
+}
+
+impl Run {
+    /// A run of which nothing is known yet: PENDING.
+    #[must_use]
+    pub fn new(id: RunId, plan: Arc<Plan>) -> Self {
+        let dependants = Dependants::of(&plan);
+        let halt = dependants.is_none().then_some(Halt::PlanMismatch);
+        let steps: Vec<_> =
+            plan.steps.iter().map(|s| Step { waits: s.needs.len(), state: StepState::Waiting }).collect();
+        Self {
+            id,
+            dependants: dependants.unwrap_or_default(),
+            origin: None,
+            open_steps: steps.len(),
+            steps,
+            plan,
+            active: Vec::new(),
+            in_flight: 0,
+            timers: BTreeSet::new(),
+            stuck: BTreeSet::new(),
+            broken_output: None,
+            paused: false,
+            halt,
+            outcome: None,
+            marked: false,
+            requests: VecDeque::new(),
+            last_seq: 0,
+            entries: 0,
+            last_progress: Timestamp::default(),
+            heap_bytes: 0,
+        }
+    }
+
+    /// Its id.
+    #[must_use]
+    pub const fn id(&self) -> RunId {
+        self.id
+    }
+
+    /// The plan that decides it.
+    #[must_use]
+    pub const fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// Where it stands. STALLED is shown before PAUSED, PAUSED before WAITING.
+    #[must_use]
+    pub fn status(&self) -> RunStatus {
+        match (&self.outcome, self.origin.is_some()) {
+            (Some(outcome), _) => outcome.status,
+            (None, false) => RunStatus::Pending,
+            (None, true) if self.is_stalled() => RunStatus::Stalled,
+            (None, true) if self.paused => RunStatus::Paused,
+            (None, true) if self.in_flight == 0 && !self.timers.is_empty() => RunStatus::Waiting,
+            (None, true) => RunStatus::Running,
+        }
+    }
+
+    /// Whether the outcome is decided.
+    #[must_use]
+    pub const fn is_finished(&self) -> bool {
+        self.outcome.is_some()
+    }
+
+    /// Whether the log carries the mark of the outcome, so that nothing is left to do.
+    #[must_use]
+    pub const fn is_marked(&self) -> bool {
+        self.marked
+    }
+
+    /// How it ended.
+    #[must_use]
+    pub fn outcome(&self) -> Option<&RunFinished> {
+        self.outcome.as_deref()
+    }
+
+    /// Why it is STALLED: a `K03xx` code and a sentence that names the step. The first by step order if there are several.
+    #[must_use]
+    pub fn stall_reason(&self) -> Option<Failure> {
+        if self.origin.is_none() || self.is_finished() {
+            return None;
+        }
+        if let Some(halt) = self.halt {
+            return Some(halt.failure());
+        }
+        let of_step = || self.stuck.first().and_then(|place| self.stuck_failure(*place));
+        of_step().or_else(|| self.broken_output.as_deref().cloned())
+    }
+
+    /// The sequence of the last record that was applied.
+    #[must_use]
+    pub const fn last_seq(&self) -> u64 {
+        self.last_seq
+    }
+
+    /// How many entries were applied, ignored ones included: the length of its log.
+    #[must_use]
+    pub const fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    /// Whether its log is long enough for a warning.
+    #[must_use]
+    pub const fn is_long(&self) -> bool {
+        self.entries >= ENTRIES_WARN
+    }
+
+    /// When it was submitted.
+    #[must_use]
+    pub fn submitted_at(&self) -> Option<Timestamp> {
+        self.origin.as_ref().map(|o| o.at)
+    }
+
+    /// When an entry last changed something.
+    #[must_use]
+    pub const fn last_progress(&self) -> Timestamp {
+        self.last_progress
+    }
+
+    /// When its earliest pending timer is due: a retry or the deadline.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let retry = self.timers.first().map(|(due, _)| *due);
+        let deadline = self.deadline().filter(|_| !self.is_finished());
+        retry.into_iter().chain(deadline).min()
+    }
+
+    /// When it ends TIMED_OUT, if its workflow has a deadline and it was submitted.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.submitted_at().zip(self.plan.deadline).map(|(at, after)| at.plus(after))
+    }
+
+    /// Attempts that were dispatched and are undecided.
+    #[must_use]
+    pub const fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// The longest timeout of what is in flight; zero if nothing is. A run that is silent for much longer lost something.
+    #[must_use]
+    pub fn slowest_timeout(&self) -> Duration {
+        let flying = |step: &&StepIndex| self.step_in_flight(**step) > 0;
+        let timeout = |step: &StepIndex| self.plan.steps.get(*step).map(|s| s.timeout);
+        if self.in_flight == 0 {
+            return Duration::ZERO;
+        }
+        self.active.iter().filter(flying).filter_map(timeout).max().unwrap_or_default()
+    }
+
+    /// About how many bytes of memory the run holds, for a bounded cache. Shared plans are not counted. Constant time.
+    #[must_use]
+    pub fn weight_bytes(&self) -> usize {
+        let sets = size_of::<(Timestamp, Place)>() * (self.timers.len() + self.stuck.len());
+        let fixed = size_of::<Self>() + self.steps.len() * size_of::<Step>() + self.dependants.bytes();
+        fixed + sets + size_of::<StepIndex>() * self.active.len() + self.heap_bytes
+    }
+
+    /// Its steps, for people, in the plan's order.
+    pub fn steps(&self) -> impl Iterator<Item = StepSummary<'_>> {
+        summaries(self)
+    }
+
+    /// The idempotency key of its submission.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        self.origin.as_ref().and_then(|o| o.key.as_deref())
+    }
+
+    /// The labels of its submission.
+    #[must_use]
+    pub fn labels(&self) -> Option<&BTreeMap<String, String>> {
+        self.origin.as_ref().map(|o| &o.labels)
+    }
+
+    /// Who submitted it.
+    #[must_use]
+    pub fn submitted_by(&self) -> Option<&Principal> {
+        self.origin.as_ref().map(|o| &o.principal)
+    }
+
+    /// The trace context of its submission.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<&str> {
+        self.origin.as_ref().and_then(|o| o.traceparent.as_deref())
+    }
+
+    /// The behaviour that it was submitted under.
+    #[must_use]
+    pub fn behaviour(&self) -> Option<u32> {
+        self.origin.as_ref().map(|o| o.behaviour)
+    }
+
+    /// Its input.
+    #[must_use]
+    pub fn input(&self) -> Option<&Payload> {
+        self.origin.as_ref().map(|o| &o.input)
+    }
+
+    pub(crate) const fn stage(&self) -> Stage {
+        match (&self.origin, &self.outcome, self.halt) {
+            (_, Some(_), _) => Stage::Finished,
+            (None, None, _) => Stage::Pending,
+            (Some(_), None, Some(_)) => Stage::Halted,
+            (Some(_), None, None) => Stage::Open,
+        }
+    }
+
+    /// Whether nothing may be dispatched.
+    pub(crate) const fn is_held(&self) -> bool {
+        self.paused || self.halt.is_some() || self.outcome.is_some()
+    }
+
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.halt.is_some() || !self.stuck.is_empty() || self.broken_output.is_some()
+    }
+
+    /// The place of a step in the plan. Plans have few steps, and ids differ early: a scan beats a map per run.
+    pub(crate) fn find(&self, id: &StepId) -> Option<StepIndex> {
+        self.plan.steps.iter().position(|s| s.id == *id)
+    }
+
+    pub(crate) fn state(&self, step: StepIndex) -> Option<&StepState> {
+        self.steps.get(step).map(|s| &s.state)
+    }
+
+    fn step_in_flight(&self, step: StepIndex) -> u32 {
+        match self.state(step) {
+            Some(StepState::FanOut(fan)) => fan.in_flight,
+            Some(StepState::Single(slot)) => u32::from(slot.state == slot::SlotState::InFlight),
+            _ => 0,
+        }
+    }
+
+    /// The sentence that a person reads about something stuck.
+    fn stuck_failure(&self, place: Place) -> Option<Failure> {
+        let name = place.name(&self.plan)?;
+        match (self.state(place.step)?, self.slot(place)) {
+            (StepState::Broken(failure), _) => Some((**failure).clone()),
+            (StepState::FanOut(fan), None) => fan.broken.as_deref().cloned(),
+            (_, Some(slot::Slot { state: slot::SlotState::Broken(failure), .. })) => Some((**failure).clone()),
+            (_, Some(slot)) => Some(Failure::gave_up(&name, slot.attempt, slot.failure()?)),
+            (_, None) => None,
+        }
+    }
+}

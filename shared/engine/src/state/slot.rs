@@ -1,0 +1,98 @@
+//! A slot: the attempts of one step, or of one member of a `foreach`, one after another.
+
+use kapelle_types::limits::EVIDENCE_BYTES_MAX;
+use kapelle_types::{Attempt, Timestamp};
+
+use crate::entry::Failure;
+
+/// Failures that a slot remembers for its dead letter, the latest ones: with evidence they stay far below what one
+/// message may hold.
+pub(crate) const HISTORY_MAX: usize = 20;
+const _: () = assert!(HISTORY_MAX * EVIDENCE_BYTES_MAX < 256 * 1024);
+
+/// The attempts of one step or member.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Slot {
+    /// The highest attempt that was dispatched; 0 before the first.
+    pub(crate) attempt: Attempt,
+    /// When the first attempt of the present retry budget was dispatched.
+    pub(crate) first_at: Option<Timestamp>,
+    /// Where it stands.
+    pub(crate) state: SlotState,
+    /// What went wrong so far. Most slots have none.
+    pub(crate) trouble: Option<Box<Trouble>>,
+}
+
+/// Where a slot stands; the picture is in `state.rs`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) enum SlotState {
+    /// The next attempt may be dispatched as soon as the run is not held and the fan-out has room.
+    #[default]
+    Due,
+    /// `attempt` is queued or running.
+    InFlight,
+    /// The attempt after `attempt` is dispatched when this timer fires.
+    Retrying(Timestamp),
+    /// It exhausted its budget at this time; its dead letter is written.
+    GaveUp(Timestamp),
+    /// Its `with` could not be evaluated.
+    Broken(Box<Failure>),
+    /// It succeeded.
+    Done,
+}
+
+/// What went wrong with a slot.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Trouble {
+    /// Failures that burnt an attempt of the present budget.
+    pub(crate) counted: u32,
+    /// Times that the worker was lost in the present budget.
+    pub(crate) lost: u32,
+    /// The latest failures, oldest first, of earlier budgets too.
+    pub(crate) history: Vec<(Attempt, Timestamp, Failure)>,
+}
+
+impl Slot {
+    /// Adds a failure to what is remembered.
+    pub(crate) fn remember(&mut self, at: Timestamp, failure: &Failure) {
+        let attempt = self.attempt;
+        let trouble = self.trouble.get_or_insert_default();
+        if trouble.history.len() >= HISTORY_MAX {
+            trouble.history.remove(0);
+        }
+        trouble.history.push((attempt, at, failure.clone()));
+    }
+
+    /// A new retry budget; attempt numbers and the history go on.
+    pub(crate) fn renew(&mut self) {
+        self.first_at = None;
+        if let Some(trouble) = &mut self.trouble {
+            trouble.counted = 0;
+            trouble.lost = 0;
+        }
+    }
+
+    /// The failure that people should see first.
+    pub(crate) fn failure(&self) -> Option<&Failure> {
+        match &self.state {
+            SlotState::Broken(failure) => Some(failure),
+            SlotState::Done => None,
+            SlotState::Due | SlotState::InFlight | SlotState::Retrying(_) | SlotState::GaveUp(_) => {
+                self.trouble.as_ref().and_then(|t| t.history.last()).map(|(_, _, failure)| failure)
+            }
+        }
+    }
+
+    /// Bytes on the heap beside the slot itself. Bounded by `HISTORY_MAX`, so it may be asked for at every change.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let history = |t: &Trouble| t.history.iter().map(|(_, _, f)| 16 + failure_bytes(f)).sum::<usize>();
+        let trouble = self.trouble.as_deref().map_or(0, |t| size_of::<Trouble>() + history(t));
+        let broken = if let SlotState::Broken(failure) = &self.state { failure_bytes(failure) } else { 0 };
+        trouble + broken
+    }
+}
+
+/// What a failure weighs.
+pub(crate) fn failure_bytes(failure: &Failure) -> usize {
+    size_of::<Failure>() + failure.code.len() + failure.message.len() + failure.evidence.len()
+}

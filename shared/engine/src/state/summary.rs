@@ -1,0 +1,154 @@
+//! What people see of a run's steps.
+
+use kapelle_types::{AgentVersion, Attempt, StepId};
+
+use super::place::Place;
+use super::run::Run;
+use super::slot::{Slot, SlotState};
+use super::step::{FanOut, StepState};
+use crate::entry::Failure;
+use crate::plan::{PlanStep, StepIndex};
+
+/// One step of a run, for people.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepSummary<'r> {
+    /// Its id.
+    pub id: &'r StepId,
+    /// The agent version that does it.
+    pub agent: &'r AgentVersion,
+    /// Where it stands.
+    pub status: StepStatus,
+    /// Attempts dispatched so far; of a `foreach` those of all members.
+    pub attempts: Attempt,
+    /// The members, if it is a `foreach` whose list is known.
+    pub members: Option<Members>,
+    /// The latest failure of a step that has not succeeded.
+    pub failure: Option<&'r Failure>,
+}
+
+/// How far a `foreach` is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Members {
+    /// Items of the list.
+    pub total: u32,
+    /// Members that succeeded.
+    pub done: u32,
+    /// Members in flight.
+    pub running: u32,
+}
+
+/// Where a step stands, as people and expressions (`steps.<id>.status`) read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StepStatus {
+    /// Some of its needs have not ended.
+    Waiting,
+    /// It may start and is held by a pause.
+    Pending,
+    /// An attempt is queued or running.
+    Running,
+    /// It waits for its next attempt.
+    Retrying,
+    /// It has its output.
+    Succeeded,
+    /// Its `when` was false.
+    Skipped,
+    /// It, or a member of it, exhausted its attempts; a dead letter is written.
+    GaveUp,
+    /// One of its expressions failed.
+    Stalled,
+    /// The run ended before it did.
+    Canceled,
+}
+
+impl StepStatus {
+    /// The status as people read it: `GAVE_UP`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "WAITING",
+            Self::Pending => "PENDING",
+            Self::Running => "RUNNING",
+            Self::Retrying => "RETRYING",
+            Self::Succeeded => "SUCCEEDED",
+            Self::Skipped => "SKIPPED",
+            Self::GaveUp => "GAVE_UP",
+            Self::Stalled => "STALLED",
+            Self::Canceled => "CANCELED",
+        }
+    }
+}
+
+pub(crate) fn summaries(run: &Run) -> impl Iterator<Item = StepSummary<'_>> {
+    run.plan.steps.iter().enumerate().map(|(index, plan)| summary(run, index, plan))
+}
+
+fn summary<'r>(run: &'r Run, index: StepIndex, plan: &'r PlanStep) -> StepSummary<'r> {
+    let state = run.state(index).unwrap_or(&StepState::Waiting);
+    let blank = StepSummary {
+        id: &plan.id,
+        agent: &plan.agent,
+        status: status(run, index),
+        attempts: 0,
+        members: None,
+        failure: None,
+    };
+    match state {
+        StepState::Waiting | StepState::Ready | StepState::Skipped => blank,
+        StepState::Broken(failure) => StepSummary { failure: Some(failure), ..blank },
+        StepState::Single(slot) => StepSummary { attempts: slot.attempt, failure: slot.failure(), ..blank },
+        StepState::FanOut(fan) => {
+            let running = if run.is_finished() { 0 } else { fan.in_flight };
+            let members = Members { total: fan.total(), done: fan.done, running };
+            let failure = stuck_member(run, index).and_then(Slot::failure).or(fan.broken.as_deref());
+            StepSummary { attempts: fan.attempts, members: Some(members), failure, ..blank }
+        }
+        StepState::Succeeded { attempts, members, .. } => {
+            let members = members.map(|total| Members { total, done: total, running: 0 });
+            StepSummary { attempts: *attempts, members, ..blank }
+        }
+    }
+}
+
+/// The status of a step.
+pub(crate) fn status(run: &Run, step: StepIndex) -> StepStatus {
+    let open = match run.state(step) {
+        None | Some(StepState::Waiting) => StepStatus::Waiting,
+        Some(StepState::Ready) => StepStatus::Pending,
+        Some(StepState::Broken(_)) => StepStatus::Stalled,
+        Some(StepState::Skipped) => return StepStatus::Skipped,
+        Some(StepState::Succeeded { .. }) => return StepStatus::Succeeded,
+        Some(StepState::Single(slot)) => slot_status(slot),
+        Some(StepState::FanOut(fan)) => stuck_member(run, step).map_or_else(|| fan_out_status(fan), slot_status),
+    };
+    match open {
+        StepStatus::GaveUp | StepStatus::Stalled => open,
+        _ if run.is_finished() => StepStatus::Canceled,
+        _ => open,
+    }
+}
+
+fn slot_status(slot: &Slot) -> StepStatus {
+    match &slot.state {
+        SlotState::Due => StepStatus::Pending,
+        SlotState::InFlight => StepStatus::Running,
+        SlotState::Retrying(_) => StepStatus::Retrying,
+        SlotState::GaveUp(_) => StepStatus::GaveUp,
+        SlotState::Broken(_) => StepStatus::Stalled,
+        SlotState::Done => StepStatus::Succeeded,
+    }
+}
+
+fn fan_out_status(fan: &FanOut) -> StepStatus {
+    match (&fan.broken, fan.in_flight, fan.retrying) {
+        (Some(_), _, _) => StepStatus::Stalled,
+        (None, 0, 0) => StepStatus::Pending,
+        (None, 0, _) => StepStatus::Retrying,
+        (None, _, _) => StepStatus::Running,
+    }
+}
+
+/// The first member of a `foreach` that is stuck.
+fn stuck_member(run: &Run, step: StepIndex) -> Option<&Slot> {
+    let first = run.stuck.range(Place::member(step, 0)..).next()?;
+    if first.step == step { run.slot(*first) } else { None }
+}

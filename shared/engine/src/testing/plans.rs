@@ -1,0 +1,68 @@
+//! Plans from compact JSON.
+
+use std::time::Duration;
+
+use kapelle_expression::{Expression, Template};
+use kapelle_types::{RetryPolicy, WorkflowVersion};
+use serde_json::{Value, json};
+
+use crate::plan::{OnGiveUp, Plan, PlanStep};
+
+/// The workflow that every plan made here is a version of.
+#[must_use]
+pub fn workflow() -> WorkflowVersion {
+    "test@1.0.0".parse().unwrap()
+}
+
+/// A plan from JSON such as
+/// `{"steps": [{"id": "a"}, {"id": "b", "needs": ["a"], "when": "input.go", "foreach": "input.list", "max_parallel": 2,
+/// "with": {…}, "retry": {"max_attempts": 3, "initial_ms": 1000}, "on_give_up": "fail"}], "output": {…}, "deadline_ms": 9}`.
+///
+/// Retries wait 1 s, then 2 s, without jitter, unless said otherwise; `with` is `{}` and the output `null`.
+#[must_use]
+pub fn plan(spec: &Value) -> Plan {
+    let listed = spec["steps"].as_array().expect("`steps` is a list");
+    let place = |id: &Value| listed.iter().position(|s| s["id"] == *id).expect("needs a step that is there");
+    Plan {
+        workflow: workflow(),
+        steps: listed.iter().map(|s| step(s, &place)).collect(),
+        output: template(&spec["output"], &Value::Null),
+        deadline: spec["deadline_ms"].as_u64().map(Duration::from_millis),
+    }
+}
+
+fn step(spec: &Value, place: &dyn Fn(&Value) -> usize) -> PlanStep {
+    let id = spec["id"].as_str().expect("a step has an id");
+    let expression = |field: &str| spec[field].as_str().map(|s| Expression::compile(s).unwrap());
+    let needs = spec["needs"].as_array().map_or(&[][..], |n| n);
+    PlanStep {
+        id: id.parse().unwrap(),
+        agent: format!("agent-{}@1.0.0", id.replace('_', "-")).parse().unwrap(),
+        needs: needs.iter().map(place).collect(),
+        when: expression("when"),
+        foreach: expression("foreach"),
+        max_parallel: u32::try_from(spec["max_parallel"].as_u64().unwrap_or(64)).unwrap(),
+        with: template(&spec["with"], &json!({})),
+        retry: retry(&spec["retry"]),
+        timeout: Duration::from_millis(spec["timeout_ms"].as_u64().unwrap_or(10_000)),
+        on_give_up: if spec["on_give_up"] == "fail" { OnGiveUp::Fail } else { OnGiveUp::Stall },
+    }
+}
+
+fn template(value: &Value, default: &Value) -> Template {
+    Template::compile(if value.is_null() { default } else { value }).unwrap()
+}
+
+fn retry(spec: &Value) -> RetryPolicy {
+    let ms = |field: &str| spec[field].as_u64().map(Duration::from_millis);
+    let codes = spec["non_retryable"].as_array().map_or(&[][..], |c| c);
+    RetryPolicy {
+        max_attempts: spec["max_attempts"].as_u64().map_or(3, |n| u32::try_from(n).unwrap()),
+        initial: ms("initial_ms").unwrap_or(Duration::from_secs(1)),
+        multiplier: spec["multiplier"].as_f64().unwrap_or(2.0),
+        max: ms("max_ms").unwrap_or(Duration::from_secs(60)),
+        total: ms("total_ms"),
+        jitter: spec["jitter"].as_f64().unwrap_or(0.0),
+        non_retryable: codes.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+    }
+}

@@ -1,0 +1,172 @@
+//! Scripts: a run's log as a few lines of text, and what the engine answers as text to compare with.
+//!
+//! A line is `<ms> <what> <arguments>`:
+//!
+//! ```text
+//!   0 submit {"list": [1, 2]}          0 finished
+//!   1 ok review:0 1 {"licence": "MIT"}  2 fail review:1 1 rate_limited [final] [after=500]
+//!   3 timeout a 1    3 lost a 1    3 returned a 1
+//!   4 fire retry=a=2    4 fire deadline
+//!   5 cancel | terminate | pause | resume | retry [a review:1 …] | giveup          [id=<id> before the arguments]
+//! ```
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kapelle_types::{Payload, Principal, RunId, Sha256, StepRef, TaskId, Timestamp};
+use serde_json::Value;
+
+use super::plans::{plan, workflow};
+use crate::{
+    Body, Channel, Command, Entry, Failure, FailureKind, Run, RunFinished, RunStatus, RunSubmitted, Stamp, StepFailed,
+    StepSucceeded, Usage, Work, apply, behaviour, invariant, outstanding,
+};
+
+/// The run that scripts are about.
+#[must_use]
+pub fn run_id() -> RunId {
+    "0192f3c4-5a6b-7c8d-9e0f-112233445566".parse().unwrap()
+}
+
+/// Plays a script against a plan (see [`plan`]) and says what the engine answered to each line. Invariants are checked
+/// after each, and a line `? ` in place of an entry prints what is outstanding at that time.
+#[must_use]
+pub fn check(spec: &Value, script: &str) -> String {
+    let mut run = Run::new(run_id(), Arc::new(plan(spec)));
+    let mut told = String::new();
+    let lines = script.lines().map(str::trim).filter(|l| !l.is_empty());
+    for (seq, line) in (1..).zip(lines) {
+        writeln!(told, "> {line}").unwrap();
+        let (at, what) = line.split_once(' ').expect("a line is `<ms> <what>`");
+        let at = Timestamp::from_millis(at.parse().expect("a time in ms"));
+        if what == "?" {
+            tell(&mut told, &outstanding(&run, at));
+            continue;
+        }
+        let (entry, channel) = entry(what);
+        let decision = apply(&mut run, &entry, channel, Stamp { seq, at });
+        invariant::check(&run).unwrap();
+        decision.ignored.iter().for_each(|reason| writeln!(told, "  ignored: {reason}").unwrap());
+        tell(&mut told, &decision.commands);
+    }
+    writeln!(told, "= {}", run.status()).unwrap();
+    if let Some(reason) = run.stall_reason() {
+        writeln!(told, "  {}: {}", reason.code, reason.message).unwrap();
+    }
+    told
+}
+
+fn tell(told: &mut String, commands: &[Command]) {
+    commands.iter().for_each(|command| writeln!(told, "  {}", describe(command)).unwrap());
+}
+
+/// A command as one line.
+#[must_use]
+pub fn describe(command: &Command) -> String {
+    match command {
+        Command::DispatchTask(task) => format!("dispatch {} {}", task.task, json(&task.input)),
+        Command::WithdrawTask { task, .. } => format!("withdraw {task}"),
+        Command::StartTimer { timer, due } => format!("start timer {timer} at {}", due.millis()),
+        Command::CancelTimer { timer } => format!("cancel timer {timer}"),
+        Command::WriteDeadLetter(letter) => {
+            let history: Vec<_> = letter.history.iter().map(|(task, _, f)| format!("{task} {}", f.code)).collect();
+            format!("dead letter {} {} {}, history {history:?}", letter.task, json(&letter.input), letter.cause.code)
+        }
+        Command::RemoveDeadLetter { step, .. } => format!("remove dead letter {step}"),
+        Command::FinishRun(outcome) => {
+            let output = outcome.output.as_ref().map(|o| format!(" {}", json(o))).unwrap_or_default();
+            let error = outcome.error.as_ref().map(|e| format!(" {}: {}", e.code, e.message)).unwrap_or_default();
+            format!("finish {} decided at {}{output}{error}", outcome.status, outcome.decided_seq)
+        }
+    }
+}
+
+fn json(payload: &Payload) -> String {
+    payload.value.as_ref().map_or_else(|| "(stored elsewhere)".to_owned(), ToString::to_string)
+}
+
+/// The submission of a run of [`workflow`].
+#[must_use]
+pub fn submission(input: Value) -> Body {
+    Body::RunSubmitted(Box::new(RunSubmitted {
+        workflow: workflow(),
+        workflow_digest: Sha256::of(b"test"),
+        pins: Vec::new(),
+        input: input.into(),
+        key: None,
+        behaviour: behaviour::CURRENT,
+        labels: [("team".to_owned(), "tests".to_owned())].into(),
+    }))
+}
+
+/// An entry from its text, without the time, and the channel that it belongs on.
+///
+/// # Panics
+/// The text is none.
+#[must_use]
+pub fn entry(text: &str) -> (Entry, Channel) {
+    let (what, rest) = text.split_once(' ').unwrap_or((text, ""));
+    let (id, rest) = match rest.strip_prefix("id=") {
+        Some(rest) => rest.split_once(' ').unwrap_or((rest, "")),
+        None => ("", rest),
+    };
+    let body = body(what, rest);
+    let report = matches!(body, Body::StepSucceeded(_) | Body::StepFailed(_));
+    let entry = Entry { id: id.to_owned(), principal: Principal("ada".to_owned()), traceparent: None, body };
+    (entry, if report { Channel::Report } else { Channel::Control })
+}
+
+fn body(what: &str, rest: &str) -> Body {
+    let reason = || rest.to_owned();
+    let value = |text: &str| if text.is_empty() { Value::Null } else { serde_json::from_str(text).expect("JSON") };
+    match what {
+        "submit" => submission(value(rest)),
+        "ok" => {
+            let (task, output) = task(rest);
+            let (output, work, usage) = (value(output).into(), Work::default(), Usage::default());
+            Body::StepSucceeded(StepSucceeded { task, output, work, usage })
+        }
+        "fail" => failed(FailureKind::Agent, rest),
+        "timeout" => failed(FailureKind::Timeout, rest),
+        "lost" => failed(FailureKind::LeaseLost, rest),
+        "returned" => failed(FailureKind::Returned, rest),
+        "fire" => Body::TimerFired { timer: rest.parse().expect("a timer") },
+        "cancel" => Body::CancelRequested { reason: reason() },
+        "terminate" => Body::TerminateRequested { reason: reason() },
+        "pause" => Body::PauseRequested { reason: reason() },
+        "resume" => Body::ResumeRequested,
+        "retry" => {
+            Body::RetryRequested { steps: rest.split_whitespace().map(|s| s.parse().expect("a step")).collect() }
+        }
+        "giveup" => Body::FailRequested { reason: reason() },
+        "finished" => {
+            let (status, output, error) = (RunStatus::Completed, None, None);
+            Body::RunFinished(Box::new(RunFinished { status, output, error, decided_seq: 1 }))
+        }
+        other => panic!("`{other}` is no entry"),
+    }
+}
+
+/// `<step> <attempt> <rest>`
+fn task(text: &str) -> (TaskId, &str) {
+    let (step, rest) = text.split_once(' ').expect("a step and an attempt");
+    let (attempt, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+    let step: StepRef = step.parse().expect("a step");
+    (TaskId { step, attempt: attempt.parse().expect("an attempt") }, rest)
+}
+
+fn failed(kind: FailureKind, text: &str) -> Body {
+    let (task, rest) = task(text);
+    let mut words = rest.split_whitespace();
+    let code = words.next().unwrap_or("oops").to_owned();
+    let mut failure =
+        Failure { kind, code, message: "it broke".into(), retryable: true, retry_after: None, evidence: String::new() };
+    for word in words {
+        match word.split_once('=') {
+            Some(("after", ms)) => failure.retry_after = Some(Duration::from_millis(ms.parse().expect("ms"))),
+            _ => failure.retryable = word != "final",
+        }
+    }
+    Body::StepFailed(StepFailed { task, failure, work: Work::default(), usage: Usage::default() })
+}

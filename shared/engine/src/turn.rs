@@ -1,0 +1,254 @@
+//! One turn: an entry on its way through a run, and the transitions that several entry kinds share.
+//!
+//! ```text
+//!   apply/<entry>.rs ──changes slots, ends steps──▶ queue of steps that may go on
+//!                                                        │ settle
+//!                                                        ▼
+//!                                         advance: start │ dispatch │ fill the fan-out ──▶ commands
+//!                                                        │ a step ended: its dependants join the queue
+//!                                                        ▼
+//!                                         all ended ──▶ complete
+//! ```
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use kapelle_types::limits::FAN_OUT_MAX;
+use kapelle_types::{Code, Payload};
+use serde_json::Value;
+
+use crate::command::{Command, DispatchTask};
+use crate::entry::{Failure, Stamp};
+use crate::plan::{Plan, PlanStep, StepIndex};
+use crate::scope::View;
+use crate::state::{FanOut, Place, Run, RunStatus, Slot, SlotState, Stage, StepState};
+use crate::weight::{payload_bytes, value_bytes};
+
+/// One entry on its way through a run.
+pub(crate) struct Turn<'r> {
+    pub(crate) run: &'r mut Run,
+    /// When and where the log has the entry: the only time there is.
+    pub(crate) stamp: Stamp,
+    /// The answer so far.
+    pub(crate) commands: Vec<Command>,
+    /// Active steps that may be able to go on.
+    queue: VecDeque<StepIndex>,
+}
+
+impl<'r> Turn<'r> {
+    pub(crate) fn new(run: &'r mut Run, stamp: Stamp) -> Self {
+        Self { run, stamp, commands: Vec::new(), queue: VecDeque::new() }
+    }
+
+    pub(crate) fn plan(&self) -> Arc<Plan> {
+        Arc::clone(&self.run.plan)
+    }
+
+    /// Notes that a step may be able to go on; [`Turn::settle`] sees to it.
+    pub(crate) fn wake(&mut self, step: StepIndex) {
+        self.queue.push_back(step);
+    }
+
+    /// The same for every step that has not ended and may be waited for.
+    pub(crate) fn wake_all(&mut self) {
+        self.queue.extend(self.run.active.iter().copied());
+    }
+
+    /// Lets everything go on that can, and completes the run when nothing is left.
+    pub(crate) fn settle(&mut self) {
+        while let Some(step) = self.queue.pop_front() {
+            self.advance(step);
+        }
+        if self.run.stage() == Stage::Open && self.run.open_steps == 0 && self.run.broken_output.is_none() {
+            self.complete();
+        }
+    }
+
+    /// Notes that a step whose needs have all ended may start.
+    pub(crate) fn ready(&mut self, step: StepIndex) {
+        if let Some(s) = self.run.steps.get_mut(step) {
+            s.state = StepState::Ready;
+            self.run.activate(step);
+            self.wake(step);
+        }
+    }
+
+    /// Does for one step whatever can be done now. Doing it once too often changes nothing.
+    fn advance(&mut self, step: StepIndex) {
+        if self.run.is_held() {
+            return;
+        }
+        let plan = self.plan();
+        let Some(planned) = plan.steps.get(step) else { return };
+        match self.run.state(step) {
+            Some(StepState::Ready) => self.start(step, planned),
+            Some(StepState::Single(slot)) if slot.state == SlotState::Due => self.dispatch(Place::whole(step), planned),
+            Some(StepState::FanOut(_)) => self.fill(step, planned),
+            Some(_) | None => {}
+        }
+    }
+
+    /// Decides `when`, then `foreach`, then dispatches.
+    fn start(&mut self, step: StepIndex, planned: &PlanStep) {
+        let place = Place::whole(step);
+        let condition = planned.when.as_ref().map(|when| when.evaluate_bool(&View::from(self.run, place)));
+        match condition {
+            Some(Ok(false)) => return self.end(step, StepState::Skipped),
+            Some(Err(error)) => return self.break_step(place, "when", &error),
+            Some(Ok(true)) | None => {}
+        }
+        let Some(list) = &planned.foreach else {
+            self.set_state(step, StepState::Single(Slot::default()));
+            return self.dispatch(place, planned);
+        };
+        match list.evaluate(&View::from(self.run, place)) {
+            Err(error) => self.break_step(place, "foreach", &error),
+            Ok(payload) => match self.items(place, payload) {
+                Err(failure) => self.set_broken(place, failure),
+                Ok(items) => self.fan_out(step, planned, items),
+            },
+        }
+    }
+
+    /// The items of a `foreach`, if there are not too many.
+    fn items(&self, place: Place, payload: Payload) -> Result<Vec<Arc<Value>>, Failure> {
+        let refuse = |what: &str| match place.name(&self.run.plan) {
+            Some(name) => Err(Failure::of_list(&name, what)),
+            None => Err(Failure::of_run(Code::FAN_OUT, what.to_owned())),
+        };
+        let Some(value) = payload.value else {
+            return Err(Failure::of_run(Code::PAYLOAD_MISSING, "the list of a `foreach` cannot be fetched".to_owned()));
+        };
+        match &*value {
+            Value::Array(items) if items.len() > FAN_OUT_MAX => {
+                refuse(&format!("the list has {} items, {FAN_OUT_MAX} are allowed", items.len()))
+            }
+            Value::Array(_) => match Arc::unwrap_or_clone(value) {
+                Value::Array(items) => Ok(items.into_iter().map(Arc::new).collect()),
+                _ => Ok(Vec::new()), // it is an array
+            },
+            Value::Null => refuse("it is null, not a list"),
+            _ => refuse("it is not a list"),
+        }
+    }
+
+    fn fan_out(&mut self, step: StepIndex, planned: &PlanStep, items: Vec<Arc<Value>>) {
+        let weight: usize = items.iter().map(|v| value_bytes(v)).sum();
+        let fan = FanOut::new(items);
+        self.run.heap_bytes += weight + fan.frame_bytes();
+        self.set_state(step, StepState::FanOut(Box::new(fan)));
+        self.fill(step, planned);
+    }
+
+    /// Dispatches members, those that are due again first, until `max_parallel` are busy; ends the step when all are done.
+    fn fill(&mut self, step: StepIndex, planned: &PlanStep) {
+        let room = planned.max_parallel.max(1);
+        while let Some(fan) = self.run.fan_out_mut(step) {
+            if fan.busy() >= room {
+                return;
+            }
+            let Some(item) = fan.next() else { break };
+            self.dispatch(Place::member(step, item), planned);
+        }
+        self.end_fan_out(step);
+    }
+
+    /// Queues the next attempt of a slot that is due.
+    fn dispatch(&mut self, place: Place, planned: &PlanStep) {
+        let input = match planned.with.evaluate(&View::from(self.run, place)) {
+            Ok(input) => input,
+            Err(error) => return self.break_slot(place, "with", &error),
+        };
+        let at = self.stamp.at;
+        let attempt = self.run.edit_slot(place, |slot| {
+            slot.attempt = slot.attempt.saturating_add(1);
+            slot.first_at.get_or_insert(at);
+            slot.attempt
+        });
+        self.run.set_slot(place, SlotState::InFlight);
+        if let (Some(_), Some(fan)) = (place.item, self.run.fan_out_mut(place.step)) {
+            fan.attempts = fan.attempts.saturating_add(1);
+        }
+        if let Some(task) = attempt.and_then(|a| place.task(&self.run.plan, a)) {
+            let deadline = self.run.deadline();
+            let (agent, timeout) = (planned.agent.clone(), planned.timeout);
+            self.commands.push(Command::DispatchTask(Box::new(DispatchTask { task, agent, input, timeout, deadline })));
+        }
+    }
+
+    /// Ends a `foreach` step whose members are all done: its output is the list of theirs, in item order.
+    fn end_fan_out(&mut self, step: StepIndex) {
+        let Some(fan) = self.run.fan_out_mut(step) else { return };
+        if fan.done < fan.total() {
+            return;
+        }
+        if fan.outputs.iter().any(Option::is_none) {
+            let message = "outputs of some members of a `foreach` cannot be fetched".to_owned();
+            fan.broken = Some(Box::new(Failure::of_run(Code::PAYLOAD_MISSING, message)));
+            self.run.set_stuck(Place::whole(step), true);
+            return;
+        }
+        let (attempts, total, frame) = (fan.attempts, fan.total(), fan.frame_bytes());
+        let values = std::mem::take(&mut fan.outputs).into_iter().flatten().map(Arc::unwrap_or_clone).collect();
+        // The members' values stay, inside one array now; their weight was counted when they came.
+        self.run.heap_bytes = self.run.heap_bytes.saturating_sub(frame) + size_of::<Value>();
+        let output = Payload::inline(Value::Array(values));
+        self.end(step, StepState::Succeeded { output, attempts, members: Some(total) });
+    }
+
+    /// Ends the only slot of a step that is not a `foreach`.
+    pub(crate) fn end_single(&mut self, step: StepIndex, output: Payload, attempts: u32) {
+        self.run.heap_bytes += payload_bytes(&output);
+        self.end(step, StepState::Succeeded { output, attempts, members: None });
+    }
+
+    /// A step has ended: only its dependants are looked at.
+    fn end(&mut self, step: StepIndex, state: StepState) {
+        self.set_state(step, state);
+        self.run.deactivate(step);
+        self.run.open_steps = self.run.open_steps.saturating_sub(1);
+        let dependants: Vec<_> = self.run.dependants.on(step).collect();
+        for dependant in dependants {
+            let Some(waiting) = self.run.steps.get_mut(dependant) else { continue };
+            waiting.waits = waiting.waits.saturating_sub(1);
+            if waiting.waits == 0 {
+                self.ready(dependant);
+            }
+        }
+    }
+
+    fn complete(&mut self) {
+        let plan = self.plan();
+        match plan.output.evaluate(&View::of_run(self.run)) {
+            Ok(output) => {
+                self.run.heap_bytes += payload_bytes(&output);
+                self.finish(RunStatus::Completed, Some(output), None);
+            }
+            Err(error) => self.run.broken_output = Some(Box::new(Failure::of_output(&error))),
+        }
+    }
+
+    fn set_state(&mut self, step: StepIndex, state: StepState) {
+        if let Some(s) = self.run.steps.get_mut(step) {
+            s.state = state;
+        }
+    }
+
+    fn break_slot(&mut self, place: Place, field: &str, error: &kapelle_expression::Error) {
+        if let Some(name) = place.name(&self.run.plan) {
+            let failure = Failure::of_expression(&name, field, error);
+            self.run.set_slot(place, SlotState::Broken(Box::new(failure)));
+        }
+    }
+
+    fn break_step(&mut self, place: Place, field: &str, error: &kapelle_expression::Error) {
+        if let Some(name) = place.name(&self.run.plan) {
+            self.set_broken(place, Failure::of_expression(&name, field, error));
+        }
+    }
+
+    fn set_broken(&mut self, place: Place, failure: Failure) {
+        self.set_state(place.step, StepState::Broken(Box::new(failure)));
+        self.run.set_stuck(place, true);
+    }
+}
