@@ -1,0 +1,106 @@
+//! The gRPC server: health, reflection and the four services.
+
+mod dead_letters;
+mod execute;
+mod fleet;
+mod registry;
+mod runs;
+mod status;
+mod steer;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use kapelle_bus::Bus;
+use kapelle_proto::v1::dead_letter_service_server::DeadLetterServiceServer;
+use kapelle_proto::v1::fleet_service_server::FleetServiceServer;
+use kapelle_proto::v1::registry_service_server::RegistryServiceServer;
+use kapelle_proto::v1::run_service_server::RunServiceServer;
+use kapelle_types::{Code, Diagnosis, limits};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog::Catalog;
+use crate::ownership::Peers;
+use crate::partitions::Served;
+use crate::plans::PlanStore;
+use crate::runs::Waiters;
+use crate::submit::Submitter;
+
+/// A message may hold the largest payload and what is around it.
+const MESSAGE_BYTES_MAX: usize = limits::PAYLOAD_BYTES_MAX + 1024 * 1024;
+
+/// What the services work with. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(crate) id: String,
+    pub(crate) bus: Bus,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) plans: Arc<PlanStore>,
+    pub(crate) submitter: Arc<Submitter>,
+    pub(crate) waiters: Arc<Waiters>,
+    pub(crate) served: Served,
+    pub(crate) peers: tokio::sync::watch::Receiver<Arc<Peers>>,
+}
+
+/// A running server.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    /// Binds and serves until `stop`.
+    ///
+    /// # Errors
+    /// `PORT_TAKEN`.
+    pub(crate) async fn start(address: SocketAddr, context: Context, stop: CancellationToken) -> Result<Self, Diagnosis> {
+        let taken = |e: std::io::Error| {
+            Diagnosis::new(Code::PORT_TAKEN, format!("cannot listen on {address}: {e}"))
+                .hint("choose another address with --grpc-address, or stop what listens there")
+        };
+        let listener = TcpListener::bind(address).await.map_err(taken)?;
+        let address = listener.local_addr().map_err(taken)?;
+        let (health, health_service) = tonic_health::server::health_reporter();
+        health.set_service_status("", tonic_health::ServingStatus::Serving).await;
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(kapelle_proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()
+            .map_err(|e| Diagnosis::new(Code::REQUEST_INVALID, format!("the API's own descriptors are broken: {e}")))?;
+        let runs = RunServiceServer::new(runs::Runs::new(context.clone()))
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let dead = DeadLetterServiceServer::new(dead_letters::DeadLetters::new(context.clone()))
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let registry = RegistryServiceServer::new(registry::RegistryApi::new(context.clone()));
+        let fleet = FleetServiceServer::new(fleet::Fleet::new(context));
+        let router = tonic::transport::Server::builder()
+            .tcp_nodelay(true)
+            .initial_stream_window_size(4 * 1024 * 1024)
+            .initial_connection_window_size(16 * 1024 * 1024)
+            .add_service(health_service)
+            .add_service(reflection)
+            .add_service(runs)
+            .add_service(dead)
+            .add_service(registry)
+            .add_service(fleet);
+        let task = tokio::spawn(async move {
+            let incoming = TcpListenerStream::new(listener);
+            if let Err(error) = router.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await {
+                tracing::error!(%error, "the gRPC server ended");
+            }
+        });
+        Ok(Self { address, task })
+    }
+
+    /// Waits until the server has ended, but not for clients that stay.
+    pub(crate) async fn ended(self, patience: std::time::Duration) {
+        let abort = self.task.abort_handle();
+        if tokio::time::timeout(patience, self.task).await.is_err() {
+            abort.abort();
+        }
+    }
+}

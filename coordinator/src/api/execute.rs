@@ -1,0 +1,79 @@
+//! Submit and wait: told by the partition if it is ours, by the log otherwise.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use kapelle_engine::{Channel, RunStatus};
+use kapelle_proto::subject::{LiveSubject, RunSubject};
+use kapelle_proto::v1;
+use kapelle_types::{Code, Diagnosis, RunId};
+use tokio::time::{Instant, timeout_at};
+
+use super::Context;
+use crate::runs::{rebuild, view};
+use crate::submit::{Job, count_refusal};
+
+/// How often the log is looked at while waiting: whoever tells us may have died.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// The longest that anybody may wait.
+const WAIT_MAX: Duration = Duration::from_secs(24 * 3_600);
+
+/// Submits a job and waits until its run ends or stalls, or `wait` is over: then the view shows where it stands.
+pub(super) async fn execute(context: &Context, job: Job, wait: Option<Duration>) -> Result<Arc<v1::RunView>, Diagnosis> {
+    let deadline = Instant::now() + wait.unwrap_or(WAIT_MAX).min(WAIT_MAX);
+    let prepared = context.submitter.prepare(job).await.inspect_err(count_refusal)?;
+    // Before it is recorded, so that its end cannot be missed.
+    let mut waiting = context.waiters.wait(prepared.run);
+    let elsewhere = watch_elsewhere(context, prepared.run).await?;
+    let submitted = context.submitter.record(&prepared).await.inspect_err(count_refusal)?;
+    if submitted.existed && let Some(view) = settled(context, submitted.run).await? {
+        return Ok(Arc::new(view));
+    }
+    let mut elsewhere = std::pin::pin!(elsewhere);
+    loop {
+        let look = (Instant::now() + LOOK_EVERY).min(deadline);
+        tokio::select! {
+            told = timeout_at(look, &mut waiting.settled) => if let Ok(Ok(view)) = told {
+                return Ok(view);
+            },
+            () = elsewhere.as_mut() => {}
+        }
+        match settled(context, submitted.run).await {
+            Ok(Some(view)) => return Ok(Arc::new(view)),
+            Ok(None) if Instant::now() >= deadline => {
+                return rebuild(&context.bus, &context.plans, submitted.run).await.map(|r| Arc::new(view(&r.run)));
+            }
+            Ok(None) => {}
+            Err(error) if Instant::now() >= deadline => return Err(error),
+            Err(error) => tracing::debug!(run = %submitted.run, %error, "looking again"),
+        }
+    }
+}
+
+/// Resolves for every control entry of a run whose partition another coordinator owns; never if it is ours.
+async fn watch_elsewhere(context: &Context, run: RunId) -> Result<impl Future<Output = ()> + use<>, Diagnosis> {
+    let partition = context.bus.partitions().of(&run);
+    let live = if context.served.serves(partition) {
+        None
+    } else {
+        let subject = LiveSubject(RunSubject { partition, run_id: run, channel: Channel::Control });
+        let subscribed = context.bus.client().subscribe(subject.to_string()).await;
+        Some(subscribed.map_err(|e| Diagnosis::new(Code::BROKER_UNAVAILABLE, e.to_string()))?)
+    };
+    Ok(async move {
+        let Some(mut live) = live else { return std::future::pending().await };
+        // The first is the submission itself; the next is news.
+        let _ = live.next().await;
+        if live.next().await.is_none() {
+            std::future::pending().await
+        }
+    })
+}
+
+/// The view of a run that ended or stalled; `None` while it goes on.
+async fn settled(context: &Context, run: RunId) -> Result<Option<v1::RunView>, Diagnosis> {
+    let rebuilt = rebuild(&context.bus, &context.plans, run).await?;
+    let over = rebuilt.run.is_finished() || rebuilt.run.status() == RunStatus::Stalled;
+    Ok(over.then(|| view(&rebuilt.run)))
+}

@@ -1,0 +1,74 @@
+//! `FleetService`: who is there and how much waits.
+
+use kapelle_bus::presence;
+use kapelle_proto::v1::{self, fleet_service_server::FleetService};
+use kapelle_types::{Code, Diagnosis};
+use tonic::{Request, Response, Status};
+
+use super::Context;
+use super::status::status;
+
+pub(super) struct Fleet {
+    context: Context,
+}
+
+impl Fleet {
+    pub(super) const fn new(context: Context) -> Self {
+        Self { context }
+    }
+}
+
+#[tonic::async_trait]
+impl FleetService for Fleet {
+    async fn list_workers(
+        &self,
+        _request: Request<v1::ListWorkersRequest>,
+    ) -> Result<Response<v1::ListWorkersResponse>, Status> {
+        let unavailable = |e: kapelle_bus::Error| status(&Diagnosis::new(Code::BROKER_UNAVAILABLE, e.to_string()));
+        let present = presence::list(&self.context.bus).await.map_err(unavailable)?;
+        let workers = present.into_iter().filter(|p| p.kind == presence::Kind::Worker).map(|p| v1::WorkerView {
+            id: p.id,
+            agents: p.agents.iter().map(ToString::to_string).collect(),
+            slots: p.slots,
+            slots_used: p.slots_used,
+            started_at_unix_nanos: p.started_at.nanos(),
+            draining: p.draining,
+            host: p.host,
+        });
+        Ok(Response::new(v1::ListWorkersResponse { workers: workers.collect() }))
+    }
+
+    async fn list_queues(
+        &self,
+        _request: Request<v1::ListQueuesRequest>,
+    ) -> Result<Response<v1::ListQueuesResponse>, Status> {
+        let mut queues = Vec::new();
+        for agent in self.context.catalog.agent_versions() {
+            match self.context.bus.queue_state(&agent).await {
+                Ok(state) => queues.push(v1::QueueView {
+                    agent: agent.name.to_string(),
+                    version: agent.version.to_string(),
+                    pending: state.pending,
+                    in_flight: state.in_flight,
+                    redelivered: state.redelivered,
+                    max_in_flight: state.max_in_flight,
+                }),
+                Err(error) => tracing::warn!(%agent, %error, "its queue cannot be seen"),
+            }
+        }
+        Ok(Response::new(v1::ListQueuesResponse { queues }))
+    }
+
+    async fn list_coordinators(
+        &self,
+        _request: Request<v1::ListCoordinatorsRequest>,
+    ) -> Result<Response<v1::ListCoordinatorsResponse>, Status> {
+        let peers = self.context.peers.borrow().clone();
+        let coordinators = peers.values().map(|p| v1::CoordinatorView {
+            id: p.id.clone(),
+            partitions: p.partitions.iter().map(|p| u32::from(p.0)).collect(),
+            started_at_unix_nanos: p.started_at.nanos(),
+        });
+        Ok(Response::new(v1::ListCoordinatorsResponse { coordinators: coordinators.collect() }))
+    }
+}

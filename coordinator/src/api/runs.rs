@@ -1,0 +1,257 @@
+//! `RunService`.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use kapelle_engine::{Body, Run};
+use kapelle_proto::v1::{self, run_service_server::RunService};
+use kapelle_proto::subject;
+use kapelle_types::{Code, Diagnosis, Principal, RunId, StepRef};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::Context;
+use super::execute::execute;
+use super::status::{principal, run_id, status, traceparent};
+use super::steer::steer;
+use crate::listing::{Query, list_all};
+use crate::runs::{history, rebuild, view};
+use crate::submit::Job;
+
+/// Requests of one batch stream that are worked on at once.
+const BATCH_IN_FLIGHT_MAX: usize = 4_096;
+/// Answers of one stream that may wait for the client.
+const ANSWERS_WAITING_MAX: usize = 256;
+/// How often a watched run is looked at without news.
+const WATCH_EVERY: Duration = Duration::from_secs(2);
+/// News within this time are shown as one change.
+const WATCH_PAUSE: Duration = Duration::from_millis(100);
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+pub(super) struct Runs {
+    context: Context,
+}
+
+impl Runs {
+    pub(super) const fn new(context: Context) -> Self {
+        Self { context }
+    }
+
+    async fn steer<T>(&self, request: &Request<T>, run: &str, body: Body) -> Result<Response<v1::SteerResponse>, Status> {
+        let principal = principal(request);
+        let run = run_id(run).map_err(|e| status(&e))?;
+        let seq = steer(&self.context, run, principal, body).await.map_err(|e| status(&e))?;
+        Ok(Response::new(v1::SteerResponse { seq }))
+    }
+}
+
+/// A request as a job.
+fn job(request: v1::SubmitRequest, principal: Principal, traceparent: Option<String>) -> Job {
+    Job {
+        workflow: request.workflow,
+        version: request.version,
+        input: request.input,
+        key: request.idempotency_key,
+        labels: request.labels.into_iter().collect(),
+        principal,
+        traceparent,
+    }
+}
+
+fn wait(millis: u64) -> Option<Duration> {
+    (millis > 0).then(|| Duration::from_millis(millis))
+}
+
+async fn execute_one(
+    context: &Context,
+    request: v1::ExecuteRequest,
+    principal: Principal,
+    traceparent: Option<String>,
+) -> Result<std::sync::Arc<v1::RunView>, Diagnosis> {
+    let missing = || Diagnosis::new(Code::REQUEST_INVALID, "`submit` is missing");
+    let submit = request.submit.ok_or_else(missing)?;
+    execute(context, job(submit, principal, traceparent), wait(request.wait_millis)).await
+}
+
+#[tonic::async_trait]
+impl RunService for Runs {
+    type SubmitBatchStream = Answers<v1::SubmitResult>;
+    type ExecuteBatchStream = Answers<v1::ExecuteResult>;
+    type WatchStream = Answers<v1::RunView>;
+
+    async fn submit(&self, request: Request<v1::SubmitRequest>) -> Result<Response<v1::SubmitResponse>, Status> {
+        let (principal, traceparent) = (principal(&request), traceparent(&request));
+        let job = job(request.into_inner(), principal, traceparent);
+        let submitted = self.context.submitter.submit(job).await.map_err(|e| status(&e))?;
+        Ok(Response::new(v1::SubmitResponse { run_id: submitted.run.to_string(), existed: submitted.existed }))
+    }
+
+    async fn submit_batch(
+        &self,
+        request: Request<Streaming<v1::SubmitRequest>>,
+    ) -> Result<Response<Self::SubmitBatchStream>, Status> {
+        use v1::submit_result::Result as Outcome;
+        let (principal, traceparent) = (principal(&request), traceparent(&request));
+        let context = self.context.clone();
+        let answer = move |request: v1::SubmitRequest| {
+            let (context, principal, traceparent) = (context.clone(), principal.clone(), traceparent.clone());
+            async move {
+                let tag = request.tag;
+                let result = match context.submitter.submit(job(request, principal, traceparent)).await {
+                    Ok(s) => Outcome::Submitted(v1::SubmitResponse { run_id: s.run.to_string(), existed: s.existed }),
+                    Err(error) => Outcome::Error((&error).into()),
+                };
+                v1::SubmitResult { tag, result: Some(result) }
+            }
+        };
+        Ok(Response::new(answers(request.into_inner(), answer)))
+    }
+
+    async fn execute(&self, request: Request<v1::ExecuteRequest>) -> Result<Response<v1::RunView>, Status> {
+        let (principal, traceparent) = (principal(&request), traceparent(&request));
+        let run = execute_one(&self.context, request.into_inner(), principal, traceparent).await;
+        run.map(|view| Response::new(view.as_ref().clone())).map_err(|e| status(&e))
+    }
+
+    async fn execute_batch(
+        &self,
+        request: Request<Streaming<v1::ExecuteRequest>>,
+    ) -> Result<Response<Self::ExecuteBatchStream>, Status> {
+        use v1::execute_result::Result as Outcome;
+        let (principal, traceparent) = (principal(&request), traceparent(&request));
+        let context = self.context.clone();
+        let answer = move |request: v1::ExecuteRequest| {
+            let (context, principal, traceparent) = (context.clone(), principal.clone(), traceparent.clone());
+            async move {
+                let tag = request.submit.as_ref().map_or(0, |s| s.tag);
+                let result = match execute_one(&context, request, principal, traceparent).await {
+                    Ok(view) => Outcome::Run(std::sync::Arc::unwrap_or_clone(view)),
+                    Err(error) => Outcome::Error((&error).into()),
+                };
+                v1::ExecuteResult { tag, result: Some(result) }
+            }
+        };
+        Ok(Response::new(answers(request.into_inner(), answer)))
+    }
+
+    async fn get(&self, request: Request<v1::GetRunRequest>) -> Result<Response<v1::RunView>, Status> {
+        let run = run_id(&request.get_ref().run_id).map_err(|e| status(&e))?;
+        let rebuilt = rebuild(&self.context.bus, &self.context.plans, run).await.map_err(|e| status(&e))?;
+        Ok(Response::new(view(&rebuilt.run)))
+    }
+
+    async fn list(&self, request: Request<v1::ListRunsRequest>) -> Result<Response<v1::ListRunsResponse>, Status> {
+        let Context { bus, id, served, plans, .. } = &self.context;
+        let peers = self.context.peers.borrow().clone();
+        let query = Query::from(request.get_ref());
+        let mut answer = list_all(bus, id, served, &peers, &query).await;
+        // A listing after a take-over knows some runs by their id alone: their logs say the rest.
+        for row in answer.rows.iter_mut().filter(|r| r.workflow.is_none()) {
+            if let Ok(rebuilt) = rebuild(bus, plans, row.run).await {
+                row.workflow = Some(rebuilt.run.plan().workflow.clone());
+                row.submitted_at = rebuilt.run.submitted_at().unwrap_or(row.submitted_at);
+            }
+        }
+        let runs = answer.rows.into_iter().map(Into::into).collect();
+        Ok(Response::new(v1::ListRunsResponse { runs, total: answer.total }))
+    }
+
+    async fn watch(&self, request: Request<v1::WatchRunRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let run = run_id(&request.get_ref().run_id).map_err(|e| status(&e))?;
+        let (sender, views) = mpsc::channel(ANSWERS_WAITING_MAX);
+        let context = self.context.clone();
+        rebuild(&context.bus, &context.plans, run).await.map_err(|e| status(&e))?;
+        tokio::spawn(async move {
+            if let Err(error) = show_changes(&context, run, &sender).await {
+                let _ = sender.send(Err(status(&error))).await;
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(views))))
+    }
+
+    async fn history(&self, request: Request<v1::HistoryRequest>) -> Result<Response<v1::HistoryResponse>, Status> {
+        let run = run_id(&request.get_ref().run_id).map_err(|e| status(&e))?;
+        let rebuilt = rebuild(&self.context.bus, &self.context.plans, run).await.map_err(|e| status(&e))?;
+        let mut again = Run::new(run, rebuilt.run.plan().clone());
+        Ok(Response::new(v1::HistoryResponse { entries: history(&mut again, &rebuilt.records) }))
+    }
+
+    async fn cancel(&self, request: Request<v1::SteerRequest>) -> Result<Response<v1::SteerResponse>, Status> {
+        let v1::SteerRequest { run_id, reason } = request.get_ref().clone();
+        self.steer(&request, &run_id, Body::CancelRequested { reason }).await
+    }
+
+    async fn terminate(&self, request: Request<v1::SteerRequest>) -> Result<Response<v1::SteerResponse>, Status> {
+        let v1::SteerRequest { run_id, reason } = request.get_ref().clone();
+        self.steer(&request, &run_id, Body::TerminateRequested { reason }).await
+    }
+
+    async fn pause(&self, request: Request<v1::SteerRequest>) -> Result<Response<v1::SteerResponse>, Status> {
+        let v1::SteerRequest { run_id, reason } = request.get_ref().clone();
+        self.steer(&request, &run_id, Body::PauseRequested { reason }).await
+    }
+
+    async fn resume(&self, request: Request<v1::SteerRequest>) -> Result<Response<v1::SteerResponse>, Status> {
+        let run_id = request.get_ref().run_id.clone();
+        self.steer(&request, &run_id, Body::ResumeRequested).await
+    }
+
+    async fn retry(&self, request: Request<v1::RetryRunRequest>) -> Result<Response<v1::SteerResponse>, Status> {
+        let v1::RetryRunRequest { run_id, steps } = request.get_ref().clone();
+        let steps: Result<Vec<StepRef>, _> = steps.iter().map(|s| s.parse()).collect();
+        let invalid = |e: kapelle_types::InvalidName| status(&Diagnosis::new(Code::REQUEST_INVALID, e.to_string()));
+        self.steer(&request, &run_id, Body::RetryRequested { steps: steps.map_err(invalid)? }).await
+    }
+}
+
+/// Answers a stream of requests as the answers come, many at once.
+fn answers<Q, A, F>(requests: Streaming<Q>, answer: impl Fn(Q) -> F + Send + 'static) -> Answers<A>
+where
+    Q: Send + 'static,
+    A: Send + 'static,
+    F: Future<Output = A> + Send + 'static,
+{
+    let working = requests.map(move |request| {
+        let working = request.map(&answer);
+        async move {
+            match working {
+                Ok(working) => Ok(working.await),
+                Err(broken) => Err(broken),
+            }
+        }
+    });
+    Box::pin(working.buffer_unordered(BATCH_IN_FLIGHT_MAX))
+}
+
+/// Sends a run's view now and after each change, until it ends or the client leaves.
+async fn show_changes(
+    context: &Context,
+    run: RunId,
+    sender: &mpsc::Sender<Result<v1::RunView, Status>>,
+) -> Result<(), Diagnosis> {
+    let partition = context.bus.partitions().of(&run);
+    let unavailable = |e: async_nats::SubscribeError| Diagnosis::new(Code::BROKER_UNAVAILABLE, e.to_string());
+    let mut live = context.bus.client().subscribe(subject::live_filter(partition, run)).await.map_err(unavailable)?;
+    let mut shown = None;
+    loop {
+        let rebuilt = rebuild(&context.bus, &context.plans, run).await?;
+        let now = view(&rebuilt.run);
+        if shown.as_ref() != Some(&now) {
+            if sender.send(Ok(now.clone())).await.is_err() {
+                return Ok(());
+            }
+            shown = Some(now);
+        }
+        if rebuilt.run.is_finished() {
+            return Ok(());
+        }
+        tokio::select! {
+            () = sender.closed() => return Ok(()),
+            _ = tokio::time::timeout(WATCH_EVERY, live.next()) => {}
+        }
+        tokio::time::sleep(WATCH_PAUSE).await;
+    }
+}

@@ -1,0 +1,47 @@
+//! Diagnoses as gRPC statuses: the code travels in `google.rpc.ErrorInfo`, so that clients need not read prose.
+
+use std::collections::HashMap;
+
+use kapelle_types::{Code, Diagnosis, Principal, RunId};
+use tonic::{Request, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+/// The domain of our `ErrorInfo`.
+const DOMAIN: &str = "kapelle.dev";
+
+/// A diagnosis as a status.
+pub(super) fn status(diagnosis: &Diagnosis) -> Status {
+    let mut metadata = HashMap::new();
+    if !diagnosis.hint.is_empty() {
+        metadata.insert("hint".to_owned(), diagnosis.hint.clone());
+    }
+    let details = ErrorDetails::with_error_info(diagnosis.code.as_str(), DOMAIN, metadata);
+    Status::with_error_details(grpc_code(diagnosis.code), diagnosis.message.clone(), details)
+}
+
+const fn grpc_code(code: Code) -> tonic::Code {
+    match code {
+        Code::UNKNOWN_RUN | Code::UNKNOWN_WORKFLOW | Code::UNKNOWN_DEAD_LETTER => tonic::Code::NotFound,
+        Code::WRONG_STATE | Code::KEY_INVALID => tonic::Code::FailedPrecondition,
+        Code::VERSION_EXISTS => tonic::Code::AlreadyExists,
+        Code::ADMISSION => tonic::Code::ResourceExhausted,
+        Code::NOT_RECORDED | Code::BROKER_UNAVAILABLE | Code::PLAN_MISSING => tonic::Code::Unavailable,
+        _ => tonic::Code::InvalidArgument,
+    }
+}
+
+/// The id of a run in a request.
+pub(super) fn run_id(text: &str) -> Result<RunId, Diagnosis> {
+    text.parse().map_err(|e: kapelle_types::InvalidName| Diagnosis::new(Code::REQUEST_INVALID, e.to_string()))
+}
+
+/// Who calls, as far as is known: without authentication, whoever reaches the port.
+pub(super) fn principal<T>(request: &Request<T>) -> Principal {
+    let peer = request.remote_addr().map_or_else(|| "unknown".to_owned(), |a| a.ip().to_string());
+    Principal(format!("client:{peer}"))
+}
+
+/// The trace that the call is part of.
+pub(super) fn traceparent<T>(request: &Request<T>) -> Option<String> {
+    request.metadata().get("traceparent").and_then(|v| v.to_str().ok()).map(str::to_owned)
+}

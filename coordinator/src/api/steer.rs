@@ -1,0 +1,49 @@
+//! Cancel, terminate, pause, resume, retry: each is an entry on the run's control subject, if its state allows it.
+
+use kapelle_engine::{Body, Channel, Entry, Run, RunStatus};
+use kapelle_proto::encode_record;
+use kapelle_types::{Code, Diagnosis, Principal, RunId};
+use uuid::Uuid;
+
+use super::Context;
+use crate::runs::rebuild;
+
+/// Records a request on a run and says at which sequence.
+pub(super) async fn steer(context: &Context, run: RunId, principal: Principal, body: Body) -> Result<u64, Diagnosis> {
+    let rebuilt = rebuild(&context.bus, &context.plans, run).await?;
+    allowed(&rebuilt.run, &body)?;
+    record(context, run, principal, body).await
+}
+
+/// Whether the run's state allows the request. The log has the last word: a request that comes too late is ignored there.
+fn allowed(run: &Run, body: &Body) -> Result<(), Diagnosis> {
+    let status = run.status();
+    let why = match body {
+        _ if run.is_finished() => "it has ended",
+        Body::RetryRequested { .. } | Body::FailRequested { .. } if status != RunStatus::Stalled => "it is not STALLED",
+        Body::ResumeRequested if status != RunStatus::Paused => "it is not PAUSED",
+        Body::PauseRequested { .. } if status == RunStatus::Paused => "it is PAUSED already",
+        _ => return Ok(()),
+    };
+    let message = format!("run {} is {}: {why}", run.id(), status.name());
+    Err(Diagnosis::new(Code::WRONG_STATE, message).hint(format!("see `kapelle run describe {}`", run.id())))
+}
+
+/// Appends a request to a run's control subject.
+pub(super) async fn record(context: &Context, run: RunId, principal: Principal, body: Body) -> Result<u64, Diagnosis> {
+    let entry = Entry { id: Uuid::now_v7().to_string(), principal, traceparent: None, body };
+    let policy = kapelle_retry::Policy {
+        total: Some(std::time::Duration::from_secs(10)),
+        ..kapelle_retry::Policy::default()
+    };
+    // Recording it twice is harmless: the entry's id tells that it is the same.
+    let record = encode_record(&[entry]);
+    let append = |_| context.bus.append_now(run, Channel::Control, record.clone());
+    let again = |e: &kapelle_bus::Error| {
+        if e.is_transient() { kapelle_retry::Verdict::Retry } else { kapelle_retry::Verdict::Stop }
+    };
+    kapelle_retry::retry(&policy, again, append).await.map_err(|gave_up| {
+        let message = format!("the request on run {run} is not known to be recorded: {}", gave_up.error);
+        Diagnosis::new(Code::NOT_RECORDED, message).hint("repeat it; doing it twice is harmless")
+    })
+}

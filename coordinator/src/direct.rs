@@ -1,0 +1,82 @@
+//! Jobs that were published straight to `kapelle.submit.<workflow>`: taken, recorded as runs, or refused as an event.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use kapelle_bus::Bus;
+use kapelle_bus::submit::{Submission, Submissions};
+use kapelle_telemetry::clock;
+use kapelle_types::{Code, Diagnosis, Principal};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::submit::{Job, Submitter};
+
+/// Submissions that are recorded at once.
+const IN_FLIGHT_MAX: usize = 256;
+/// How long a job that cannot be taken now waits.
+const POSTPONED: Duration = Duration::from_secs(1);
+
+/// Takes jobs until `stop`.
+pub(crate) async fn take_jobs(bus: Bus, submitter: Arc<Submitter>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        match Submissions::open(&bus).await {
+            Ok(queue) => take_from(queue, &bus, &submitter, &stop).await,
+            Err(error) => tracing::debug!(%error, "the queue of direct submissions is not open yet"),
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}
+
+async fn take_from(mut queue: Submissions, bus: &Bus, submitter: &Submitter, stop: &CancellationToken) {
+    let mut working = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(()) = working.next(), if !working.is_empty() => {}
+            next = queue.next(), if working.len() < IN_FLIGHT_MAX => match next {
+                Ok(submission) => working.push(take(submission, bus, submitter)),
+                Err(error) => {
+                    tracing::debug!(%error, "opening the queue of direct submissions again");
+                    break;
+                }
+            },
+        }
+    }
+    while working.next().await.is_some() {}
+}
+
+async fn take(submission: Submission, bus: &Bus, submitter: &Submitter) {
+    let job = Job {
+        workflow: submission.workflow.clone(),
+        version: submission.version.clone(),
+        input: submission.input.clone(),
+        key: Some(submission.key.clone()),
+        principal: Principal("nats".into()),
+        ..Job::default()
+    };
+    match submitter.submit(job).await {
+        Ok(submitted) => {
+            let run = submitted.run.to_string();
+            let data = json!({ "run_id": run, "key": submission.key, "existed": submitted.existed });
+            bus.emit("submission.accepted", &submission.workflow, &run, clock::now(), &data).await;
+            submission.settle().await;
+        }
+        Err(diagnosis) if may_succeed_later(&diagnosis) => submission.postpone(POSTPONED).await,
+        Err(diagnosis) => refuse(&submission, bus, &diagnosis).await,
+    }
+}
+
+const fn may_succeed_later(diagnosis: &Diagnosis) -> bool {
+    matches!(diagnosis.code, Code::ADMISSION | Code::NOT_RECORDED | Code::BROKER_UNAVAILABLE)
+}
+
+async fn refuse(submission: &Submission, bus: &Bus, diagnosis: &Diagnosis) {
+    tracing::warn!(workflow = submission.workflow, %diagnosis, "a direct submission is refused");
+    let data = json!({
+        "key": submission.key, "code": diagnosis.code, "message": diagnosis.message, "hint": diagnosis.hint,
+    });
+    bus.emit("submission.refused", &submission.workflow, &submission.key, clock::now(), &data).await;
+    submission.settle().await;
+}

@@ -1,0 +1,378 @@
+//! The partition's loop without IO: entries in, effects out.
+//!
+//! Rules that everything here keeps:
+//! - Entries of one run are applied in stream order, each once; other runs do not wait while one is rebuilt.
+//! - A command's acknowledgement is reported with the sequence that caused it; the cursor waits for it.
+//! - What was in the stream before this owner came is not replayed command by command: the run is rebuilt as it is now
+//!   and what it still waits for is performed (`outstanding`), so that work done before a take-over is not done again.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use kapelle_engine::behaviour::knows;
+use kapelle_engine::{Body, Channel, Command, Record, Run, RunStatus, apply, outstanding};
+use kapelle_types::{RunId, Timestamp};
+use lru::LruCache;
+
+use super::cache::Cache;
+use super::effect::{Content, Effect, Item, Loaded, Order, Plans, TasksState, Token};
+use super::meters::Meters;
+use super::open::{OpenRun, OpenRuns};
+use super::progress::Progress;
+
+/// Finished runs that are remembered, so that a late report does not cost a rebuild.
+const FINISHED_MAX: usize = 8_192;
+/// Things waited for beyond which no more is read.
+const PENDING_MAX: usize = 20_000;
+/// Rebuilds in progress beyond which no more is read.
+const LOADING_MAX: usize = 2_000;
+/// How long a run whose plan cannot be built waits for the next try.
+const NO_PLAN_PAUSE: Duration = Duration::from_secs(30);
+
+/// What a partition's core is set up with.
+#[derive(Debug, Clone)]
+pub struct CoreConfig {
+    /// Everything up to here is done.
+    pub cursor: u64,
+    /// What stood in the stream when this owner came: up to here runs are rebuilt, not replayed.
+    pub high_water: u64,
+    /// Bytes of rebuilt runs kept in memory, by estimate.
+    pub cache_bytes_max: usize,
+    /// Overdue runs looked at per tick.
+    pub looks_per_tick: usize,
+}
+
+/// A run that is being rebuilt, and what came for it meanwhile.
+#[derive(Debug, Default)]
+struct Loading {
+    waiting: Vec<Record>,
+    /// The reconciler asked for it: perform what is outstanding.
+    look: bool,
+}
+
+/// The loop of one partition.
+pub struct Core {
+    config: CoreConfig,
+    read_seq: u64,
+    now: Timestamp,
+    cache: Cache,
+    open: OpenRuns,
+    loading: HashMap<RunId, Loading>,
+    finished: LruCache<RunId, ()>,
+    progress: Progress,
+    tasks: Option<TasksState>,
+    meters: Meters,
+}
+
+impl Core {
+    /// A partition that was just taken.
+    #[must_use]
+    pub fn new(config: CoreConfig) -> Self {
+        let finished = std::num::NonZeroUsize::new(FINISHED_MAX).map_or_else(LruCache::unbounded, LruCache::new);
+        Self {
+            read_seq: config.cursor,
+            now: Timestamp::default(),
+            cache: Cache::new(config.cache_bytes_max),
+            open: OpenRuns::default(),
+            loading: HashMap::new(),
+            finished,
+            progress: Progress::new(config.cursor),
+            tasks: None,
+            meters: Meters::default(),
+            config,
+        }
+    }
+
+    /// Everything up to this sequence is read and performed.
+    #[must_use]
+    pub const fn cursor(&self) -> u64 {
+        self.progress.cursor()
+    }
+
+    /// The last sequence that was read.
+    #[must_use]
+    pub const fn read_seq(&self) -> u64 {
+        self.read_seq
+    }
+
+    /// Whether more should be read now, or acknowledgements waited for first.
+    #[must_use]
+    pub fn wants_reads(&self) -> bool {
+        self.progress.pending() < PENDING_MAX && self.loading.len() < LOADING_MAX
+    }
+
+    /// Whether nothing is waited for: every effect so far is done.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.progress.pending() == 0 && self.loading.is_empty()
+    }
+
+    /// A run that is in memory.
+    #[must_use]
+    pub fn cached(&self, run: &RunId) -> Option<&Run> {
+        self.cache.peek(run)
+    }
+
+    /// Runs in memory.
+    #[must_use]
+    pub fn cached_runs(&self) -> usize {
+        self.cache.len()
+    }
+
+    /// All open runs of the partition.
+    pub fn open_runs(&self) -> impl Iterator<Item = (&RunId, &OpenRun)> {
+        self.open.iter()
+    }
+
+    /// How many runs are open, and how many of them are STALLED.
+    #[must_use]
+    pub fn open_counts(&self) -> (usize, usize) {
+        (self.open.len(), self.open.stalled())
+    }
+
+    /// How long the most overdue run has been waiting for a look.
+    #[must_use]
+    pub fn oldest_overdue(&self) -> Duration {
+        self.open.oldest_overdue(self.now)
+    }
+
+    /// A listing at the take-over found these runs open; `now` is the listing's own time.
+    pub fn discovered(&mut self, runs: impl IntoIterator<Item = (RunId, Timestamp)>, now: Timestamp) {
+        self.now = self.now.max(now);
+        for (run, at) in runs {
+            if !self.finished.contains(&run) {
+                self.open.discovered(run, at, self.now);
+            }
+        }
+    }
+
+    /// Takes what was read, in stream order.
+    pub fn read(&mut self, items: impl IntoIterator<Item = Item>, plans: &dyn Plans, out: &mut Vec<Effect>) {
+        for item in items {
+            if item.seq <= self.read_seq {
+                continue; // the reader was made anew and repeats itself
+            }
+            self.read_seq = item.seq;
+            self.progress.begin(item.seq);
+            match item.content {
+                Content::Record(record) => self.take(item.run, record, plans, out),
+                Content::Garbage { reason } => {
+                    metrics::counter!("kapelle_entries_refused_total", "reason" => reason).increment(1);
+                    tracing::warn!(run = %item.run, seq = item.seq, reason, "an entry cannot be read and is passed over");
+                    self.progress.release(item.seq);
+                }
+                // The cursor stays in front of it: a newer coordinator will read it.
+                Content::FromTheFuture { reason } => {
+                    out.push(Effect::LetGo { reason });
+                    return;
+                }
+            }
+        }
+    }
+
+    /// One record: apply it, or let it wait for its run.
+    fn take(&mut self, id: RunId, record: Record, plans: &dyn Plans, out: &mut Vec<Effect>) {
+        let seq = record.stamp.seq;
+        self.now = self.now.max(record.stamp.at);
+        if self.finished.contains(&id) {
+            self.meters.ignored("run_finished");
+            return self.progress.release(seq);
+        }
+        if let Some(loading) = self.loading.get_mut(&id) {
+            return loading.waiting.push(record);
+        }
+        if let Some(run) = self.cache.take(&id) {
+            self.advance(run, &record, out);
+            return self.progress.release(seq);
+        }
+        if let Some(run) = self.fresh(id, &record, plans) {
+            self.advance(run, &record, out);
+            return self.progress.release(seq);
+        }
+        self.loading.insert(id, Loading { waiting: vec![record], look: false });
+        out.push(Effect::Load { run: id, at_least: seq });
+    }
+
+    /// A run whose first entry this is, if nothing has to be read for it.
+    fn fresh(&self, id: RunId, record: &Record, plans: &dyn Plans) -> Option<Run> {
+        if record.channel != Channel::Control || record.stamp.seq <= self.config.high_water {
+            return None;
+        }
+        match &record.entries.first()?.body {
+            Body::RunSubmitted(submitted) if knows(submitted.behaviour) => {
+                plans.at_hand(submitted).map(|plan| Run::new(id, plan))
+            }
+            _ => None,
+        }
+    }
+
+    /// Applies a record to a run, emits its commands and puts the run back.
+    fn advance(&mut self, mut run: Run, record: &Record, out: &mut Vec<Effect>) {
+        let before = run.status();
+        for entry in &record.entries {
+            let decision = apply(&mut run, entry, record.channel, record.stamp);
+            match decision.ignored {
+                Some(reason) => self.meters.ignored(reason.name()),
+                None => self.meters.reported(&run, &entry.body),
+            }
+            self.emit(&run, record.stamp.seq, record.stamp.at, decision.commands, out);
+        }
+        if run.status() != before && (run.is_finished() || run.status() == RunStatus::Stalled) {
+            if run.is_finished() {
+                self.meters.finished(&run);
+            }
+            out.push(Effect::Settled(run.id()));
+        }
+        self.keep(run);
+    }
+
+    /// Puts a run back where it belongs: into the cache, or out of sight if its end is marked.
+    fn keep(&mut self, run: Run) {
+        if run.is_marked() {
+            self.open.remove(run.id());
+            self.finished.put(run.id(), ());
+        } else {
+            self.open.update(&run);
+            self.cache.put(run);
+        }
+    }
+
+    fn emit(&mut self, run: &Run, seq: u64, at: Timestamp, commands: Vec<Command>, out: &mut Vec<Effect>) {
+        for command in commands {
+            self.progress.hold(seq);
+            out.push(Effect::Perform(Box::new(Order {
+                token: Token(seq),
+                run: run.id(),
+                workflow: run.plan().workflow.clone(),
+                principal: run.submitted_by().cloned().unwrap_or_default(),
+                traceparent: run.traceparent().map(str::to_owned),
+                command,
+                at,
+            })));
+        }
+    }
+
+    /// A command is acknowledged, or was found to be done already.
+    pub fn performed(&mut self, token: Token) {
+        self.progress.release(token.0);
+    }
+
+    /// The answer to [`Effect::Load`].
+    pub fn loaded(&mut self, id: RunId, loaded: Loaded, out: &mut Vec<Effect>) {
+        let Some(loading) = self.loading.remove(&id) else { return };
+        match loaded {
+            Loaded::Run { plan, records } => {
+                let last = records.last().map_or(0, |r| r.stamp.seq);
+                let first_wanted = loading.waiting.first().map_or(0, |r| r.stamp.seq);
+                if last < first_wanted {
+                    // A lagging replica answered short: ask again.
+                    self.loading.insert(id, loading);
+                    return out.push(Effect::Load { run: id, at_least: first_wanted });
+                }
+                self.rebuilt(Run::new(id, plan), &records, loading, out);
+            }
+            Loaded::NotARun => {
+                self.open.remove(id);
+                out.push(Effect::Orphan(id));
+                self.release_all(&loading);
+            }
+            Loaded::NoPlan { reason } => {
+                tracing::error!(run = %id, reason, "the run's definition cannot be loaded; it waits");
+                self.open.discovered(id, self.now, self.now);
+                self.open.postpone(id, self.now, NO_PLAN_PAUSE);
+                self.release_all(&loading);
+            }
+            Loaded::FromTheFuture { reason } => out.push(Effect::LetGo { reason }),
+        }
+    }
+
+    /// Goes on with a run that was rebuilt: performs what it waits for, then takes what came meanwhile.
+    fn rebuilt(&mut self, mut run: Run, records: &[Record], loading: Loading, out: &mut Vec<Effect>) {
+        metrics::counter!("kapelle_rebuilds_total").increment(1);
+        for record in records {
+            for entry in &record.entries {
+                apply(&mut run, entry, record.channel, record.stamp);
+            }
+        }
+        let known = run.last_seq();
+        let (old, new): (Vec<_>, Vec<_>) = loading.waiting.into_iter().partition(|r| r.stamp.seq <= known);
+        if loading.look || !old.is_empty() {
+            let seq = old.first().map_or(0, |r| r.stamp.seq);
+            let commands = outstanding(&run, self.now);
+            self.emit(&run, seq, self.now, commands, out);
+            if run.is_finished() || run.status() == RunStatus::Stalled {
+                out.push(Effect::Settled(run.id()));
+            }
+        }
+        let id = run.id();
+        self.keep(run);
+        self.open.looked_again(id, self.now, loading.look || !old.is_empty());
+        for record in &old {
+            self.progress.release(record.stamp.seq);
+        }
+        for record in new {
+            if let Some(run) = self.cache.take(&id) {
+                self.advance(run, &record, out);
+            }
+            self.progress.release(record.stamp.seq);
+        }
+    }
+
+    fn release_all(&mut self, loading: &Loading) {
+        for record in &loading.waiting {
+            self.progress.release(record.stamp.seq);
+        }
+    }
+
+    /// Time passes: look at what is overdue, and whether the task queue lost something.
+    pub fn tick(&mut self, now: Timestamp, tasks: Option<TasksState>, out: &mut Vec<Effect>) {
+        self.now = self.now.max(now);
+        if let Some(tasks) = tasks {
+            self.compare_tasks(tasks);
+        }
+        for id in self.open.due(self.now, self.config.looks_per_tick) {
+            self.look(id, out);
+        }
+    }
+
+    /// Tasks are derived from the log: what should be in the queue and is not, is due.
+    ///
+    /// A worker appends its report before it acks its task. So once everything that stood in the log after the queue was
+    /// looked at is read, a task that is neither reported nor queued is lost. Suspecting wrongly costs one refused publish.
+    fn compare_tasks(&mut self, tasks: TasksState) {
+        let recreated = self.tasks.is_some_and(|before| before.created != tasks.created);
+        self.tasks = Some(tasks);
+        if !recreated && self.read_seq < tasks.log_end {
+            return;
+        }
+        let suspected = self.open.suspect(self.now, tasks.oldest, recreated);
+        if suspected > 0 {
+            tracing::warn!(recreated, suspected, "the task queue does not hold what it should; queueing again");
+            metrics::counter!("kapelle_reconciled_runs_total", "cause" => "tasks_lost").increment(suspected as u64);
+        }
+    }
+
+    /// Performs what a run waits for, rebuilding it first if it is not in memory.
+    fn look(&mut self, id: RunId, out: &mut Vec<Effect>) {
+        metrics::counter!("kapelle_reconciled_runs_total", "cause" => "overdue").increment(1);
+        if let Some(run) = self.cache.take(&id) {
+            let commands = outstanding(&run, self.now);
+            self.emit(&run, 0, self.now, commands, out);
+            self.open.looked_at(&run, self.now);
+            self.cache.put(run);
+            return;
+        }
+        self.open.postpone(id, self.now, NO_PLAN_PAUSE);
+        let loading = self.loading.entry(id).or_default();
+        loading.look = true;
+        if loading.waiting.is_empty() {
+            out.push(Effect::Load { run: id, at_least: 0 });
+        }
+    }
+
+    /// Whether a run's state is in memory or on its way.
+    #[must_use]
+    pub fn knows_run(&self, run: &RunId) -> bool {
+        self.cache.contains(run) || self.loading.contains_key(run)
+    }
+}

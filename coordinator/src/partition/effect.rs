@@ -1,0 +1,121 @@
+//! What a partition wants done, as data.
+
+use std::sync::Arc;
+
+use kapelle_engine::{Command, Plan, Record, RunSubmitted};
+use kapelle_types::{Principal, RunId, WorkflowVersion};
+
+/// What the service shall do for the core.
+#[derive(Debug)]
+pub enum Effect {
+    /// Perform a command and report its token back when it is acknowledged.
+    Perform(Box<Order>),
+    /// Read this run's whole log and its plan, and answer with [`Loaded`].
+    Load {
+        /// Which run.
+        run: RunId,
+        /// The answer must contain this sequence; 0 asks for whatever there is.
+        at_least: u64,
+    },
+    /// The run ended or stalled just now: whoever waits for it may be told.
+    Settled(RunId),
+    /// These entries belong to no run: count them and remove them.
+    Orphan(RunId),
+    /// An entry was written by a newer build than this one: move no cursor, let the partition go.
+    LetGo {
+        /// What was not understood.
+        reason: String,
+    },
+}
+
+/// A command with what its message needs to know about the run.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// What its acknowledgement is reported with.
+    pub token: Token,
+    /// Whose command it is.
+    pub run: RunId,
+    /// The run's workflow.
+    pub workflow: WorkflowVersion,
+    /// Who caused the run.
+    pub principal: Principal,
+    /// The run's trace.
+    pub traceparent: Option<String>,
+    /// What to do.
+    pub command: Command,
+    /// The time of the entry that caused it.
+    pub at: kapelle_types::Timestamp,
+}
+
+/// Ties a command to the entry that caused it: its sequence, or 0 where no entry did (the reconciler).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Token(pub u64);
+
+/// One thing that was read from the partition.
+#[derive(Debug)]
+pub struct Item {
+    /// Where it stands.
+    pub seq: u64,
+    /// Whose it is.
+    pub run: RunId,
+    /// What it says.
+    pub content: Content,
+}
+
+/// What an item says.
+#[derive(Debug)]
+pub enum Content {
+    /// A record that was understood.
+    Record(Record),
+    /// Garbage: named, counted, passed over.
+    Garbage {
+        /// The metric's label.
+        reason: &'static str,
+    },
+    /// Written by a newer build.
+    FromTheFuture {
+        /// What was not understood.
+        reason: String,
+    },
+}
+
+/// The answer to [`Effect::Load`].
+#[derive(Debug)]
+pub enum Loaded {
+    /// The run's plan and its log, oldest first.
+    Run {
+        /// The plan that the first entry pins.
+        plan: Arc<Plan>,
+        /// All records.
+        records: Vec<Record>,
+    },
+    /// The log does not begin with RunSubmitted: it is no run.
+    NotARun,
+    /// The plan cannot be built now (a manifest is missing); ask again later.
+    NoPlan {
+        /// Why.
+        reason: String,
+    },
+    /// Written by a newer build.
+    FromTheFuture {
+        /// What was not understood.
+        reason: String,
+    },
+}
+
+/// Where plans that are already compiled are found without waiting.
+pub trait Plans {
+    /// The plan that a submission pins, if it is at hand.
+    fn at_hand(&self, submitted: &RunSubmitted) -> Option<Arc<Plan>>;
+}
+
+/// What the broker says about the task queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TasksState {
+    /// When the stream was created: another value is another, empty stream.
+    pub created: i64,
+    /// When the oldest task that is queued or running was queued; `None` if there is none.
+    pub oldest: Option<kapelle_types::Timestamp>,
+    /// The last sequence of the partition's log, asked for after the queue.
+    pub log_end: u64,
+}

@@ -1,0 +1,129 @@
+//! Reading: raw records become items, and a run's whole log becomes a rebuild.
+
+use kapelle_bus::Bus;
+use kapelle_bus::payloads::{self, Payloads};
+use kapelle_bus::runlog::RawRecord;
+use kapelle_bus::tail::Read;
+use kapelle_engine::behaviour::knows;
+use kapelle_engine::{Body, Channel, Entry, Record};
+use kapelle_proto::{DecodeError, decode_record};
+use kapelle_types::{Payload, RunId};
+
+use super::effect::{Content, Item, Loaded};
+use crate::plans::{PlanError, PlanStore};
+
+/// Why a log could not be read now.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The broker did not answer; the same call may be repeated.
+    #[error(transparent)]
+    Bus(#[from] kapelle_bus::Error),
+    /// A stored payload could not be fetched now.
+    #[error(transparent)]
+    Payload(payloads::Error),
+}
+
+/// Decodes what was read. Payloads that are stored elsewhere are fetched, since the engine sees values.
+///
+/// # Errors
+/// The broker did not answer: the same chunk may be decoded again.
+pub async fn decode(payloads: &Payloads, read: &Read) -> Result<Option<Item>, LoadError> {
+    let Read::Record(raw) = read else { return Ok(None) };
+    let content = match decode_raw(raw) {
+        Ok(mut record) => {
+            fetch(payloads, &mut record).await?;
+            Content::Record(record)
+        }
+        Err(Unreadable::Garbage(reason)) => Content::Garbage { reason },
+        Err(Unreadable::FromTheFuture(reason)) => Content::FromTheFuture { reason },
+    };
+    Ok(Some(Item { seq: raw.stamp.seq, run: raw.run, content }))
+}
+
+/// Why a record cannot be understood.
+enum Unreadable {
+    Garbage(&'static str),
+    FromTheFuture(String),
+}
+
+fn decode_raw(raw: &RawRecord) -> Result<Record, Unreadable> {
+    decode_record(raw.channel, raw.stamp, &raw.payload).map_err(|error| {
+        // Only the control plane writes control entries, so only there does an unknown kind mean a newer coordinator.
+        if error.is_newer() && raw.channel == Channel::Control {
+            return Unreadable::FromTheFuture(format!("{} at {}: {error}", raw.run, raw.stamp.seq));
+        }
+        tracing::debug!(run = %raw.run, seq = raw.stamp.seq, %error, "unreadable record");
+        Unreadable::Garbage(match error {
+            DecodeError::Version(_) | DecodeError::Unknown(_) => "newer_report",
+            DecodeError::Protobuf(_) => "not_protobuf",
+            DecodeError::Missing(_) => "missing_field",
+            DecodeError::Invalid { .. } => "invalid_field",
+            DecodeError::TooLarge { .. } => "too_large",
+        })
+    })
+}
+
+/// Puts values where only claim checks are. One that is gone for good stays without a value: the engine names it.
+async fn fetch(payloads: &Payloads, record: &mut Record) -> Result<(), LoadError> {
+    for entry in &mut record.entries {
+        let payload = match &mut entry.body {
+            Body::RunSubmitted(submitted) => &mut submitted.input,
+            Body::StepSucceeded(report) => &mut report.output,
+            Body::StepFailed(_)
+            | Body::TimerFired { .. }
+            | Body::CancelRequested { .. }
+            | Body::TerminateRequested { .. }
+            | Body::PauseRequested { .. }
+            | Body::ResumeRequested
+            | Body::RetryRequested { .. }
+            | Body::FailRequested { .. }
+            | Body::RunFinished(_) => continue,
+        };
+        fetch_one(payloads, payload).await?;
+    }
+    Ok(())
+}
+
+async fn fetch_one(payloads: &Payloads, payload: &mut Payload) -> Result<(), LoadError> {
+    let (None, Some(stored)) = (&payload.value, &payload.stored) else { return Ok(()) };
+    match payloads.get(stored).await {
+        Ok(value) => payload.value = Some(value),
+        Err(error @ payloads::Error::Unavailable(_)) => return Err(LoadError::Payload(error)),
+        Err(error) => tracing::warn!(%error, "a stored payload cannot be used"),
+    }
+    Ok(())
+}
+
+/// Reads a run's whole log and finds its plan.
+///
+/// # Errors
+/// The broker did not answer: the same call may be repeated.
+pub async fn load(bus: &Bus, plans: &PlanStore, run: RunId) -> Result<Loaded, LoadError> {
+    let payloads = bus.payloads();
+    let mut records = Vec::new();
+    for raw in bus.read_run(run, 1).await? {
+        match decode_raw(&raw) {
+            Ok(mut record) => {
+                fetch(&payloads, &mut record).await?;
+                records.push(record);
+            }
+            Err(Unreadable::Garbage(_)) => {} // counted where it was read first
+            Err(Unreadable::FromTheFuture(reason)) => return Ok(Loaded::FromTheFuture { reason }),
+        }
+    }
+    let Some(first) = first_control(&records) else { return Ok(Loaded::NotARun) };
+    let Body::RunSubmitted(submitted) = &first.body else { return Ok(Loaded::NotARun) };
+    if !knows(submitted.behaviour) {
+        return Ok(Loaded::FromTheFuture { reason: format!("{run} follows behaviour {}", submitted.behaviour) });
+    }
+    match plans.get(submitted).await {
+        Ok(plan) => Ok(Loaded::Run { plan, records }),
+        Err(PlanError::Bus(error)) => Err(error.into()),
+        Err(error) => Ok(Loaded::NoPlan { reason: error.to_string() }),
+    }
+}
+
+/// The first entry that the control plane wrote.
+fn first_control(records: &[Record]) -> Option<&Entry> {
+    records.iter().find(|r| r.channel == Channel::Control).and_then(|r| r.entries.first())
+}

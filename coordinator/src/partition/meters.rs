@@ -1,0 +1,59 @@
+//! The partition's metrics, as handles that are looked up once.
+
+use std::collections::HashMap;
+
+use kapelle_engine::{Body, Run};
+use kapelle_types::AgentVersion;
+use metrics::{Counter, Histogram, counter, histogram};
+
+/// Handles by what they count.
+#[derive(Default)]
+pub(crate) struct Meters {
+    steps: HashMap<(AgentVersion, &'static str), Counter>,
+    ignored: HashMap<&'static str, Counter>,
+    finished: HashMap<&'static str, (Counter, Histogram)>,
+}
+
+impl Meters {
+    /// An entry was ignored, by name.
+    pub(crate) fn ignored(&mut self, reason: &'static str) {
+        let meter = self.ignored.entry(reason);
+        meter.or_insert_with(|| counter!("kapelle_entries_ignored_total", "reason" => reason)).increment(1);
+    }
+
+    /// A report was accepted.
+    pub(crate) fn reported(&mut self, run: &Run, body: &Body) {
+        let (step, outcome) = match body {
+            Body::StepSucceeded(report) => (&report.task.step.step, "succeeded"),
+            Body::StepFailed(report) => (&report.task.step.step, "failed"),
+            Body::RunSubmitted(_) => return counter!("kapelle_runs_started_total").increment(1),
+            Body::TimerFired { .. }
+            | Body::CancelRequested { .. }
+            | Body::TerminateRequested { .. }
+            | Body::PauseRequested { .. }
+            | Body::ResumeRequested
+            | Body::RetryRequested { .. }
+            | Body::FailRequested { .. }
+            | Body::RunFinished(_) => return,
+        };
+        let Some(agent) = run.plan().steps.iter().find(|s| s.id == *step).map(|s| &s.agent) else { return };
+        if let Some(meter) = self.steps.get(&(agent.clone(), outcome)) {
+            return meter.increment(1);
+        }
+        let (name, version) = (agent.name.to_string(), agent.version.to_string());
+        let meter = counter!("kapelle_steps_total", "agent" => name, "version" => version, "outcome" => outcome);
+        meter.increment(1);
+        self.steps.insert((agent.clone(), outcome), meter);
+    }
+
+    /// A run ended.
+    pub(crate) fn finished(&mut self, run: &Run) {
+        let status = run.status().name();
+        let (count, duration) = self.finished.entry(status).or_insert_with(|| {
+            (counter!("kapelle_runs_finished_total", "status" => status), histogram!("kapelle_run_duration_seconds"))
+        });
+        count.increment(1);
+        let since = run.submitted_at().unwrap_or_else(|| run.last_progress());
+        duration.record(run.last_progress().since(since).as_secs_f64());
+    }
+}

@@ -1,0 +1,177 @@
+//! The table of open runs: small, never evicted, and the reason why nothing waits for ever.
+//!
+//! A row knows when its run is overdue. The reconciler sweeps all rows; what is due is rebuilt and performed again.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use kapelle_engine::{Run, RunStatus};
+use kapelle_types::{RunId, Timestamp, WorkflowVersion, limits};
+
+/// A run that is in flight and silent for this long is compared with what the task queue holds; also how much later than
+/// the entry that caused it a task may be queued.
+const SILENT: Duration = Duration::from_secs(2);
+/// A fired timer may be this late before the reconciler sets it again.
+const TIMER_GRACE: Duration = Duration::from_secs(5);
+/// Beyond a step's own timeout: its lease, and the time to report.
+const STEP_GRACE: Duration = Duration::from_secs(15);
+/// The longest pause between two looks at a run that makes no progress (a long queue).
+const LOOK_MAX: Duration = Duration::from_secs(3_600);
+/// A run that is only known by name after a take-over is looked at within this time.
+const UNKNOWN_LOOK: Duration = Duration::from_secs(30);
+/// A decided run whose mark is missing is marked again after this.
+const MARK_GRACE: Duration = Duration::from_secs(5);
+
+/// What is known about an open run without its state.
+#[derive(Debug, Clone)]
+pub struct OpenRun {
+    /// Its workflow, once its state was seen.
+    pub workflow: Option<WorkflowVersion>,
+    /// Its status, once its state was seen.
+    pub status: RunStatus,
+    /// When it was submitted; the time of its last control entry until its state was seen.
+    pub submitted_at: Timestamp,
+    /// When something last happened to it.
+    pub last_progress: Timestamp,
+    /// When its tasks were last queued, at the latest: its last progress or the reconciler's last look.
+    queued: Timestamp,
+    /// When the reconciler looks at it next; `None` waits for people.
+    due: Option<Timestamp>,
+    /// Attempts that are queued or running; one is assumed until its state was seen.
+    in_flight: u32,
+    /// Looks since the last progress: each doubles the pause.
+    looks: u8,
+}
+
+/// All open runs of a partition.
+#[derive(Debug, Default)]
+pub(crate) struct OpenRuns {
+    rows: HashMap<RunId, OpenRun>,
+    stalled: usize,
+}
+
+impl OpenRuns {
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(crate) const fn stalled(&self) -> usize {
+        self.stalled
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&RunId, &OpenRun)> {
+        self.rows.iter()
+    }
+
+    /// A run is known to be open, and no more.
+    pub(crate) fn discovered(&mut self, run: RunId, at: Timestamp, now: Timestamp) {
+        // Spread by the id, so that a take-over does not look at everything in one second.
+        let spread = Duration::from_millis(run.seed() % 30_000);
+        self.rows.entry(run).or_insert(OpenRun {
+            workflow: None,
+            status: RunStatus::Running,
+            submitted_at: at,
+            last_progress: at,
+            queued: at,
+            due: Some(now.plus(UNKNOWN_LOOK + spread)),
+            in_flight: 1,
+            looks: 0,
+        });
+    }
+
+    /// The run's state changed (or was rebuilt): its row follows. A marked run leaves the table.
+    pub(crate) fn update(&mut self, run: &Run) {
+        let now = run.last_progress();
+        let row = self.rows.entry(run.id()).or_insert_with(|| OpenRun {
+            workflow: None,
+            status: RunStatus::Pending,
+            submitted_at: run.submitted_at().unwrap_or(now),
+            last_progress: now,
+            queued: now,
+            due: None,
+            in_flight: 0,
+            looks: 0,
+        });
+        self.stalled -= usize::from(row.status == RunStatus::Stalled);
+        if row.workflow.is_none() {
+            row.workflow = Some(run.plan().workflow.clone());
+            row.submitted_at = run.submitted_at().unwrap_or(now);
+        }
+        row.status = run.status();
+        row.last_progress = now;
+        row.queued = row.queued.max(now);
+        row.in_flight = u32::try_from(run.in_flight()).unwrap_or(u32::MAX);
+        row.looks = 0;
+        row.due = due(run, now, 0);
+        self.stalled += usize::from(row.status == RunStatus::Stalled);
+    }
+
+    /// The reconciler looked at it and performed what is outstanding: look again, later each time.
+    pub(crate) fn looked_at(&mut self, run: &Run, now: Timestamp) {
+        if let Some(row) = self.rows.get_mut(&run.id()) {
+            row.looks = row.looks.saturating_add(1);
+            row.queued = row.queued.max(now);
+            row.due = due(run, now, row.looks);
+        }
+    }
+
+    /// What it waits for was performed again after a rebuild.
+    pub(crate) fn looked_again(&mut self, run: RunId, now: Timestamp, performed: bool) {
+        if performed && let Some(row) = self.rows.get_mut(&run) {
+            row.queued = row.queued.max(now);
+        }
+    }
+
+    /// It cannot be looked at now: try again after a pause.
+    pub(crate) fn postpone(&mut self, run: RunId, now: Timestamp, pause: Duration) {
+        if let Some(row) = self.rows.get_mut(&run) {
+            row.due = Some(now.plus(pause));
+        }
+    }
+
+    pub(crate) fn remove(&mut self, run: RunId) {
+        if let Some(row) = self.rows.remove(&run) {
+            self.stalled -= usize::from(row.status == RunStatus::Stalled);
+        }
+    }
+
+    /// The runs that are due, `budget` at most.
+    pub(crate) fn due(&self, now: Timestamp, budget: usize) -> Vec<RunId> {
+        let is_due = |row: &OpenRun| row.due.is_some_and(|due| due <= now);
+        self.rows.iter().filter(|(_, row)| is_due(row)).take(budget).map(|(run, _)| *run).collect()
+    }
+
+    /// How long the most overdue run has been waiting.
+    pub(crate) fn oldest_overdue(&self, now: Timestamp) -> Duration {
+        let oldest = self.rows.values().filter_map(|row| row.due).min();
+        oldest.map_or(Duration::ZERO, |due| now.since(due))
+    }
+
+    /// Makes due what should be queued or running and is not: everything in flight if the queue is another one, otherwise
+    /// what was queued before the oldest task that is there (`None`: the queue is empty). Says how many runs that were.
+    pub(crate) fn suspect(&mut self, now: Timestamp, oldest: Option<Timestamp>, recreated: bool) -> usize {
+        let mut suspected = 0;
+        for row in self.rows.values_mut() {
+            let waits = row.in_flight > 0 && row.due.is_some_and(|due| due > now);
+            let silent = now.since(row.queued) > SILENT;
+            let missing = oldest.is_none_or(|oldest| oldest > row.queued.plus(SILENT));
+            if waits && (recreated || (silent && missing)) {
+                row.due = Some(now);
+                suspected += 1;
+            }
+        }
+        suspected
+    }
+}
+
+/// When a run is overdue if nothing happens until then.
+fn due(run: &Run, now: Timestamp, looks: u8) -> Option<Timestamp> {
+    let pause = |base: Duration| base.saturating_mul(1 << looks.min(10)).min(LOOK_MAX);
+    if run.is_finished() {
+        return Some(now.plus(pause(MARK_GRACE)));
+    }
+    let timer = run.next_due().map(|due| due.max(now).plus(pause(TIMER_GRACE)));
+    let patience = run.slowest_timeout().saturating_add(limits::LEASE).saturating_add(STEP_GRACE);
+    let step = (run.in_flight() > 0).then(|| now.plus(pause(patience)));
+    timer.into_iter().chain(step).min()
+}

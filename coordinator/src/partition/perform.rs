@@ -1,0 +1,252 @@
+//! The one match that turns commands into messages, pipelined, and sees them through until they are acknowledged.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::context::PublishAckFuture;
+use bytes::Bytes;
+use kapelle_bus::{Bus, Refusal};
+use kapelle_engine::{Body, Channel, Command, DeadLetter, DispatchTask, Entry, FinishRun};
+use kapelle_proto::subject::{DeadSubject, TaskSubject, TimerSubject};
+use kapelle_proto::{DeadLetterRecord, Task, encode_record};
+use kapelle_retry::{Delays, Policy};
+use kapelle_types::{Payload, Principal, RunId, Timestamp, limits};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+
+use super::effect::{Order, Token};
+
+/// Performs orders on the bus and reports their tokens when they are acknowledged.
+#[derive(Clone)]
+pub struct Performer {
+    bus: Bus,
+    principal: Principal,
+    done: mpsc::Sender<Vec<Token>>,
+    latency: metrics::Histogram,
+}
+
+/// A message that is ready to be sent, and sent again until it is acknowledged.
+#[derive(Debug, Clone)]
+enum Message {
+    Task(TaskSubject, Bytes),
+    Withdraw(TaskSubject),
+    Timer(TimerSubject, Timestamp, Bytes),
+    CancelTimer(TimerSubject),
+    DeadLetter(DeadSubject, Bytes),
+    RemoveDeadLetter(DeadSubject),
+    Control(RunId, Bytes),
+}
+
+/// What became of sending a message.
+enum Sent {
+    /// The acknowledgement is on its way.
+    Pending(PublishAckFuture),
+    Done,
+}
+
+impl Performer {
+    /// A performer that reports to `done`.
+    #[must_use]
+    pub fn new(bus: Bus, coordinator: &str, done: mpsc::Sender<Vec<Token>>) -> Self {
+        let principal = Principal(format!("coordinator:{coordinator}"));
+        Self { bus, principal, done, latency: metrics::histogram!("kapelle_publish_seconds") }
+    }
+
+    /// Sends all orders without waiting for one before the next. Their acknowledgements are awaited in the background;
+    /// what fails is sent again until it succeeds, since every command is harmless to repeat.
+    pub async fn perform(&self, orders: Vec<Order>) {
+        if orders.is_empty() {
+            return;
+        }
+        let started = Instant::now();
+        let mut pending = Vec::with_capacity(orders.len());
+        for order in orders {
+            let token = order.token;
+            let message = self.message(order).await;
+            let quick = matches!(message, Message::Task(..) | Message::Control(..) | Message::DeadLetter(..));
+            let sent = if quick { self.send(&message).await } else { Err(None) };
+            pending.push((token, message, sent));
+        }
+        let this = self.clone();
+        tokio::spawn(async move { this.settle(pending, started).await });
+    }
+
+    /// Awaits acknowledgements in the order of sending, reporting those that came; stragglers go on alone.
+    async fn settle(self, pending: Vec<(Token, Message, Result<Sent, Option<kapelle_bus::Error>>)>, started: Instant) {
+        let mut tokens = Vec::with_capacity(pending.len());
+        for (token, message, sent) in pending {
+            let result = match sent {
+                Ok(sent) => acknowledged(&message, sent).await,
+                Err(error) => Err(error),
+            };
+            match result {
+                Ok(()) => tokens.push(token),
+                Err(error) => {
+                    let this = self.clone();
+                    tokio::spawn(async move { this.insist(token, message, error).await });
+                }
+            }
+        }
+        self.latency.record(started.elapsed().as_secs_f64());
+        if !tokens.is_empty() {
+            let _ = self.done.send(tokens).await;
+        }
+    }
+
+    /// Sends a message again and again until it is acknowledged or the partition was let go.
+    async fn insist(&self, token: Token, message: Message, mut error: Option<kapelle_bus::Error>) {
+        let policy = Policy { initial: Duration::from_millis(50), max: Duration::from_secs(2), ..Policy::default() };
+        let mut delays = Delays::new(&policy);
+        while !self.done.is_closed() {
+            if let Some(error) = error.take() {
+                tracing::warn!(%error, ?token, "a command was not acknowledged; sending it again");
+                sleep(delays.next()).await;
+            }
+            let result = match self.send(&message).await {
+                Ok(sent) => acknowledged(&message, sent).await,
+                Err(error) => Err(error),
+            };
+            match result {
+                Ok(()) => {
+                    let _ = self.done.send(vec![token]).await;
+                    return;
+                }
+                Err(failed) => error = failed.or_else(|| Some(kapelle_bus::Error::Unavailable("not sent".into()))),
+            }
+        }
+    }
+
+    /// The one place where a command becomes a message.
+    async fn message(&self, order: Order) -> Message {
+        let partition = self.bus.partitions().of(&order.run);
+        let run_id = order.run;
+        match order.command {
+            Command::DispatchTask(ref dispatch) => self.task(&order, (**dispatch).clone()).await,
+            Command::WithdrawTask { task, agent } => Message::Withdraw(TaskSubject { agent, run_id, task }),
+            Command::StartTimer { timer, due } => {
+                let body = Body::TimerFired { timer: timer.clone() };
+                let record = self.record(order.traceparent, body);
+                Message::Timer(TimerSubject { partition, run_id, timer }, due, record)
+            }
+            Command::CancelTimer { timer } => Message::CancelTimer(TimerSubject { partition, run_id, timer }),
+            Command::WriteDeadLetter(ref letter) => self.dead_letter(&order, (**letter).clone()).await,
+            Command::RemoveDeadLetter { step, agent } => {
+                Message::RemoveDeadLetter(DeadSubject { agent, run_id, step })
+            }
+            Command::FinishRun(finish) => {
+                let finish = self.finish(*finish).await;
+                Message::Control(run_id, self.record(order.traceparent, Body::RunFinished(Box::new(finish))))
+            }
+        }
+    }
+
+    fn record(&self, traceparent: Option<String>, body: Body) -> Bytes {
+        encode_record(&[Entry { id: String::new(), principal: self.principal.clone(), traceparent, body }])
+    }
+
+    async fn task(&self, order: &Order, dispatch: DispatchTask) -> Message {
+        let DispatchTask { task, agent, input, timeout, deadline } = dispatch;
+        let subject = TaskSubject { agent: agent.clone(), run_id: order.run, task: task.clone() };
+        let mut message = Task {
+            run_id: order.run,
+            task,
+            agent,
+            workflow: order.workflow.clone(),
+            input,
+            timeout,
+            deadline,
+            traceparent: order.traceparent.clone(),
+            principal: order.principal.clone(),
+            queued_at: order.at,
+        };
+        let mut bytes = message.encode();
+        if self.outgrows(&message.input, &bytes) {
+            self.store(&mut message.input).await;
+            bytes = message.encode();
+        }
+        Message::Task(subject, bytes)
+    }
+
+    async fn dead_letter(&self, order: &Order, mut letter: DeadLetter) -> Message {
+        let subject = DeadSubject { agent: letter.agent.clone(), run_id: order.run, step: letter.task.step.clone() };
+        let size = letter.input.value.as_ref().map_or(0, |v| serde_json::to_vec(v).map_or(0, |b| b.len()));
+        if letter.input.stored.is_none() && size > limits::PAYLOAD_INLINE_BYTES_MAX {
+            self.store(&mut letter.input).await;
+        }
+        let record = DeadLetterRecord { run_id: order.run, workflow: order.workflow.clone(), letter };
+        Message::DeadLetter(subject, record.encode())
+    }
+
+    async fn finish(&self, mut finish: FinishRun) -> FinishRun {
+        if let Some(output) = &mut finish.output
+            && output.stored.is_none()
+            && let Some(value) = &output.value
+            && serde_json::to_vec(value).is_ok_and(|b| b.len() > limits::PAYLOAD_INLINE_BYTES_MAX)
+        {
+            self.store(output).await;
+        }
+        finish
+    }
+
+    /// Whether a message is so large that its payload has to travel as a claim check.
+    #[allow(clippy::unused_self)]
+    fn outgrows(&self, payload: &Payload, encoded: &Bytes) -> bool {
+        payload.stored.is_none() && encoded.len() > limits::PAYLOAD_INLINE_BYTES_MAX
+    }
+
+    /// Stores a payload, however long the broker takes. A value that no store takes is left as it is: the broker's own
+    /// limit on messages names it then.
+    async fn store(&self, payload: &mut Payload) {
+        let Some(value) = &payload.value else { return };
+        let Ok(bytes) = serde_json::to_vec(value) else { return };
+        let payloads = self.bus.payloads();
+        let policy = Policy { initial: Duration::from_millis(50), max: Duration::from_secs(2), ..Policy::default() };
+        let mut delays = Delays::new(&policy);
+        while !self.done.is_closed() {
+            match payloads.put(&bytes).await {
+                Ok(stored) => {
+                    *payload = Payload { value: Some(Arc::clone(value)), stored: Some(stored) };
+                    return;
+                }
+                Err(error @ kapelle_bus::payloads::Error::Unavailable(_)) => {
+                    tracing::warn!(%error, "a payload is not stored yet");
+                    sleep(delays.next()).await;
+                }
+                Err(error) => return tracing::error!(%error, "a payload cannot be stored"),
+            }
+        }
+    }
+
+    async fn send(&self, message: &Message) -> Result<Sent, Option<kapelle_bus::Error>> {
+        let bus = &self.bus;
+        let sent = match message {
+            Message::Task(subject, bytes) => Sent::Pending(bus.queue_task(subject, bytes.clone()).await?),
+            Message::Control(run, bytes) => Sent::Pending(bus.append(*run, Channel::Control, bytes.clone()).await?),
+            Message::DeadLetter(subject, bytes) => Sent::Pending(bus.keep_dead_letter(subject, bytes.clone()).await?),
+            Message::Timer(subject, due, bytes) => Sent::Pending(bus.start_timer(subject, *due, bytes.clone()).await?),
+            Message::Withdraw(subject) => {
+                bus.withdraw_task(subject).await?;
+                Sent::Done
+            }
+            Message::CancelTimer(subject) => {
+                bus.cancel_timer(subject).await?;
+                Sent::Done
+            }
+            Message::RemoveDeadLetter(subject) => {
+                bus.remove_dead_letter(subject).await?;
+                Sent::Done
+            }
+        };
+        Ok(sent)
+    }
+}
+
+/// Waits for the acknowledgement. A task that is queued or running already is what was wanted.
+async fn acknowledged(message: &Message, sent: Sent) -> Result<(), Option<kapelle_bus::Error>> {
+    let Sent::Pending(ack) = sent else { return Ok(()) };
+    match ack.await.map_err(kapelle_bus::Error::from) {
+        Ok(_) => Ok(()),
+        Err(e) if matches!(message, Message::Task(..)) && e.refusal() == Some(Refusal::AlreadyThere) => Ok(()),
+        Err(error) => Err(Some(error)),
+    }
+}

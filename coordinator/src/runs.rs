@@ -1,0 +1,11 @@
+//! Runs as people and clients see them, and those who wait for them.
+
+mod rebuild;
+mod row;
+mod view;
+mod waiters;
+
+pub(crate) use rebuild::{Rebuilt, rebuild};
+pub use row::RunRow;
+pub(crate) use view::{history, view};
+pub use waiters::Waiters;

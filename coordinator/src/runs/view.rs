@@ -1,0 +1,67 @@
+//! A run's state as the API shows it.
+
+use kapelle_engine::{Channel, Record, Run, RunStatus, StepSummary, apply};
+use kapelle_proto::v1;
+use kapelle_types::Payload;
+
+/// The view of a run.
+pub(crate) fn view(run: &Run) -> v1::RunView {
+    let outcome = run.outcome();
+    let error = outcome.and_then(|o| o.error.clone()).or_else(|| {
+        let stalled = run.status() == RunStatus::Stalled;
+        if stalled { run.stall_reason() } else { None }
+    });
+    v1::RunView {
+        run_id: run.id().to_string(),
+        workflow: run.plan().workflow.to_string(),
+        status: v1::RunStatus::from(run.status()) as i32,
+        output: outcome.and_then(|o| o.output.as_ref()).map(json).unwrap_or_default(),
+        error: error.as_ref().map(Into::into),
+        steps: run.steps().map(|s| step(&s)).collect(),
+        submitted_at_unix_nanos: run.submitted_at().map_or(0, |t| t.nanos()),
+        finished_at_unix_nanos: if run.is_finished() { run.last_progress().nanos() } else { 0 },
+        idempotency_key: run.key().map(str::to_owned),
+        labels: run.labels().map(|l| l.iter().map(|(k, v)| (k.clone(), v.clone())).collect()).unwrap_or_default(),
+    }
+}
+
+/// A payload's JSON text; empty if its value is not at hand.
+pub(crate) fn json(payload: &Payload) -> bytes::Bytes {
+    payload.value.as_ref().and_then(|v| serde_json::to_vec(v).ok()).unwrap_or_default().into()
+}
+
+fn step(summary: &StepSummary<'_>) -> v1::StepView {
+    let members = summary.members;
+    v1::StepView {
+        step: summary.id.to_string(),
+        status: summary.status.name().to_owned(),
+        agent: summary.agent.to_string(),
+        attempts: summary.attempts,
+        members_total: members.map_or(0, |m| m.total),
+        members_done: members.map_or(0, |m| m.done),
+        members_running: members.map_or(0, |m| m.running),
+        failure: summary.failure.map(Into::into),
+    }
+}
+
+/// A run's log with what the engine made of each entry.
+pub(crate) fn history(run: &mut Run, records: &[Record]) -> Vec<v1::HistoryEntry> {
+    let mut entries = Vec::new();
+    for record in records {
+        let channel = match record.channel {
+            Channel::Control => "control",
+            Channel::Report => "report",
+        };
+        for entry in &record.entries {
+            let decision = apply(run, entry, record.channel, record.stamp);
+            entries.push(v1::HistoryEntry {
+                seq: record.stamp.seq,
+                at_unix_nanos: record.stamp.at.nanos(),
+                channel: channel.to_owned(),
+                entry: Some(entry.into()),
+                ignored: decision.ignored.map(|i| i.name().to_owned()).unwrap_or_default(),
+            });
+        }
+    }
+    entries
+}

@@ -1,0 +1,236 @@
+//! From a job to the first entry of a run: check, pin, record.
+//!
+//! The same way serves gRPC and jobs that were published straight to the broker. The broker's acknowledgement of the first
+//! entry is the client's; nothing is kept anywhere else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kapelle_bus::payloads::{self, Payloads};
+use kapelle_bus::{Bus, Refusal};
+use kapelle_engine::{Body, Channel, Entry, Record, RunSubmitted, behaviour};
+use kapelle_proto::{decode_record, encode_record};
+use kapelle_retry::{Policy, Verdict};
+use kapelle_types::{Code, Diagnosis, Payload, Principal, RunId, limits};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::admission::Admission;
+use crate::catalog::{Catalog, Resolved};
+
+/// The namespace of all runs until namespaces are told apart by identity.
+const NAMESPACE: &str = "default";
+/// How long recording is tried before the client is told that it is not known to be recorded.
+const RECORD_PATIENCE: Duration = Duration::from_secs(15);
+/// Labels of one run.
+const LABELS_MAX: usize = 32;
+/// Characters of a label's name or value.
+const LABEL_CHARS_MAX: usize = 256;
+
+/// What somebody wants done.
+#[derive(Debug, Clone, Default)]
+pub struct Job {
+    /// The workflow's name.
+    pub workflow: String,
+    /// A SemVer requirement; empty is the highest version.
+    pub version: String,
+    /// JSON text; empty is `{}`.
+    pub input: Bytes,
+    /// One key, one run.
+    pub key: Option<String>,
+    /// Free labels.
+    pub labels: BTreeMap<String, String>,
+    /// Who asks.
+    pub principal: Principal,
+    /// The trace that this is part of.
+    pub traceparent: Option<String>,
+}
+
+/// A job that was checked and is ready to be recorded.
+pub struct Prepared {
+    /// The run that it will be.
+    pub run: RunId,
+    keyed: bool,
+    record: Bytes,
+    input: Payload,
+}
+
+/// A recorded job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Submitted {
+    /// The run.
+    pub run: RunId,
+    /// The key named a run that was there already.
+    pub existed: bool,
+}
+
+/// Checks and records jobs.
+pub struct Submitter {
+    bus: Bus,
+    payloads: Payloads,
+    catalog: Arc<Catalog>,
+    admission: Arc<Admission>,
+}
+
+impl Submitter {
+    /// A submitter over what is registered.
+    #[must_use]
+    pub fn new(bus: Bus, catalog: Arc<Catalog>, admission: Arc<Admission>) -> Self {
+        Self { payloads: bus.payloads(), bus, catalog, admission }
+    }
+
+    /// Checks a job without recording anything but a large input.
+    ///
+    /// # Errors
+    /// `ADMISSION`, `UNKNOWN_WORKFLOW`, `KEY_INVALID`, `REQUEST_INVALID`, `PAYLOAD_TOO_LARGE`, `INPUT_SYNTAX`,
+    /// `INPUT_INVALID`, `UNKNOWN_AGENT`, `BROKER_UNAVAILABLE`.
+    pub async fn prepare(&self, job: Job) -> Result<Prepared, Diagnosis> {
+        self.admission.check()?;
+        check_key(job.key.as_deref())?;
+        check_labels(&job.labels)?;
+        let resolved = self.catalog.resolve(&job.workflow, &job.version)?;
+        let input = self.input(&job.input, &resolved).await?;
+        let run = match &job.key {
+            Some(key) => RunId::keyed(NAMESPACE, &resolved.workflow.name, key),
+            None => RunId::from_uuid(Uuid::now_v7()),
+        };
+        let keyed = job.key.is_some();
+        let submitted = RunSubmitted {
+            workflow: resolved.workflow.clone(),
+            workflow_digest: resolved.digest,
+            pins: resolved.pins.clone(),
+            input: input.clone(),
+            key: job.key,
+            behaviour: behaviour::CURRENT,
+            labels: job.labels,
+        };
+        let record = encode_record(&[Entry {
+            id: run.to_string(),
+            principal: job.principal,
+            traceparent: job.traceparent,
+            body: Body::RunSubmitted(Box::new(submitted)),
+        }]);
+        Ok(Prepared { run, keyed, record, input })
+    }
+
+    async fn input(&self, text: &Bytes, resolved: &Resolved) -> Result<Payload, Diagnosis> {
+        if text.len() > limits::PAYLOAD_BYTES_MAX {
+            let message = format!("the input has {} bytes, the limit is {}", text.len(), limits::PAYLOAD_BYTES_MAX);
+            return Err(Diagnosis::new(Code::PAYLOAD_TOO_LARGE, message).hint("pass large data by reference"));
+        }
+        let text: &[u8] = if text.is_empty() { b"{}" } else { text };
+        let value: Value = serde_json::from_slice(text)
+            .map_err(|e| Diagnosis::new(Code::INPUT_SYNTAX, format!("the input is not JSON: {e}")))?;
+        resolved.check_input(&value)?;
+        if text.len() <= limits::PAYLOAD_INLINE_BYTES_MAX {
+            return Ok(Payload::inline(value));
+        }
+        self.payloads.keep(Arc::new(value)).await.map_err(|error| {
+            let code = match error {
+                payloads::Error::TooLarge(_) => Code::PAYLOAD_TOO_LARGE,
+                _ => Code::BROKER_UNAVAILABLE,
+            };
+            Diagnosis::new(code, format!("the input cannot be stored: {error}"))
+        })
+    }
+
+    /// Records a prepared job. With a key, the run that is there already is found; without one, recording twice (an
+    /// acknowledgement was lost) is one run, since a second first entry is ignored.
+    ///
+    /// # Errors
+    /// `NOT_RECORDED`: it is not known whether it is there; the same key may be used again. `KEY_INVALID`: the key names
+    /// a run with another input. `ADMISSION`: the broker is full.
+    pub async fn record(&self, prepared: &Prepared) -> Result<Submitted, Diagnosis> {
+        let policy = Policy {
+            initial: Duration::from_millis(50),
+            max: Duration::from_secs(1),
+            total: Some(RECORD_PATIENCE),
+            ..Policy::default()
+        };
+        let classify = |e: &kapelle_bus::Error| {
+            let again = matches!(e, kapelle_bus::Error::Unavailable(_));
+            if again { Verdict::Retry } else { Verdict::Stop }
+        };
+        let result = kapelle_retry::retry(&policy, classify, |_| self.append(prepared)).await;
+        let run = prepared.run;
+        match result.map_err(|gave_up| gave_up.error) {
+            Ok(()) => Ok(Submitted { run, existed: false }),
+            Err(e) if e.refusal() == Some(Refusal::NotFirst) => self.existing(prepared).await,
+            Err(e) if e.refusal() == Some(Refusal::Full) => Err(Diagnosis::new(Code::ADMISSION, e.to_string())),
+            Err(e) => Err(Diagnosis::new(Code::NOT_RECORDED, format!("run {run} is not known to be recorded: {e}"))
+                .hint("submit again with the same idempotency key")),
+        }
+    }
+
+    async fn append(&self, prepared: &Prepared) -> Result<(), kapelle_bus::Error> {
+        let (run, record) = (prepared.run, prepared.record.clone());
+        let ack = match prepared.keyed {
+            true => self.bus.append_first(run, record).await?,
+            false => self.bus.append(run, Channel::Control, record).await?,
+        };
+        ack.await?;
+        Ok(())
+    }
+
+    /// The key was used before: the run is there if its first entry is a submission, and must be of the same input.
+    async fn existing(&self, prepared: &Prepared) -> Result<Submitted, Diagnosis> {
+        let run = prepared.run;
+        let unknown = |why: String| {
+            Diagnosis::new(Code::NOT_RECORDED, format!("run {run} cannot be read: {why}")).hint("submit again")
+        };
+        let raw = self.bus.first_record(run).await.map_err(|e| unknown(e.to_string()))?;
+        let record: Option<Record> = raw.and_then(|r| decode_record(r.channel, r.stamp, &r.payload).ok());
+        match record.as_ref().and_then(|r| r.entries.first()).map(|e| &e.body) {
+            Some(Body::RunSubmitted(first)) if same(&first.input, &prepared.input) => {
+                Ok(Submitted { run, existed: true })
+            }
+            Some(Body::RunSubmitted(_)) => {
+                let message = format!("the idempotency key names run {run}, which was submitted with another input");
+                Err(Diagnosis::new(Code::KEY_INVALID, message).hint("use another key for another job"))
+            }
+            _ => Err(unknown("its first entry is no submission".to_owned())),
+        }
+    }
+
+    /// Checks and records a job.
+    ///
+    /// # Errors
+    /// As [`Submitter::prepare`] and [`Submitter::record`].
+    pub async fn submit(&self, job: Job) -> Result<Submitted, Diagnosis> {
+        let prepared = self.prepare(job).await.inspect_err(count_refusal)?;
+        self.record(&prepared).await.inspect_err(count_refusal)
+    }
+}
+
+/// Counts a refused submission by its code.
+pub(crate) fn count_refusal(diagnosis: &Diagnosis) {
+    metrics::counter!("kapelle_submissions_refused_total", "code" => diagnosis.code.as_str()).increment(1);
+}
+
+fn same(one: &Payload, other: &Payload) -> bool {
+    match (&one.stored, &other.stored) {
+        (Some(a), Some(b)) => a == b,
+        (None, None) => one.value == other.value,
+        _ => false,
+    }
+}
+
+fn check_key(key: Option<&str>) -> Result<(), Diagnosis> {
+    let Some(key) = key else { return Ok(()) };
+    if key.is_empty() || key.chars().count() > limits::KEY_CHARS_MAX {
+        let message = format!("an idempotency key has 1 to {} characters", limits::KEY_CHARS_MAX);
+        return Err(Diagnosis::new(Code::KEY_INVALID, message));
+    }
+    Ok(())
+}
+
+fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), Diagnosis> {
+    let long = |s: &String| s.chars().count() > LABEL_CHARS_MAX;
+    if labels.len() > LABELS_MAX || labels.iter().any(|(k, v)| k.is_empty() || long(k) || long(v)) {
+        let message = format!("a run has {LABELS_MAX} labels at most, each 1 to {LABEL_CHARS_MAX} characters");
+        return Err(Diagnosis::new(Code::REQUEST_INVALID, message));
+    }
+    Ok(())
+}
