@@ -22,12 +22,26 @@ pub fn encode_record(entries: &[Entry]) -> Bytes {
 /// # Errors
 /// It is garbage, or a newer release wrote it: [`DecodeError::is_newer`] tells which.
 pub fn decode_record(channel: Channel, stamp: Stamp, payload: &Bytes) -> Result<Record, DecodeError> {
-    let wire = v1::LogRecord::decode(payload.clone())?;
+    let wire = Unopened::decode(payload.clone())?;
     check_version(wire.version)?;
     if wire.entries.is_empty() {
         return Err(DecodeError::Missing("entries"));
     }
-    let entries: Result<Vec<Entry>, DecodeError> = wire.entries.into_iter().map(Entry::try_from).collect();
-    let entries = entries.map_err(|error| missing_or_unknown::<v1::LogRecord>(error, payload))?;
+    let entries = wire.entries.iter().map(decode_entry).collect::<Result<_, _>>()?;
     Ok(Record { stamp, channel, entries })
+}
+
+/// [`v1::LogRecord`] with its entries still as bytes, which is the same on the wire. They are opened one by one: a message of
+/// a million empty entries is refused at the first instead of filling the memory.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Unopened {
+    #[prost(uint32, tag = "1")]
+    version: u32,
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    entries: Vec<Bytes>,
+}
+
+fn decode_entry(bytes: &Bytes) -> Result<Entry, DecodeError> {
+    let entry = v1::LogEntry::decode(bytes.clone())?;
+    entry.try_into().map_err(|error| missing_or_unknown::<v1::LogEntry>(error, bytes))
 }

@@ -1,0 +1,24 @@
+//! One value of every message with every field set, and one for each arm of a oneof. Released samples never change.
+
+mod deadletters;
+mod fleet;
+mod log;
+mod runs;
+mod task;
+
+use crate::golden::Sample;
+
+/// Every sample there is.
+pub(crate) fn all() -> Vec<Sample> {
+    [log::samples(), task::samples(), runs::samples(), deadletters::samples(), fleet::samples()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// `2026-11-22T08:00:00Z` and some seconds, in nanoseconds.
+fn at(seconds: i64) -> i64 {
+    (1_795_334_400 + seconds) * 1_000_000_000
+}
+
+const RUN: &str = "0192f3c4-5a6b-7c8d-9e0f-112233445566";

@@ -1,0 +1,83 @@
+//! Samples of `api.proto`: manifests, workers, queues, coordinators.
+
+use kapelle_proto::v1::{
+    Applied, ApplyRequest, ApplyResponse, CoordinatorView, GetManifestRequest, ListCoordinatorsRequest,
+    ListCoordinatorsResponse, ListManifestsRequest, ListManifestsResponse, ListQueuesRequest, ListQueuesResponse,
+    ListWorkersRequest, ListWorkersResponse, ManifestSource, ManifestView, QueueView, WorkerView,
+};
+
+use super::at;
+use crate::golden::Sample;
+
+pub(super) fn samples() -> Vec<Sample> {
+    vec![
+        Sample::new(ApplyRequest { manifests: vec![source()], dry_run: true }),
+        Sample::new(source()),
+        Sample::new(ApplyResponse { applied: vec![applied()] }),
+        Sample::new(applied()),
+        Sample::new(ListManifestsRequest { kind: "Agent".into() }),
+        Sample::new(ListManifestsResponse { manifests: vec![manifest()] }),
+        Sample::new(GetManifestRequest {
+            kind: "Agent".into(),
+            name: "licence-review".into(),
+            version: "1.2.0".into(),
+        }),
+        Sample::new(manifest()),
+        Sample::new(ListWorkersRequest {}),
+        Sample::new(ListWorkersResponse { workers: vec![worker()] }),
+        Sample::new(worker()),
+        Sample::new(ListQueuesRequest {}),
+        Sample::new(ListQueuesResponse { queues: vec![queue()] }),
+        Sample::new(queue()),
+        Sample::new(ListCoordinatorsRequest {}),
+        Sample::new(ListCoordinatorsResponse { coordinators: vec![coordinator()] }),
+        Sample::new(coordinator()),
+    ]
+}
+
+fn source() -> ManifestSource {
+    ManifestSource { json: r#"{"kind":"Agent"}"#.into(), origin: "examples/software-intake".into() }
+}
+
+fn applied() -> Applied {
+    Applied { kind: "Agent".into(), name: "licence-review".into(), version: "1.2.0".into(), outcome: "created".into() }
+}
+
+fn manifest() -> ManifestView {
+    ManifestView {
+        kind: "Agent".into(),
+        name: "licence-review".into(),
+        version: "1.2.0".into(),
+        owner: "legal-platform@example.com".into(),
+        digest: "02".repeat(32),
+        json: r#"{"kind":"Agent"}"#.into(),
+        origin: "examples/software-intake".into(),
+    }
+}
+
+fn worker() -> WorkerView {
+    WorkerView {
+        id: "w-1".into(),
+        agents: vec!["licence-review@1.2.0".into(), "sbom@1.0.0".into()],
+        slots: 16,
+        slots_used: 3,
+        started_at_unix_nanos: at(0),
+        draining: true,
+        host: "host-1".into(),
+    }
+}
+
+fn queue() -> QueueView {
+    QueueView {
+        agent: "licence-review".into(),
+        version: "1.2.0".into(),
+        pending: 120,
+        in_flight: 32,
+        redelivered: 1,
+        max_in_flight: 64,
+    }
+}
+
+fn coordinator() -> CoordinatorView {
+    CoordinatorView { id: "c-1".into(), partitions: vec![0, 3], started_at_unix_nanos: at(0) }
+}

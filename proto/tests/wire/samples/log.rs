@@ -1,0 +1,149 @@
+//! Samples of `log.proto`.
+
+use bytes::Bytes;
+use kapelle_proto::v1::log_entry::Body;
+use kapelle_proto::v1::payload_data::Content;
+use kapelle_proto::v1::step_failure::Kind;
+use kapelle_proto::v1::{
+    CancelRequested, FailRequested, LogEntry, LogRecord, PauseRequested, PayloadData, PayloadReference, ResourceUsage,
+    ResumeRequested, RetryRequested, RunFinished, RunStatus, RunSubmitted, StepFailed, StepFailure, StepPin,
+    StepSucceeded, TerminateRequested, TimerFired, WorkDone,
+};
+
+use super::at;
+use crate::golden::Sample;
+
+pub(super) fn samples() -> Vec<Sample> {
+    let mut samples: Vec<Sample> =
+        bodies().into_iter().map(|(what, body)| Sample::named(what, entry("e-1", body))).collect();
+    samples.extend([
+        Sample::new(record()),
+        Sample::named("inline", inline(r#"{"component":"serde","licence":"MIT OR Apache-2.0"}"#)),
+        Sample::named("reference", stored()),
+        Sample::new(reference()),
+        Sample::new(submitted()),
+        Sample::new(pin("review", "licence-review@1.2.0", 2)),
+        Sample::new(work()),
+        Sample::new(usage()),
+        Sample::new(succeeded()),
+        Sample::new(failed()),
+        Sample::new(failure()),
+        Sample::new(TimerFired { timer: "retry=review:17=3".into() }),
+        Sample::new(CancelRequested { reason: "ordered twice".into() }),
+        Sample::new(TerminateRequested { reason: "it costs too much".into() }),
+        Sample::new(PauseRequested { reason: "the provider is down".into() }),
+        Sample::new(ResumeRequested {}),
+        Sample::new(RetryRequested { steps: vec!["score".into(), "review:17".into()] }),
+        Sample::new(FailRequested { reason: "cannot be mended".into() }),
+        Sample::new(finished()),
+    ]);
+    samples
+}
+
+fn bodies() -> Vec<(&'static str, Body)> {
+    vec![
+        ("run_submitted", Body::RunSubmitted(submitted())),
+        ("step_succeeded", Body::StepSucceeded(succeeded())),
+        ("step_failed", Body::StepFailed(failed())),
+        ("timer_fired", Body::TimerFired(TimerFired { timer: "deadline".into() })),
+        ("cancel_requested", Body::CancelRequested(CancelRequested { reason: "ordered twice".into() })),
+        ("terminate_requested", Body::TerminateRequested(TerminateRequested { reason: "it costs too much".into() })),
+        ("pause_requested", Body::PauseRequested(PauseRequested { reason: "the provider is down".into() })),
+        ("resume_requested", Body::ResumeRequested(ResumeRequested {})),
+        ("retry_requested", Body::RetryRequested(RetryRequested { steps: vec!["review:17".into()] })),
+        ("fail_requested", Body::FailRequested(FailRequested { reason: "cannot be mended".into() })),
+        ("run_finished", Body::RunFinished(finished())),
+    ]
+}
+
+fn record() -> LogRecord {
+    let entries = vec![
+        entry("e-1", Body::StepSucceeded(succeeded())),
+        entry("e-2", Body::StepFailed(failed())),
+        LogEntry { body: Some(Body::ResumeRequested(ResumeRequested {})), ..LogEntry::default() },
+    ];
+    LogRecord { version: 1, entries }
+}
+
+pub(super) fn entry(id: &str, body: Body) -> LogEntry {
+    LogEntry {
+        id: id.into(),
+        principal: "worker:w-1".into(),
+        traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into(),
+        body: Some(body),
+    }
+}
+
+pub(super) fn inline(json: &'static str) -> PayloadData {
+    PayloadData { content: Some(Content::Inline(Bytes::from_static(json.as_bytes()))) }
+}
+
+pub(super) fn stored() -> PayloadData {
+    PayloadData { content: Some(Content::Reference(reference())) }
+}
+
+fn reference() -> PayloadReference {
+    PayloadReference { sha256: digest(9), size_bytes: 1_048_576 }
+}
+
+fn submitted() -> RunSubmitted {
+    RunSubmitted {
+        workflow: "software-intake@1.0.0".into(),
+        workflow_digest: digest(1),
+        pins: vec![pin("inventory", "inventory@1.4.0", 3), pin("review", "licence-review@2.0.0-rc.1", 2)],
+        input: Some(inline(r#"{"lockfile":"Cargo.lock"}"#)),
+        key: Some("intake-2026-11-22".into()),
+        behaviour: 1,
+        labels: [("domain".into(), "intake".into())].into(),
+    }
+}
+
+fn pin(step: &str, agent: &str, fill: u8) -> StepPin {
+    StepPin { step: step.into(), agent: agent.into(), digest: digest(fill) }
+}
+
+fn digest(fill: u8) -> Bytes {
+    vec![fill; 32].into()
+}
+
+fn succeeded() -> StepSucceeded {
+    StepSucceeded {
+        step: "review:17".into(),
+        attempt: 2,
+        output: Some(inline(r#"{"licence":"MIT","obligations":["keep the notice"],"score":0.1}"#)),
+        work: Some(work()),
+        usage: Some(usage()),
+    }
+}
+
+fn failed() -> StepFailed {
+    StepFailed { step: "score".into(), attempt: 3, failure: Some(failure()), work: Some(work()), usage: Some(usage()) }
+}
+
+pub(super) fn failure() -> StepFailure {
+    StepFailure {
+        kind: Kind::Timeout.into(),
+        code: "K0401".into(),
+        message: "no answer within 20 s".into(),
+        retryable: true,
+        retry_after_millis: Some(500),
+        evidence: "exit status 137\nTraceback".into(),
+    }
+}
+
+fn work() -> WorkDone {
+    WorkDone { worker: "w-1".into(), started_at_unix_nanos: at(1), duration_nanos: 20_000_000_000 }
+}
+
+fn usage() -> ResourceUsage {
+    ResourceUsage { cost_usd: 0.0004, input_tokens: 1_200, output_tokens: 80 }
+}
+
+fn finished() -> RunFinished {
+    RunFinished {
+        status: RunStatus::Failed.into(),
+        output: Some(inline("null")),
+        error: Some(failure()),
+        decided_seq: 4_711,
+    }
+}

@@ -1,0 +1,116 @@
+//! Samples of `api.proto`: submitting, watching and steering runs.
+
+use kapelle_proto::v1::log_entry::Body;
+use kapelle_proto::v1::{
+    ApiError, ExecuteRequest, ExecuteResult, GetRunRequest, HistoryEntry, HistoryRequest, HistoryResponse,
+    ListRunsRequest, ListRunsResponse, PauseRequested, RetryRunRequest, RunStatus, RunSummary, RunView, SteerRequest,
+    SteerResponse, StepView, SubmitRequest, SubmitResponse, SubmitResult, WatchRunRequest, execute_result,
+    submit_result,
+};
+
+use super::log::{entry, failure};
+use super::{RUN, at};
+use crate::golden::Sample;
+
+pub(super) fn samples() -> Vec<Sample> {
+    let ended = |result| ExecuteResult { tag: 7, result: Some(result) };
+    let taken = |result| SubmitResult { tag: 7, result: Some(result) };
+    vec![
+        Sample::new(submit()),
+        Sample::new(submitted()),
+        Sample::named("submitted", taken(submit_result::Result::Submitted(submitted()))),
+        Sample::named("error", taken(submit_result::Result::Error(error()))),
+        Sample::new(error()),
+        Sample::new(ExecuteRequest { submit: Some(submit()), wait_millis: 30_000 }),
+        Sample::named("run", ended(execute_result::Result::Run(run()))),
+        Sample::named("error", ended(execute_result::Result::Error(error()))),
+        Sample::new(GetRunRequest { run_id: RUN.into() }),
+        Sample::new(WatchRunRequest { run_id: RUN.into() }),
+        Sample::new(HistoryRequest { run_id: RUN.into() }),
+        Sample::new(ListRunsRequest {
+            workflow: "software-intake".into(),
+            statuses: vec![RunStatus::Stalled.into(), RunStatus::Failed.into()],
+            limit: 50,
+        }),
+        Sample::new(ListRunsResponse { runs: vec![summary()], total: 51 }),
+        Sample::new(summary()),
+        Sample::new(run()),
+        Sample::new(step()),
+        Sample::new(HistoryResponse { entries: vec![history()] }),
+        Sample::new(history()),
+        Sample::new(SteerRequest { run_id: RUN.into(), reason: "ordered twice".into() }),
+        Sample::new(RetryRunRequest { run_id: RUN.into(), steps: vec!["score".into(), "review:17".into()] }),
+        Sample::new(SteerResponse { seq: 4_711 }),
+    ]
+}
+
+fn submit() -> SubmitRequest {
+    SubmitRequest {
+        workflow: "software-intake".into(),
+        version: "^1".into(),
+        input: r#"{"lockfile":"Cargo.lock"}"#.into(),
+        idempotency_key: Some("intake-2026-11-22".into()),
+        labels: [("domain".into(), "intake".into())].into(),
+        tag: 7,
+    }
+}
+
+fn submitted() -> SubmitResponse {
+    SubmitResponse { run_id: RUN.into(), existed: true }
+}
+
+pub(super) fn error() -> ApiError {
+    ApiError {
+        code: "K0201".into(),
+        message: "No workflow `software-intke` is registered.".into(),
+        hint: "Did you mean `software-intake`?".into(),
+    }
+}
+
+fn run() -> RunView {
+    RunView {
+        run_id: RUN.into(),
+        workflow: "software-intake@1.0.0".into(),
+        status: RunStatus::Stalled.into(),
+        output: r#"{"sbom":"sbom.json"}"#.into(),
+        error: Some(failure()),
+        steps: vec![step()],
+        submitted_at_unix_nanos: at(0),
+        finished_at_unix_nanos: at(90),
+        idempotency_key: Some("intake-2026-11-22".into()),
+        labels: [("domain".into(), "intake".into())].into(),
+    }
+}
+
+fn summary() -> RunSummary {
+    RunSummary {
+        run_id: RUN.into(),
+        workflow: "software-intake@1.0.0".into(),
+        status: RunStatus::Running.into(),
+        submitted_at_unix_nanos: at(0),
+        last_progress_unix_nanos: at(5),
+    }
+}
+
+fn step() -> StepView {
+    StepView {
+        step: "review".into(),
+        status: "RUNNING".into(),
+        agent: "licence-review@1.2.0".into(),
+        attempts: 312,
+        members_total: 400,
+        members_done: 300,
+        members_running: 64,
+        failure: Some(failure()),
+    }
+}
+
+fn history() -> HistoryEntry {
+    HistoryEntry {
+        seq: 4_711,
+        at_unix_nanos: at(5),
+        channel: "control".into(),
+        entry: Some(entry("e-1", Body::PauseRequested(PauseRequested { reason: "the provider is down".into() }))),
+        ignored: "the run has ended".into(),
+    }
+}
