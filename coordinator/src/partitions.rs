@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::listing::{Answer, Query};
-use crate::partition::service::{Config, Counts, Handle, Shared};
+use crate::partition::service::{Config, Handle, Shared};
 
 /// How often partitions that ended by themselves are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -94,13 +94,16 @@ impl Served {
         self.own.send_replace((handles.keys().copied().collect(), open));
     }
 
-    /// How many runs of our partitions are open.
-    pub async fn counts(&self) -> Counts {
-        let handles = self.handles.lock().await;
-        handles.values().map(Handle::counts).fold(Counts::default(), |sum, c| Counts {
-            open: sum.open + c.open,
-            stalled: sum.stalled + c.stalled,
-        })
+    /// Whether a partition is served here.
+    #[must_use]
+    pub fn serves(&self, partition: Partition) -> bool {
+        self.own.borrow().0.contains(&partition)
+    }
+
+    /// The partitions that are served here.
+    #[must_use]
+    pub fn partitions(&self) -> Vec<Partition> {
+        self.own.borrow().0.iter().copied().collect()
     }
 
     /// The runs of our partitions that match.

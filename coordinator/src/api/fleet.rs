@@ -25,7 +25,7 @@ impl FleetService for Fleet {
         _request: Request<v1::ListWorkersRequest>,
     ) -> Result<Response<v1::ListWorkersResponse>, Status> {
         let unavailable = |e: kapelle_bus::Error| status(&Diagnosis::new(Code::BROKER_UNAVAILABLE, e.to_string()));
-        let present = presence::list(&self.context.bus).await.map_err(unavailable)?;
+        let present = self.context.bus.present().await.map_err(unavailable)?;
         let workers = present.into_iter().filter(|p| p.kind == presence::Kind::Worker).map(|p| v1::WorkerView {
             id: p.id,
             agents: p.agents.iter().map(ToString::to_string).collect(),

@@ -34,9 +34,22 @@ impl Bus {
     /// # Errors
     /// [`Error::Unavailable`] if the broker stopped answering.
     pub async fn dead_letters(&self, filter: &str) -> Result<Vec<(DeadSubject, Bytes)>, Error> {
+        self.list_dead(filter, false).await
+    }
+
+    /// The subjects of all dead letters that match: to count them without reading them.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the broker stopped answering.
+    pub async fn dead_subjects(&self, filter: &str) -> Result<Vec<DeadSubject>, Error> {
+        Ok(self.list_dead(filter, true).await?.into_iter().map(|(subject, _)| subject).collect())
+    }
+
+    async fn list_dead(&self, filter: &str, headers_only: bool) -> Result<Vec<(DeadSubject, Bytes)>, Error> {
         let config = pull::OrderedConfig {
             filter_subject: filter.to_owned(),
             deliver_policy: DeliverPolicy::LastPerSubject,
+            headers_only,
             ..pull::OrderedConfig::default()
         };
         let jetstream = self.jetstream();

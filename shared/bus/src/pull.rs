@@ -23,6 +23,7 @@ use async_nats::{Client, Message, Subscriber};
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt};
 use kapelle_proto::stream;
+use kapelle_telemetry::metrics::ENTRIES_REFUSED;
 use kapelle_types::AgentVersion;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -30,7 +31,7 @@ use tokio::time::Instant;
 use crate::{Bus, Error};
 use ack::AckInfo;
 use credit::Credit;
-pub use credit::Delivery;
+pub use credit::{Delivery, Lease};
 use requests::Requests;
 
 /// How long one request stands. Its end tells exactly what it did not deliver.
@@ -125,6 +126,13 @@ impl TaskPuller {
         }
     }
 
+    /// Renews a lease. Sent and not awaited: three of them fit into one lease.
+    pub async fn renew(&self, lease: Lease) {
+        if let Err(error) = self.client.publish(lease.0, Bytes::from_static(b"+WPI")).await {
+            tracing::debug!(%error, "a lease could not be renewed: the connection is closed");
+        }
+    }
+
     /// Asks for nothing more. What the broker has sent already still comes out of [`TaskPuller::next`].
     pub async fn stop(&mut self) {
         self.stopping = true;
@@ -196,7 +204,7 @@ impl TaskPuller {
         match message.subject.as_str().parse() {
             Ok(subject) => Some(self.credit.hand_out(subject, message.payload, ack, reply)),
             Err(error) => {
-                metrics::counter!("kapelle_messages_refused_total", "stream" => stream::TASKS).increment(1);
+                ENTRIES_REFUSED.counter(&["task_subject"]).increment(1);
                 tracing::warn!(subject = %message.subject, %error, "not a task: taken out of the queue");
                 // If this is lost the message comes again and is refused again.
                 let _ = self.client.publish(reply, Bytes::from_static(b"+TERM the subject is not a task's")).await;
@@ -253,7 +261,6 @@ impl TaskPuller {
     /// Forgets every request: the broker has, or soon will have. A task that comes late is taken all the same.
     fn void(&mut self, why: &str) {
         tracing::debug!(agent = %self.agent, why, "asking for tasks anew");
-        metrics::counter!("kapelle_pulls_voided_total").increment(1);
         self.requests.void();
         self.heard_at = Instant::now();
     }

@@ -81,27 +81,22 @@ impl Delivery {
     /// Takes the task out of the queue. Sent and not awaited: if it is lost the task comes again, is reported as lost, and
     /// that report is about an attempt that is decided.
     pub async fn ack(self) {
-        self.say(b"+ACK").await;
-    }
-
-    /// Renews the lease.
-    pub async fn keep_alive(&self) {
-        self.say(b"+WPI").await;
-    }
-
-    /// What renews the lease, to be sent by whoever does not own the delivery.
-    #[must_use]
-    pub fn reply(&self) -> &Subject {
-        &self.reply
-    }
-
-    async fn say(&self, what: &'static [u8]) {
-        let sent = self.credit.client.publish(self.reply.clone(), Bytes::from_static(what)).await;
+        let sent = self.credit.client.publish(self.reply.clone(), Bytes::from_static(b"+ACK")).await;
         if let Err(error) = sent {
             tracing::debug!(%error, "an acknowledgement could not be sent: the connection is closed");
         }
     }
+
+    /// The lease on this task, for [`super::TaskPuller::renew`].
+    #[must_use]
+    pub fn lease(&self) -> Lease {
+        Lease(self.reply.clone())
+    }
 }
+
+/// The right to a task for a while. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Lease(pub(super) Subject);
 
 impl Drop for Delivery {
     fn drop(&mut self) {

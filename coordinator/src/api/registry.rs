@@ -1,0 +1,206 @@
+//! `RegistryService`: manifests come in as JSON, are checked against what is registered and against each other, and are
+//! registered all or not at all.
+
+use std::sync::Arc;
+
+use kapelle_bus::registry::{Kind, Outcome, Registered};
+use kapelle_manifest::{Agent, Catalog as _, Manifest, check_manifest};
+use kapelle_proto::v1::{self, registry_service_server::RegistryService};
+use kapelle_telemetry::clock;
+use kapelle_types::{AgentName, Code, Diagnosis, Version, limits};
+use semver::VersionReq;
+use tonic::{Request, Response, Status};
+
+use super::Context;
+use super::status::{principal, status};
+use crate::catalog::{Snapshot, kind_name};
+
+/// Manifests that one request may bring.
+const MANIFESTS_MAX: usize = 1_000;
+
+pub(super) struct RegistryApi {
+    context: Context,
+}
+
+/// What is registered, with what this request brings on top.
+struct Together<'c> {
+    registered: &'c Snapshot,
+    brought: Vec<Arc<Agent>>,
+}
+
+impl kapelle_manifest::Catalog for Together<'_> {
+    fn agent(&self, name: &AgentName, requirement: &VersionReq) -> Option<Arc<Agent>> {
+        let matches = |a: &&Arc<Agent>| a.metadata.name == *name && requirement.matches(a.metadata.version.semver());
+        let brought = self.brought.iter().filter(matches).max_by(|a, b| a.metadata.version.cmp(&b.metadata.version));
+        let registered = self.registered.agent(name, requirement);
+        let all = brought.cloned().into_iter().chain(registered);
+        all.max_by(|a, b| a.metadata.version.cmp(&b.metadata.version))
+    }
+
+    fn agent_names(&self) -> Vec<AgentName> {
+        let brought = self.brought.iter().map(|a| a.metadata.name.clone());
+        self.registered.agent_names().into_iter().chain(brought).collect()
+    }
+}
+
+impl RegistryApi {
+    pub(super) const fn new(context: Context) -> Self {
+        Self { context }
+    }
+
+    /// Checks everything before anything is registered.
+    fn checked(&self, request: &v1::ApplyRequest, by: &str) -> Result<Vec<Registered>, Diagnosis> {
+        if request.manifests.is_empty() || request.manifests.len() > MANIFESTS_MAX {
+            let message = format!("a request brings 1 to {MANIFESTS_MAX} manifests");
+            return Err(Diagnosis::new(Code::REQUEST_INVALID, message));
+        }
+        let manifests: Result<Vec<Manifest>, Diagnosis> = request.manifests.iter().map(read).collect();
+        let manifests = manifests?;
+        let agents = manifests.iter().filter_map(|m| match m {
+            Manifest::Agent(agent) => Some(Arc::new(agent.clone())),
+            Manifest::Workflow(_) => None,
+        });
+        let snapshot = self.context.catalog.snapshot();
+        let together = Together { registered: &snapshot, brought: agents.collect() };
+        let mut records: Vec<Registered> = Vec::with_capacity(manifests.len());
+        for (manifest, source) in manifests.iter().zip(&request.manifests) {
+            if let Some(problem) = check_manifest(manifest, &together).into_iter().next() {
+                return Err(problem.diagnosis());
+            }
+            let record = record(manifest, &source.origin, by)?;
+            let there = snapshot.record(record.kind, &record.name, Some(&record.version)).map(|r| r.digest);
+            let twice = records.iter().find(|r| key(r) == key(&record)).map(|r| r.digest);
+            if there.or(twice).is_some_and(|digest| digest != record.digest) {
+                return Err(conflict(&record));
+            }
+            records.push(record);
+        }
+        // Agents first, so that a workflow never stands in the registry before what it needs.
+        records.sort_by_key(|r| r.kind != Kind::Agent);
+        Ok(records)
+    }
+
+    async fn register(&self, record: &Registered) -> Result<Outcome, Diagnosis> {
+        let unavailable = |e: kapelle_bus::Error| {
+            Diagnosis::new(Code::BROKER_UNAVAILABLE, format!("{} is not registered: {e}", record.name))
+                .hint("apply again: what is registered already stays as it is")
+        };
+        let outcome = self.context.catalog.registry().put(record).await.map_err(unavailable)?;
+        if outcome != Outcome::Conflict {
+            self.context.catalog.learn(record).await.map_err(unavailable)?;
+        }
+        Ok(outcome)
+    }
+}
+
+fn key(record: &Registered) -> (Kind, &str, &Version) {
+    (record.kind, &record.name, &record.version)
+}
+
+fn conflict(record: &Registered) -> Diagnosis {
+    let (kind, name, version) = (kind_name(record.kind), &record.name, &record.version);
+    Diagnosis::new(Code::VERSION_EXISTS, format!("{kind} {name}@{version} is registered with another content"))
+        .hint("versions are immutable: give the changed manifest another version")
+}
+
+fn read(source: &v1::ManifestSource) -> Result<Manifest, Diagnosis> {
+    if source.json.len() > limits::MANIFEST_BYTES_MAX {
+        return Err(Diagnosis::new(Code::MANIFEST_BOUND, "the manifest is too large"));
+    }
+    serde_json::from_slice(&source.json).map_err(|e| Diagnosis::new(Code::MANIFEST_SYNTAX, e.to_string()))
+}
+
+fn record(manifest: &Manifest, origin: &str, by: &str) -> Result<Registered, Diagnosis> {
+    let (kind, name, version) = match manifest {
+        Manifest::Agent(a) => (Kind::Agent, a.metadata.name.to_string(), a.metadata.version.clone()),
+        Manifest::Workflow(w) => (Kind::Workflow, w.metadata.name.to_string(), w.metadata.version.clone()),
+    };
+    let json = serde_json::to_value(manifest).map_err(|e| Diagnosis::new(Code::MANIFEST_SYNTAX, e.to_string()))?;
+    Ok(Registered {
+        kind,
+        name,
+        version,
+        digest: manifest.digest(),
+        manifest: json,
+        origin: origin.to_owned(),
+        applied_by: by.to_owned(),
+        applied_at: clock::now(),
+    })
+}
+
+fn view(record: &Registered, whole: bool) -> v1::ManifestView {
+    let owner = record.manifest.pointer("/metadata/owner").and_then(|o| o.as_str()).unwrap_or_default();
+    v1::ManifestView {
+        kind: kind_name(record.kind).to_owned(),
+        name: record.name.clone(),
+        version: record.version.to_string(),
+        owner: owner.to_owned(),
+        digest: record.digest.to_string(),
+        json: if whole { serde_json::to_vec(&record.manifest).unwrap_or_default().into() } else { Default::default() },
+        origin: record.origin.clone(),
+    }
+}
+
+#[tonic::async_trait]
+impl RegistryService for RegistryApi {
+    async fn apply(&self, request: Request<v1::ApplyRequest>) -> Result<Response<v1::ApplyResponse>, Status> {
+        let by = principal(&request).to_string();
+        let request = request.into_inner();
+        let records = self.checked(&request, &by).map_err(|e| status(&e))?;
+        let snapshot = self.context.catalog.snapshot();
+        let mut applied = Vec::with_capacity(records.len());
+        for record in &records {
+            let outcome = if request.dry_run {
+                let there = snapshot.record(record.kind, &record.name, Some(&record.version)).is_some();
+                if there { Outcome::Unchanged } else { Outcome::Created }
+            } else {
+                self.register(record).await.map_err(|e| status(&e))?
+            };
+            let outcome = match outcome {
+                Outcome::Created => "created",
+                Outcome::Unchanged => "unchanged",
+                Outcome::Conflict => return Err(status(&conflict(record))),
+            };
+            applied.push(v1::Applied {
+                kind: kind_name(record.kind).to_owned(),
+                name: record.name.clone(),
+                version: record.version.to_string(),
+                outcome: outcome.to_owned(),
+            });
+        }
+        Ok(Response::new(v1::ApplyResponse { applied }))
+    }
+
+    async fn list_manifests(
+        &self,
+        request: Request<v1::ListManifestsRequest>,
+    ) -> Result<Response<v1::ListManifestsResponse>, Status> {
+        let kind = &request.get_ref().kind;
+        let snapshot = self.context.catalog.snapshot();
+        let matching = snapshot.records().filter(|r| kind.is_empty() || kind_name(r.kind) == kind);
+        let manifests = matching.map(|r| view(r, false)).collect();
+        Ok(Response::new(v1::ListManifestsResponse { manifests }))
+    }
+
+    async fn get_manifest(
+        &self,
+        request: Request<v1::GetManifestRequest>,
+    ) -> Result<Response<v1::ManifestView>, Status> {
+        let v1::GetManifestRequest { kind, name, version } = request.into_inner();
+        let invalid = |what: String| status(&Diagnosis::new(Code::REQUEST_INVALID, what));
+        let wanted = match kind.as_str() {
+            "Agent" => Kind::Agent,
+            "Workflow" => Kind::Workflow,
+            other => return Err(invalid(format!("`{other}` is not a kind; there are Agent and Workflow"))),
+        };
+        let version: Option<Version> = match version.as_str() {
+            "" => None,
+            text => Some(text.parse().map_err(|e: kapelle_types::InvalidName| invalid(e.to_string()))?),
+        };
+        let code = if wanted == Kind::Agent { Code::UNKNOWN_AGENT } else { Code::UNKNOWN_WORKFLOW };
+        let snapshot = self.context.catalog.snapshot();
+        let found = snapshot.record(wanted, &name, version.as_ref());
+        let unknown = || status(&Diagnosis::new(code, format!("there is no {kind} {name}")));
+        found.map(|r| Response::new(view(r, true))).ok_or_else(unknown)
+    }
+}

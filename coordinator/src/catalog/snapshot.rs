@@ -1,0 +1,162 @@
+//! The registered manifests at one moment.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jsonschema::Validator;
+use kapelle_bus::registry::{Kind, Registered};
+use kapelle_expression::nearest;
+use kapelle_manifest::{Agent, Manifest, Workflow};
+use kapelle_types::{AgentName, AgentVersion, Code, Diagnosis, Sha256, Version, WorkflowName, WorkflowVersion};
+use semver::VersionReq;
+
+use super::Resolved;
+use crate::plans::{PlanStore, pin};
+
+/// A registered version with what is known about it.
+#[derive(Clone)]
+pub struct Entry<M> {
+    /// The manifest.
+    pub manifest: Arc<M>,
+    /// The record that it came in.
+    pub record: Arc<Registered>,
+}
+
+/// All versions by name.
+type Versions<N, M> = BTreeMap<N, BTreeMap<Version, Entry<M>>>;
+
+/// What is registered. Immutable; a change makes another.
+#[derive(Default)]
+pub struct Snapshot {
+    agents: Versions<AgentName, Agent>,
+    workflows: Versions<WorkflowName, Workflow>,
+    /// What was resolved against this snapshot.
+    resolved: Mutex<HashMap<(String, String), Arc<Resolved>>>,
+}
+
+/// Another snapshot, and the queue that a new agent needs.
+type Changed = (Snapshot, Option<(AgentVersion, u32)>);
+
+impl Snapshot {
+    /// This snapshot with one record more; `None` if it is there already.
+    pub(super) fn with(&self, record: &Registered) -> Result<Option<Changed>, serde_json::Error> {
+        let manifest: Manifest = serde_json::from_value(record.manifest.clone())?;
+        let mut next = Self { agents: self.agents.clone(), workflows: self.workflows.clone(), ..Self::default() };
+        let record = Arc::new(record.clone());
+        let version = record.version.clone();
+        Ok(match manifest {
+            Manifest::Agent(agent) => {
+                let id = AgentVersion { name: agent.metadata.name.clone(), version: version.clone() };
+                let concurrency = agent.spec.role.limits.concurrency;
+                let entry = Entry { manifest: Arc::new(agent), record };
+                let there = next.agents.entry(id.name.clone()).or_default().insert(version, entry);
+                there.is_none().then_some((next, Some((id, concurrency))))
+            }
+            Manifest::Workflow(workflow) => {
+                let name = workflow.metadata.name.clone();
+                let entry = Entry { manifest: Arc::new(workflow), record };
+                let there = next.workflows.entry(name).or_default().insert(version, entry);
+                there.is_none().then_some((next, None))
+            }
+        })
+    }
+
+    /// Every registered agent version.
+    #[must_use]
+    pub fn agent_versions(&self) -> Vec<AgentVersion> {
+        let versions = |(name, all): (&AgentName, &BTreeMap<Version, _>)| -> Vec<AgentVersion> {
+            all.keys().map(|v| AgentVersion { name: name.clone(), version: v.clone() }).collect()
+        };
+        self.agents.iter().flat_map(versions).collect()
+    }
+
+    /// Every record, agents first.
+    pub fn records(&self) -> impl Iterator<Item = &Arc<Registered>> {
+        let agents = self.agents.values().flat_map(BTreeMap::values).map(|e| &e.record);
+        agents.chain(self.workflows.values().flat_map(BTreeMap::values).map(|e| &e.record))
+    }
+
+    /// One record: a version, or the highest.
+    #[must_use]
+    pub fn record(&self, kind: Kind, name: &str, version: Option<&Version>) -> Option<&Arc<Registered>> {
+        let of_name = self.records().filter(|r| r.kind == kind && r.name == name);
+        of_name.filter(|r| version.is_none_or(|v| r.version == *v)).max_by(|a, b| a.version.cmp(&b.version))
+    }
+
+    /// The agent that a requirement means, with its digest.
+    #[must_use]
+    pub fn agent_entry(&self, name: &AgentName, requirement: &VersionReq) -> Option<&Entry<Agent>> {
+        highest(self.agents.get(name)?, requirement)
+    }
+
+    pub(super) fn resolve(&self, name: &str, requirement: &str, plans: &PlanStore) -> Result<Arc<Resolved>, Diagnosis> {
+        let key = (name.to_owned(), requirement.to_owned());
+        if let Some(resolved) = self.resolved.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(Arc::clone(resolved));
+        }
+        let resolved = Arc::new(self.resolve_anew(name, requirement, plans)?);
+        self.resolved.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::clone(&resolved));
+        Ok(resolved)
+    }
+
+    fn resolve_anew(&self, name: &str, requirement: &str, plans: &PlanStore) -> Result<Resolved, Diagnosis> {
+        let entry = self.workflow_entry(name, requirement)?;
+        let workflow = &entry.manifest;
+        let version = WorkflowVersion { name: workflow.metadata.name.clone(), version: entry.record.version.clone() };
+        let mut pins = Vec::new();
+        let mut agents = Vec::new();
+        for step in &workflow.spec.steps {
+            let found = self.agent_entry(&step.agent.name, &step.agent.requirement).ok_or_else(|| {
+                let message = format!("step {} of {version} needs agent {}, which is not registered", step.id, step.agent);
+                Diagnosis::new(Code::UNKNOWN_AGENT, message).hint("register it with `kapelle apply -f`")
+            })?;
+            pins.push(pin(&step.id, &found.manifest, found.record.digest));
+            agents.push(Arc::clone(&found.manifest));
+        }
+        let digest: Sha256 = entry.record.digest;
+        plans
+            .compile(&version, digest, &pins, workflow, &agents)
+            .map_err(|e| Diagnosis::new(Code::PLAN_MISSING, e.to_string()))?;
+        let contract = workflow.spec.input.as_ref().map(|input| contract(&input.schema)).transpose()?;
+        Ok(Resolved { workflow: version, digest, pins, contract })
+    }
+
+    fn workflow_entry(&self, name: &str, requirement: &str) -> Result<&Entry<Workflow>, Diagnosis> {
+        let invalid = |what: String| Diagnosis::new(Code::REQUEST_INVALID, what);
+        let parsed: WorkflowName = name.parse().map_err(|e: kapelle_types::InvalidName| invalid(e.to_string()))?;
+        let requirement: VersionReq = match requirement {
+            "" => VersionReq::STAR,
+            text => text.parse().map_err(|e| invalid(format!("`{text}` is not a version requirement: {e}")))?,
+        };
+        let unknown = |message: String| Diagnosis::new(Code::UNKNOWN_WORKFLOW, message);
+        let Some(versions) = self.workflows.get(&parsed) else {
+            let names: Vec<&str> = self.workflows.keys().map(WorkflowName::as_str).collect();
+            let hint = match nearest(name, names.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "`kapelle workflow list` shows what is registered".to_owned(),
+            };
+            return Err(unknown(format!("there is no workflow {name}")).hint(hint));
+        };
+        highest(versions, &requirement)
+            .ok_or_else(|| unknown(format!("no registered version of workflow {name} matches {requirement}")))
+    }
+}
+
+/// The highest version that matches; pre-releases only where nothing else does.
+fn highest<'v, M>(versions: &'v BTreeMap<Version, Entry<M>>, requirement: &VersionReq) -> Option<&'v Entry<M>> {
+    versions.iter().rev().find(|(v, _)| requirement.matches(v.semver())).map(|(_, entry)| entry)
+}
+
+fn contract(schema: &serde_json::Value) -> Result<Validator, Diagnosis> {
+    jsonschema::draft202012::new(schema).map_err(|e| Diagnosis::new(Code::SCHEMA_INVALID, e.to_string()))
+}
+
+impl kapelle_manifest::Catalog for Snapshot {
+    fn agent(&self, name: &AgentName, requirement: &VersionReq) -> Option<Arc<Agent>> {
+        self.agent_entry(name, requirement).map(|e| Arc::clone(&e.manifest))
+    }
+
+    fn agent_names(&self) -> Vec<AgentName> {
+        self.agents.keys().cloned().collect()
+    }
+}

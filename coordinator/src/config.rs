@@ -1,0 +1,59 @@
+//! What a coordinator is set up with.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use kapelle_bus::layout::{Layout, TaskStorage};
+use kapelle_types::{Partition, Partitions};
+use tokio::sync::watch;
+
+/// The port that clients find the API on by default.
+pub const GRPC_PORT: u16 = 7450;
+
+/// A coordinator's configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Its name; unique among those that live. Default: `c-` and a random part.
+    pub id: String,
+    /// Where the API listens. Default `127.0.0.1:7450`; port 0 takes a free one.
+    pub grpc_address: SocketAddr,
+    /// What is provisioned if nothing is. Default: 4 partitions, 1 replica, tasks in a file written behind.
+    pub layout: Layout,
+    /// Bytes of rebuilt runs kept in memory, over all partitions, by estimate. Default 64 MiB.
+    pub cache_bytes_max: usize,
+    /// Runs that may be open at once, over all coordinators; beyond it submissions are refused. Default 1,000,000.
+    pub open_runs_max: u64,
+    /// Overdue runs that the reconciler looks at per second and partition. Default 2,500.
+    pub looks_per_second: usize,
+    /// How partitions are assigned. Default: shared among the living.
+    pub assignment: Assignment,
+}
+
+/// Who says which partitions a coordinator serves.
+#[derive(Debug, Clone)]
+pub enum Assignment {
+    /// The living coordinators share them.
+    Shared,
+    /// Whoever sends: for tests that force two owners, and for operators who pin.
+    Given(watch::Receiver<BTreeSet<Partition>>),
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            id: format!("c-{}", &uuid::Uuid::now_v7().simple().to_string()[20..]),
+            grpc_address: SocketAddr::from((Ipv4Addr::LOCALHOST, GRPC_PORT)),
+            layout: Layout { partitions: FOUR, replicas: 1, tasks: TaskStorage::AsyncFile },
+            cache_bytes_max: 64 * 1024 * 1024,
+            open_runs_max: 1_000_000,
+            looks_per_second: 2_500,
+            assignment: Assignment::Shared,
+        }
+    }
+}
+
+/// The number of partitions on one node.
+const FOUR: Partitions = match Partitions::new(4) {
+    Some(partitions) => partitions,
+    None => panic!("four is not zero"),
+};

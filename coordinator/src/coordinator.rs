@@ -1,0 +1,151 @@
+//! Puts a coordinator together, starts it and stops it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kapelle_bus::provision::provision;
+use kapelle_bus::{Bus, Connection, presence};
+use kapelle_retry::{Policy, Verdict};
+use kapelle_telemetry::clock;
+use kapelle_types::{Code, Diagnosis, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+use crate::admission::Admission;
+use crate::api::{Context, Server};
+use crate::catalog::Catalog;
+use crate::config::{Assignment, Config};
+use crate::ownership::Ownership;
+use crate::partition::service::Shared;
+use crate::partitions::{Served, Template};
+use crate::plans::PlanStore;
+use crate::runs::Waiters;
+use crate::submit::Submitter;
+use crate::{direct, listing, watchers};
+
+/// How long the broker may take to be ready when a coordinator starts.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+/// How long clients that stay are waited for at the end.
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
+
+/// A coordinator that can be started.
+pub struct Coordinator;
+
+/// A running coordinator.
+pub struct Handle {
+    server: Server,
+    served: Served,
+    stop_api: CancellationToken,
+    stop_all: CancellationToken,
+    announcer: presence::Announcer,
+}
+
+impl Coordinator {
+    /// Provisions what is missing, takes its partitions and begins to answer.
+    ///
+    /// # Errors
+    /// `PROVISIONING`, `BROKER_UNAVAILABLE`, `PORT_TAKEN`.
+    pub async fn start(config: Config, connection: Connection) -> Result<Handle, Diagnosis> {
+        let bus = prepare(&config, connection).await?;
+        let stop_all = CancellationToken::new();
+        let stop_api = stop_all.child_token();
+        let plans = Arc::new(PlanStore::open(&bus).await.map_err(|e| unavailable(&e))?);
+        let catalog = Catalog::open(&bus, Arc::clone(&plans), stop_all.clone()).await.map_err(|e| unavailable(&e))?;
+        let started_at = clock::now();
+        let ownership = Ownership::start(bus.clone(), config.id.clone(), started_at, stop_all.clone());
+        let waiters = Arc::new(Waiters::default());
+        let shared = Shared { bus: bus.clone(), plans: Arc::clone(&plans), waiters: Arc::clone(&waiters) };
+        let template = Template {
+            coordinator: config.id.clone(),
+            cache_bytes_max: config.cache_bytes_max,
+            looks_per_second: config.looks_per_second,
+        };
+        let ours = match config.assignment {
+            Assignment::Shared => ownership.ours.clone(),
+            Assignment::Given(given) => given,
+        };
+        let served = Served::start(template, shared, ours, ownership.own.clone(), stop_all.clone());
+        let admission =
+            Admission::start(bus.clone(), ownership.peers.clone(), config.open_runs_max, stop_all.clone());
+        let submitter = Arc::new(Submitter::new(bus.clone(), Arc::clone(&catalog), admission));
+        tokio::spawn(direct::take_jobs(bus.clone(), Arc::clone(&submitter), stop_api.clone()));
+        tokio::spawn(listing::answer_peers(bus.clone(), config.id.clone(), served.clone(), stop_all.clone()));
+        tokio::spawn(watchers::watch_queues(bus.clone(), Arc::clone(&catalog), stop_all.clone()));
+        let announcer = announce(&bus, &config.id, started_at, &served);
+        let context = Context {
+            id: config.id,
+            bus,
+            catalog,
+            plans,
+            submitter,
+            waiters,
+            served: served.clone(),
+            peers: ownership.peers.clone(),
+        };
+        let server = Server::start(config.grpc_address, context, stop_api.clone()).await.inspect_err(|_| {
+            stop_all.cancel();
+        })?;
+        tracing::info!(address = %server.address, "the coordinator answers");
+        Ok(Handle { server, served, stop_api, stop_all, announcer })
+    }
+}
+
+impl Handle {
+    /// Where the API listens.
+    #[must_use]
+    pub const fn grpc_address(&self) -> SocketAddr {
+        self.server.address
+    }
+
+    /// Stops taking jobs, lets the partitions go with their cursors written, and leaves.
+    pub async fn stop(self) {
+        self.stop_api.cancel();
+        self.served.stop().await;
+        self.server.ended(STOP_PATIENCE).await;
+        self.announcer.stop().await;
+        self.stop_all.cancel();
+    }
+}
+
+/// Provisions and opens the bus, waiting for a broker that is not ready yet.
+async fn prepare(config: &Config, connection: Connection) -> Result<Bus, Diagnosis> {
+    let policy = Policy {
+        initial: Duration::from_millis(100),
+        max: Duration::from_secs(1),
+        total: Some(START_PATIENCE),
+        ..Policy::default()
+    };
+    let again = |e: &kapelle_bus::Error| if e.is_transient() { Verdict::Retry } else { Verdict::Stop };
+    let jetstream = connection.jetstream();
+    kapelle_retry::retry(&policy, again, |_| provision(jetstream, &config.layout))
+        .await
+        .map_err(|gave_up| provisioning(&gave_up.error))?;
+    Bus::open(connection.clone()).await.map_err(|e| provisioning(&e))
+}
+
+/// Shows people that this coordinator is there. Ownership does not depend on it.
+fn announce(bus: &Bus, id: &str, started_at: Timestamp, served: &Served) -> presence::Announcer {
+    let (id, served) = (id.to_owned(), served.clone());
+    let record = move || presence::Record {
+        id: id.clone(),
+        kind: presence::Kind::Coordinator,
+        agents: Vec::new(),
+        slots: 0,
+        slots_used: 0,
+        partitions: served.partitions(),
+        started_at,
+        host: presence::host(),
+        draining: false,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    presence::Announcer::start(bus.clone(), record)
+}
+
+fn provisioning(error: &kapelle_bus::Error) -> Diagnosis {
+    Diagnosis::new(Code::PROVISIONING, format!("the broker cannot be provisioned: {error}"))
+        .hint("`kapelle doctor` compares what is there with what is declared")
+}
+
+fn unavailable(error: &kapelle_bus::Error) -> Diagnosis {
+    Diagnosis::new(Code::BROKER_UNAVAILABLE, error.to_string())
+}

@@ -1,0 +1,180 @@
+//! Plans: workflow versions with their agent versions pinned, compiled once and shared by all runs that use them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+
+use kapelle_bus::Bus;
+use kapelle_bus::registry::{Kind, Registry};
+use kapelle_engine::{Pin, Plan, PlanStep, RunSubmitted};
+use kapelle_expression::{Expression, Template};
+use kapelle_manifest::{Agent, Manifest, Workflow};
+use kapelle_types::{AgentVersion, Sha256, WorkflowVersion};
+use serde_json::Value;
+
+use crate::partition::effect::Plans;
+
+/// Plans kept in memory; beyond it all are dropped and compiled again as they are needed.
+const PLANS_MAX: usize = 4_096;
+
+/// Why a plan cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The broker did not answer; ask again.
+    #[error(transparent)]
+    Bus(#[from] kapelle_bus::Error),
+    /// A manifest is not registered, or not the one that was pinned.
+    #[error("{what} is not registered as it was when the run was submitted")]
+    Missing {
+        /// Which.
+        what: String,
+    },
+    /// A manifest is registered and cannot be compiled by this build.
+    #[error("{what} cannot be compiled: {why}")]
+    Broken {
+        /// Which.
+        what: String,
+        /// Why.
+        why: String,
+    },
+}
+
+/// What makes two runs share a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    workflow: WorkflowVersion,
+    digest: Sha256,
+    pins: Vec<Pin>,
+}
+
+/// The compiled plans.
+pub struct PlanStore {
+    registry: Registry,
+    plans: RwLock<HashMap<Key, Arc<Plan>>>,
+}
+
+impl PlanStore {
+    /// Opens the registry behind the plans.
+    ///
+    /// # Errors
+    /// The broker is not ready.
+    pub async fn open(bus: &Bus) -> Result<Self, kapelle_bus::Error> {
+        Ok(Self { registry: Registry::open(bus).await?, plans: RwLock::default() })
+    }
+
+    /// The plan that a submission pins: from memory, or compiled from the registered manifests.
+    ///
+    /// # Errors
+    /// See [`PlanError`].
+    pub async fn get(&self, submitted: &RunSubmitted) -> Result<Arc<Plan>, PlanError> {
+        if let Some(plan) = self.at_hand(submitted) {
+            return Ok(plan);
+        }
+        let RunSubmitted { workflow, workflow_digest, pins, .. } = submitted;
+        let name = workflow.name.as_str();
+        let found = self.registry.get(Kind::Workflow, name, &workflow.version).await?;
+        let manifest = checked(found, workflow, *workflow_digest)?;
+        let Manifest::Workflow(definition) = manifest else { return Err(missing(workflow)) };
+        let mut agents = Vec::with_capacity(pins.len());
+        for pin in pins {
+            let name = pin.agent.name.as_str();
+            let found = self.registry.get(Kind::Agent, name, &pin.agent.version).await?;
+            let Manifest::Agent(agent) = checked(found, &pin.agent, pin.digest)? else { return Err(missing(&pin.agent)) };
+            agents.push(Arc::new(agent));
+        }
+        self.compile(workflow, *workflow_digest, pins, &definition, &agents)
+    }
+
+    /// Compiles a plan and keeps it. `agents` are in the order of the pins, which is that of the workflow's steps.
+    ///
+    /// # Errors
+    /// [`PlanError::Broken`].
+    pub fn compile(
+        &self,
+        workflow: &WorkflowVersion,
+        digest: Sha256,
+        pins: &[Pin],
+        definition: &Workflow,
+        agents: &[Arc<Agent>],
+    ) -> Result<Arc<Plan>, PlanError> {
+        let key = Key { workflow: workflow.clone(), digest, pins: pins.to_vec() };
+        let plan = Arc::new(plan(workflow, definition, pins, agents)?);
+        let mut plans = self.plans.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if plans.len() >= PLANS_MAX {
+            plans.clear();
+        }
+        Ok(Arc::clone(plans.entry(key).or_insert(plan)))
+    }
+}
+
+impl Plans for PlanStore {
+    fn at_hand(&self, submitted: &RunSubmitted) -> Option<Arc<Plan>> {
+        let key = Key {
+            workflow: submitted.workflow.clone(),
+            digest: submitted.workflow_digest,
+            pins: submitted.pins.clone(),
+        };
+        self.plans.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(&key).cloned()
+    }
+}
+
+fn missing(what: &impl ToString) -> PlanError {
+    PlanError::Missing { what: what.to_string() }
+}
+
+/// The manifest, if it is the very one that was pinned.
+fn checked(
+    found: Option<kapelle_bus::registry::Registered>,
+    what: &impl ToString,
+    digest: Sha256,
+) -> Result<Manifest, PlanError> {
+    let found = found.filter(|f| f.digest == digest).ok_or_else(|| missing(what))?;
+    serde_json::from_value(found.manifest).map_err(|e| broken(what, &e))
+}
+
+fn broken(what: &impl ToString, why: &impl ToString) -> PlanError {
+    PlanError::Broken { what: what.to_string(), why: why.to_string() }
+}
+
+fn plan(
+    version: &WorkflowVersion,
+    workflow: &Workflow,
+    pins: &[Pin],
+    agents: &[Arc<Agent>],
+) -> Result<Plan, PlanError> {
+    let order = workflow.order().map_err(|e| broken(version, &e))?;
+    let place: HashMap<&str, usize> =
+        order.iter().enumerate().map(|(at, index)| (workflow.spec.steps[*index].id.as_str(), at)).collect();
+    let mut steps = Vec::with_capacity(order.len());
+    for index in &order {
+        let step = &workflow.spec.steps[*index];
+        let (Some(pin), Some(agent)) = (pins.get(*index), agents.get(*index)) else { return Err(missing(&step.id)) };
+        let expression = |source: &Option<String>| {
+            source.as_deref().map(Expression::compile).transpose().map_err(|e| broken(&step.id, &e))
+        };
+        let needs = workflow.needs(*index);
+        steps.push(PlanStep {
+            id: step.id.clone(),
+            agent: pin.agent.clone(),
+            needs: needs.iter().filter_map(|id| place.get(id.as_str()).copied()).collect(),
+            when: expression(&step.when)?,
+            foreach: expression(&step.foreach)?,
+            max_parallel: step.max_parallel.unwrap_or(u32::MAX),
+            with: template(&step.id, &step.with)?,
+            retry: step.retry.clone().unwrap_or_else(|| agent.spec.retry.clone()),
+            timeout: step.timeout.unwrap_or(agent.spec.role.limits.timeout),
+            on_give_up: step.on_give_up.into(),
+        });
+    }
+    let output = template(version, &workflow.output())?;
+    Ok(Plan { workflow: version.clone(), steps, output, deadline: workflow.spec.deadline })
+}
+
+fn template(what: &impl ToString, source: &Value) -> Result<Template, PlanError> {
+    Template::compile(source).map_err(|errors| broken(what, &errors.iter().map(ToString::to_string).collect::<String>()))
+}
+
+/// The pin of a step.
+pub(crate) fn pin(step: &kapelle_types::StepId, agent: &Agent, digest: Sha256) -> Pin {
+    let agent = AgentVersion { name: agent.metadata.name.clone(), version: agent.metadata.version.clone() };
+    Pin { step: step.clone(), agent, digest }
+}

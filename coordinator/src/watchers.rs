@@ -1,0 +1,58 @@
+//! Watches what the broker holds for others to see: how long queues are, how many dead letters there are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kapelle_bus::Bus;
+use kapelle_proto::subject;
+use kapelle_types::AgentVersion;
+use metrics::gauge;
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog::Catalog;
+
+/// How often queues are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How many looks pass between two counts of the dead letters.
+const LOOKS_PER_COUNT: u64 = 5;
+
+/// Keeps the queue metrics current until `stop`.
+pub(crate) async fn watch_queues(bus: Bus, catalog: Arc<Catalog>, stop: CancellationToken) {
+    let mut counted = BTreeSet::new();
+    for look in 0_u64.. {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        for agent in catalog.agent_versions() {
+            observe_queue(&bus, &agent).await;
+        }
+        if look % LOOKS_PER_COUNT == 0 {
+            count_dead_letters(&bus, &mut counted).await;
+        }
+    }
+}
+
+#[allow(clippy::cast_precision_loss)] // counts far below 2^52
+async fn observe_queue(bus: &Bus, agent: &AgentVersion) {
+    let Ok(state) = bus.queue_state(agent).await else { return };
+    let (name, version) = (agent.name.to_string(), agent.version.to_string());
+    gauge!("kapelle_queue_backlog", "agent" => name.clone(), "version" => version.clone())
+        .set((state.pending + state.redelivered) as f64);
+    gauge!("kapelle_queue_in_flight", "agent" => name, "version" => version).set(state.in_flight as f64);
+}
+
+#[allow(clippy::cast_precision_loss)] // counts far below 2^52
+async fn count_dead_letters(bus: &Bus, counted: &mut BTreeSet<AgentVersion>) {
+    let Ok(subjects) = bus.dead_subjects(subject::dead_all()).await else { return };
+    let mut counts: BTreeMap<AgentVersion, u64> = counted.iter().map(|a| (a.clone(), 0)).collect();
+    for letter in subjects {
+        *counts.entry(letter.agent).or_default() += 1;
+    }
+    for (agent, count) in counts {
+        let (name, version) = (agent.name.to_string(), agent.version.to_string());
+        gauge!("kapelle_dead_letters", "agent" => name, "version" => version).set(count as f64);
+        counted.insert(agent);
+    }
+}
