@@ -103,7 +103,9 @@ impl Search {
     /// Every executable `nats-server` on the PATH, first one first.
     fn on_path(&self) -> Vec<PathBuf> {
         let Some(path) = &self.path else { return Vec::new() };
-        std::env::split_paths(path).map(|dir| dir.join("nats-server")).filter(|file| file.is_file()).collect()
+        // A relative entry would run whatever lies where the user stands.
+        let folders = std::env::split_paths(path).filter(|dir| dir.is_absolute());
+        folders.map(|dir| dir.join("nats-server")).filter(|file| file.is_file()).collect()
     }
 
     /// The binary in the cache, fetched into it if it is not there or does not run.

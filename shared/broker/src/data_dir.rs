@@ -1,8 +1,8 @@
 //! The data folder: one broker at a time, and no child left over from a parent that was killed.
 //!
-//! A lock on a file says that a living process of ours uses the folder; the kernel drops it with that process. The pid
-//! file says which nats-server was started last. Lock free and that server still alive means that its parent was killed:
-//! it is stopped before a new one starts, because two servers on one store destroy it.
+//! A lock on a file says that a living process of ours uses the folder; the kernel drops it with that process. The
+//! pid file says which nats-server was started last. Lock free and that server still alive means that its parent was
+//! killed: it is stopped before a new one starts, because two servers on one store destroy it.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -71,6 +71,7 @@ impl DataDir {
     }
 
     async fn is_ours(&self, pid: u32) -> bool {
-        process::arguments(pid).await.is_some_and(|words| words.len() == 3 && words[1..] == self.arguments())
+        let ours = format!(" {}", self.arguments().join(" "));
+        process::command_line(pid).await.is_some_and(|line| line.ends_with(&ours))
     }
 }

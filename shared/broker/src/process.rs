@@ -33,14 +33,14 @@ pub(crate) fn is_alive(pid: u32) -> bool {
 }
 
 /// Ends a process that is not our child: SIGTERM, then SIGKILL after `grace`. True once it is gone, or is at most a
-/// zombie that its new parent does not care for: that one has no arguments any more.
+/// zombie that its new parent does not care for: that one has no command line any more.
 pub(crate) async fn end_stranger(pid: u32, grace: Duration) -> bool {
-    let known_by = arguments(pid).await;
+    let known_by = command_line(pid).await;
     signal(pid, Signal::SIGTERM);
     let kill_at = Instant::now() + grace;
     let give_up_at = kill_at + grace;
     let mut killed = false;
-    while is_alive(pid) && arguments(pid).await == known_by {
+    while is_alive(pid) && command_line(pid).await == known_by {
         if !killed && Instant::now() >= kill_at {
             signal(pid, Signal::SIGKILL);
             killed = true;
@@ -53,15 +53,14 @@ pub(crate) async fn end_stranger(pid: u32, grace: Duration) -> bool {
     true
 }
 
-/// The arguments that a process was started with, the program first; `None` if they cannot be had.
-pub(crate) async fn arguments(pid: u32) -> Option<Vec<String>> {
+/// What a process was started with, the words separated by blanks; `None` if that cannot be had.
+pub(crate) async fn command_line(pid: u32) -> Option<String> {
     if let Ok(raw) = std::fs::read(format!("/proc/{pid}/cmdline")) {
-        let words = raw.split(|b| *b == 0).map(|w| String::from_utf8_lossy(w).into_owned());
-        return Some(words.filter(|w| !w.is_empty()).collect());
+        let words = raw.strip_suffix(b"\0").unwrap_or(&raw).split(|b| *b == 0);
+        return Some(words.map(String::from_utf8_lossy).collect::<Vec<_>>().join(" "));
     }
-    // No /proc (macOS): ps prints the words with blanks between, so a path with a blank in it is not recognised.
+    // No /proc, as on macOS.
     let mut ps = Command::new("ps");
     let printed = output(ps.args(["-ww", "-o", "args=", "-p", &pid.to_string()]), Duration::from_secs(5)).await.ok()?;
-    let line = String::from_utf8_lossy(&printed.stdout).into_owned();
-    Some(line.split_whitespace().map(str::to_owned).collect())
+    Some(String::from_utf8_lossy(&printed.stdout).trim_end().to_owned())
 }

@@ -51,17 +51,14 @@ impl Server {
         let name = format!("{}-{:08x}", config.name, random() & 0xffff_ffff);
         let fixed = config.port;
         let mut server = Self { config, dir, name, port: 0, child: None };
-        for attempt in 1.. {
-            server.port = match fixed {
-                Some(port) => port,
-                None => free_port()?,
-            };
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            server.port = fixed.map_or_else(free_port, Ok)?;
             match server.spawn().await {
-                Err(Error::PortTaken { .. }) if fixed.is_none() && attempt < PORT_TRIES_MAX => {}
-                ended => {
-                    ended?;
-                    break;
-                }
+                Ok(()) => break,
+                Err(Error::PortTaken { .. }) if fixed.is_none() && tries < PORT_TRIES_MAX => {}
+                Err(error) => return Err(error),
             }
         }
         info!(url = server.url(), version = %server.config.binary.version, "nats-server answers");

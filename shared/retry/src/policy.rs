@@ -15,8 +15,8 @@ pub struct Policy {
     pub jitter: f64,
     /// Attempts at most, the first one included; `None` is no limit. Default: `None`.
     pub attempts: Option<u32>,
-    /// No attempt starts later than this after the first; `None` is no limit. An attempt that is running is not cut: the
-    /// caller bounds it. Default: 30 s, which outlasts the election of a broker's leader (4 to 9 s) and a restart.
+    /// No attempt starts later than this after the first; `None` is no limit. An attempt that is running is not cut:
+    /// the caller bounds it. Default: 30 s, which outlasts the election of a broker's leader (4 to 9 s) and a restart.
     pub total: Option<Duration>,
 }
 

@@ -20,8 +20,8 @@ pub struct TraceParent {
 pub struct Invalid;
 
 impl TraceParent {
-    /// The first span of a new trace, from random numbers (a run's trace id may be its run id). Zero, which the standard
-    /// forbids, becomes one.
+    /// The first span of a new trace, from random numbers (a run's trace id may be its run id). Zero, which the
+    /// standard forbids, becomes one.
     #[must_use]
     pub fn root(trace_id: u128, span_id: u64, sampled: bool) -> Self {
         Self { trace_id: trace_id.try_into().unwrap_or(NonZeroU128::MIN), span_id: nonzero(span_id), sampled }
