@@ -171,3 +171,109 @@ fn reported<'r>(run: &'r Run, task: &TaskId) -> Result<(Place, &'r Slot), Ignore
     }
     if slot.state == SlotState::Done { Err(Ignored::AlreadyDecided) } else { Ok((place, slot)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use kapelle_types::Timestamp;
+    use kapelle_types::limits::ENTRIES_WARN;
+    use serde_json::json;
+
+    use super::*;
+    use crate::outstanding::outstanding;
+    use crate::testing::{describe, entry, plan, run_id};
+    use crate::{Plan, RunStatus};
+
+    fn one_step() -> Plan {
+        plan(&json!({"steps": [{"id": "a", "retry": {"max_attempts": 1}}, {"id": "b"}], "deadline_ms": 60_000}))
+    }
+
+    /// Applies an entry at a sequence and says what came of it.
+    fn told(run: &mut Run, text: &str, seq: u64) -> String {
+        let (entry, channel) = entry(text);
+        let decision = apply(run, &entry, channel, Stamp { seq, at: Timestamp::from_millis(100_000) });
+        let lines = decision.ignored.iter().map(|i| i.name().to_owned()).chain(decision.commands.iter().map(describe));
+        lines.collect::<Vec<_>>().join(", ")
+    }
+
+    #[test]
+    fn workers_report_and_the_control_plane_does_the_rest() {
+        let mut run = Run::new(run_id(), Arc::new(one_step()));
+        for (seq, text) in (1..).zip(["submit", "cancel", "fire deadline", "ok a 1", "lost a 1", "finished"]) {
+            let (entry, channel) = entry(text);
+            let other = if channel == Channel::Control { Channel::Report } else { Channel::Control };
+            let decision = apply(&mut run, &entry, other, Stamp { seq, at: Timestamp::default() });
+            assert_eq!(decision, Decision { commands: vec![], ignored: Some(Ignored::WrongChannel) }, "{text}");
+        }
+        assert_eq!(run.status(), RunStatus::Pending);
+    }
+
+    #[test]
+    fn a_record_that_was_applied_is_a_duplicate_and_one_record_may_carry_several_entries() {
+        let mut run = Run::new(run_id(), Arc::new(one_step()));
+        assert!(told(&mut run, "submit", 5).ends_with("dispatch a#1 {}, dispatch b#1 {}"));
+        assert_eq!(told(&mut run, "ok a 1", 4), "duplicate");
+        assert_eq!(told(&mut run, "ok a 1", 5), "");
+        assert_eq!((run.entries(), run.last_seq()), (2, 5));
+    }
+
+    #[test]
+    fn request_ids_are_remembered_for_a_while() {
+        let mut run = Run::new(run_id(), Arc::new(one_step()));
+        told(&mut run, "submit", 1);
+        assert_eq!(told(&mut run, "resume id=first", 2), "not_paused");
+        assert_eq!(told(&mut run, "resume id=first", 3), "duplicate");
+        for seq in 0..100 {
+            assert_eq!(told(&mut run, &format!("resume id={seq}"), 4 + seq), "not_paused");
+        }
+        assert_eq!(run.requests.len(), REQUESTS_REMEMBERED);
+        assert_eq!(told(&mut run, "resume id=first", 200), "not_paused");
+    }
+
+    #[test]
+    fn a_log_that_is_too_long_halts_the_run_until_somebody_ends_it() {
+        let mut run = Run::new(run_id(), Arc::new(one_step()));
+        told(&mut run, "submit", 1);
+        told(&mut run, "fail a 1", 2);
+        for seq in 3..=ENTRIES_MAX {
+            assert_eq!(run.is_long(), seq > ENTRIES_WARN);
+            assert_eq!(told(&mut run, "resume", seq), "not_paused");
+        }
+        assert_eq!(told(&mut run, "ok b 1", ENTRIES_MAX + 1), "run_halted, withdraw b#1");
+        assert_eq!((run.status(), run.in_flight()), (RunStatus::Stalled, 0));
+        assert_eq!(run.stall_reason().map(|f| f.code), Some("K0304".to_owned()));
+        for refused in ["retry", "pause", "ok a 1", "lost b 1", "fire retry=b=2"] {
+            assert_eq!(told(&mut run, refused, ENTRIES_MAX + 2), "run_halted", "{refused}");
+        }
+        let waits: Vec<_> = outstanding(&run, Timestamp::default()).iter().map(describe).collect();
+        let letter = "dead letter a#1 {} oops, history [\"a#1 oops\"]";
+        assert_eq!(waits, ["withdraw b#1", "start timer deadline at 160000", letter]);
+        let ended = told(&mut run, "giveup", ENTRIES_MAX + 3);
+        assert!(ended.contains("remove dead letter a, cancel timer deadline, finish FAILED"), "{ended}");
+    }
+
+    #[test]
+    fn what_this_engine_cannot_decide_is_halted_with_a_reason() {
+        let (mut submitted, channel) = entry("submit");
+        let Body::RunSubmitted(body) = &mut submitted.body else { unreachable!("it is a submission") };
+        body.behaviour = 99;
+        let forward = |mut plan: Plan| {
+            plan.steps[0].needs = vec![1];
+            plan
+        };
+        let cases = [
+            (submitted.clone(), one_step(), "behaviour 99"),
+            (entry("submit").0, forward(one_step()), "not the one"),
+            (entry("submit").0, Plan { workflow: "other@1.0.0".parse().unwrap(), ..one_step() }, "not the one"),
+        ];
+        for (entry, plan, reason) in cases {
+            let mut run = Run::new(run_id(), Arc::new(plan));
+            let decision = apply(&mut run, &entry, channel, Stamp::default());
+            assert_eq!(decision, Decision::default());
+            let stall = run.stall_reason().unwrap();
+            assert!(stall.code == "K0307" && stall.message.contains(reason), "{stall:?}");
+            assert!(told(&mut run, "cancel", 1).contains("finish CANCELED"));
+        }
+    }
+}

@@ -56,14 +56,19 @@ pub(crate) fn withdraw(run: &Run, commands: &mut Vec<Command>) {
 
 /// Removes the dead letters of a run that ended; a step that fails its run when it gives up never had one.
 pub(crate) fn remove_dead_letters(run: &Run, commands: &mut Vec<Command>) {
-    for place in &run.stuck {
-        let Some(planned) = run.plan.steps.get(place.step) else { continue };
-        let gave_up = run.slot(*place).is_some_and(|slot| matches!(slot.state, SlotState::GaveUp(_)));
-        if gave_up && planned.on_give_up == OnGiveUp::Stall {
-            let agent = planned.agent.clone();
-            commands.extend(place.name(&run.plan).map(|step| Command::RemoveDeadLetter { step, agent }));
-        }
-    }
+    let gave_up = |place: &&Place| run.slot(**place).is_some_and(|slot| matches!(slot.state, SlotState::GaveUp(_)));
+    commands.extend(run.stuck.iter().filter(gave_up).filter_map(|place| remove_dead_letter(run, *place)));
+}
+
+/// Removes the dead letters of what was retried or succeeded after all.
+pub(crate) fn remove_revived(run: &Run, commands: &mut Vec<Command>) {
+    commands.extend(run.revived.iter().filter_map(|place| remove_dead_letter(run, *place)));
+}
+
+/// Removes one dead letter.
+pub(crate) fn remove_dead_letter(run: &Run, place: Place) -> Option<Command> {
+    let planned = run.plan.steps.get(place.step).filter(|s| s.on_give_up == OnGiveUp::Stall)?;
+    Some(Command::RemoveDeadLetter { step: place.name(&run.plan)?, agent: planned.agent.clone() })
 }
 
 /// Cancels the deadline timer, unless it is what ended the run.
@@ -76,10 +81,14 @@ pub(crate) fn cancel_deadline(run: &Run, status: RunStatus, commands: &mut Vec<C
 /// Walks the slots of all steps that have started and not ended.
 pub(crate) fn each_slot(run: &Run, mut visit: impl FnMut(Place, &Slot)) {
     for step in &run.active {
+        #[cfg(test)]
+        crate::cost::count(1);
         match run.state(*step) {
             Some(StepState::Single(slot)) => visit(Place::whole(*step), slot),
             Some(StepState::FanOut(fan)) => {
                 for (item, slot) in (0..).zip(&fan.members) {
+                    #[cfg(test)]
+                    crate::cost::count(1);
                     visit(Place::member(*step, item), slot);
                 }
             }

@@ -167,3 +167,64 @@ fn step_bytes(state: &StepState) -> usize {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use kapelle_types::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{entry, plan, run_id};
+    use crate::{Stamp, apply};
+
+    /// The invariant that a change breaks, in a run with a step in flight, a fan-out and a step that waits.
+    fn broken_by(change: impl FnOnce(&mut Run)) -> &'static str {
+        let plan = plan(&json!({"steps": [
+            {"id": "a"}, {"id": "each", "foreach": "input", "max_parallel": 1}, {"id": "b", "needs": ["a"]},
+        ]}));
+        let mut run = Run::new(run_id(), Arc::new(plan));
+        let (entry, channel) = entry("submit [1, 2]");
+        let _ = apply(&mut run, &entry, channel, Stamp { seq: 1, at: Timestamp::default() });
+        assert_eq!(check(&run), Ok(()));
+        change(&mut run);
+        check(&run).map_or_else(|violation| violation.name, |()| "none")
+    }
+
+    #[test]
+    fn each_finds_what_it_is_for() {
+        let lose = |run: &mut Run| run.in_flight = 0;
+        assert_eq!(broken_by(lose), "an_open_run_waits_for_something");
+        assert_eq!(broken_by(|run| run.in_flight = 1), "in_flight_is_counted");
+        assert_eq!(broken_by(|run| run.heap_bytes += 1), "weight_is_the_sum");
+        assert_eq!(broken_by(|run| run.steps[2].state = StepState::Skipped), "needs_end_before_a_step_starts");
+        assert_eq!(broken_by(|run| run.steps[2].waits = 0), "waits_counts_open_needs");
+        assert_eq!(broken_by(|run| run.active.clear()), "active_steps_are_those_between");
+        assert_eq!(broken_by(|run| run.open_steps = 1), "open_steps_are_counted");
+        assert_eq!(broken_by(|run| run.open_steps = 9), "open_steps_exist");
+        assert_eq!(broken_by(|run| run.set_stuck(Place::whole(0), true)), "stalled_has_a_reason");
+        let forgotten = |run: &mut Run| {
+            let failure = crate::Failure::of_run(kapelle_types::Code::EXPRESSION_FAILED, String::new());
+            run.set_slot(Place::whole(0), SlotState::Broken(Box::new(failure)));
+            run.stuck.clear();
+        };
+        assert_eq!(broken_by(forgotten), "stuck_are_those_that_are");
+        let timer = |run: &mut Run| {
+            run.timers.insert((Timestamp::default(), Place::whole(0)));
+        };
+        assert_eq!(broken_by(timer), "timers_are_those_of_the_slots");
+        let more = |run: &mut Run| run.fan_out_mut(1).unwrap().in_flight = 2;
+        assert_eq!(broken_by(more), "members_stay_within_max_parallel");
+        let due = |run: &mut Run| {
+            run.fan_out_mut(1).unwrap().due.insert(1);
+        };
+        assert_eq!(broken_by(due), "members_are_counted");
+        let gone = |run: &mut Run| drop(run.fan_out_mut(1).unwrap().items[0].take());
+        assert_eq!(broken_by(gone), "an_item_is_kept_until_its_member_is_done");
+        let idle = |run: &mut Run| {
+            run.set_slot(Place::whole(0), SlotState::Due);
+        };
+        assert_eq!(broken_by(idle), "what_can_start_has_started");
+    }
+}

@@ -14,6 +14,8 @@
 mod apply;
 pub mod behaviour;
 mod command;
+#[cfg(test)]
+mod cost;
 mod entry;
 mod failure;
 mod finish;
@@ -21,6 +23,8 @@ mod ignored;
 pub mod invariant;
 mod outstanding;
 mod plan;
+#[cfg(test)]
+mod properties;
 mod scope;
 mod state;
 #[cfg(any(test, feature = "testing"))]

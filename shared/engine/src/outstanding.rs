@@ -5,13 +5,13 @@
 //! |---|---|
 //! | not submitted, or finished and marked | nothing |
 //! | finished, not marked | the mark, and what the end takes back |
-//! | halted | what the halt took back, dead letters, the deadline's timer |
-//! | open | attempts in flight, pending timers, dead letters |
+//! | halted | what the halt took back, dead letters as they should be, the deadline's timer |
+//! | open | attempts in flight, pending timers, dead letters as they should be |
 
 use kapelle_types::Timestamp;
 
 use crate::command::{Command, DeadLetter, DispatchTask, TimerId};
-use crate::finish::{cancel_deadline, each_slot, remove_dead_letters, withdraw};
+use crate::finish::{cancel_deadline, each_slot, remove_dead_letters, remove_revived, withdraw};
 use crate::scope::View;
 use crate::state::{Place, Run, Slot, SlotState, Stage};
 
@@ -52,6 +52,7 @@ fn finished(run: &Run, commands: &mut Vec<Command>) {
     let Some(outcome) = run.outcome().filter(|_| !run.marked) else { return };
     withdraw(run, commands);
     remove_dead_letters(run, commands);
+    remove_revived(run, commands);
     cancel_deadline(run, outcome.status, commands);
     commands.push(Command::FinishRun(Box::new(outcome.clone())));
 }
@@ -75,6 +76,7 @@ fn dispatch(run: &Run, place: Place, slot: &Slot) -> Option<Command> {
 }
 
 fn dead_letters(run: &Run, commands: &mut Vec<Command>) {
+    remove_revived(run, commands);
     commands.extend(run.stuck.iter().filter_map(|place| dead_letter(run, *place)));
 }
 

@@ -4,7 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod plans;
+mod random;
 mod script;
+mod world;
 
 pub use plans::{plan, workflow};
+pub use random::{Dice, Shape, random_input, random_spec};
 pub use script::{check, describe, entry, run_id, submission};
+pub use world::{Agents, World, failure, replay};

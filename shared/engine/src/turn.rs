@@ -75,6 +75,8 @@ impl<'r> Turn<'r> {
 
     /// Does for one step whatever can be done now. Doing it once too often changes nothing.
     fn advance(&mut self, step: StepIndex) {
+        #[cfg(test)]
+        crate::cost::count(1);
         if self.run.is_held() {
             return;
         }
@@ -209,6 +211,8 @@ impl<'r> Turn<'r> {
         self.run.open_steps = self.run.open_steps.saturating_sub(1);
         let dependants: Vec<_> = self.run.dependants.on(step).collect();
         for dependant in dependants {
+            #[cfg(test)]
+            crate::cost::count(1);
             let Some(waiting) = self.run.steps.get_mut(dependant) else { continue };
             waiting.waits = waiting.waits.saturating_sub(1);
             if waiting.waits == 0 {

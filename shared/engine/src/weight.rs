@@ -13,6 +13,8 @@ pub(crate) fn payload_bytes(payload: &Payload) -> usize {
 
 /// What a JSON value holds, itself included. Not recursive beyond the depth that payloads may have.
 pub(crate) fn value_bytes(value: &Value) -> usize {
+    #[cfg(test)]
+    crate::cost::count(1);
     let inner = match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
         Value::String(text) => text.len(),

@@ -54,3 +54,56 @@ pub(crate) fn origin_bytes(origin: &Origin) -> usize {
         + text(&origin.traceparent)
         + origin.principal.0.len()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::check;
+
+    #[test]
+    fn when_decides_and_skipped_steps_give_null() {
+        let plan = json!({"steps": [
+            {"id": "a", "when": "input.go"}, {"id": "b", "needs": ["a"], "with": "${steps.a.output}"},
+            {"id": "each", "when": "input.go", "foreach": "input.list"},
+            {"id": "c", "needs": ["each"], "with": ["${steps.each.outputs}", "${steps.each.status}"]},
+        ]});
+        let script = r#"
+            0 submit {"go": false}
+            1 ok a 1"#;
+        insta::assert_snapshot!(check(&plan, script), @r#"
+        > 0 submit {"go": false}
+          dispatch b#1 null
+          dispatch c#1 [null,"SKIPPED"]
+        > 1 ok a 1
+          ignored: already_decided
+        = RUNNING
+        "#);
+    }
+
+    #[test]
+    fn an_empty_list_is_done_and_an_empty_plan_too() {
+        let plan = json!({"steps": [{"id": "each", "foreach": "input"}], "output": "${steps.each.outputs}"});
+        let script = r#"
+            0 submit []"#;
+        insta::assert_snapshot!(check(&plan, script), @r#"
+        > 0 submit []
+          finish COMPLETED decided at 1 []
+        = COMPLETED
+        "#);
+    }
+
+    #[test]
+    fn a_list_must_be_one() {
+        let plan = json!({"steps": [{"id": "a", "foreach": "input"}]});
+        let script = r#"
+            0 submit {"no": "list"}
+            1 ?"#;
+        insta::assert_snapshot!(check(&plan, script), @r#"
+        > 0 submit {"no": "list"}
+        > 1 ?
+        = STALLED
+          K0303: step `a`: `foreach`: it is not a list
+        "#);
+    }
+}

@@ -16,6 +16,7 @@ use kapelle_types::{Attempt, Payload};
 use super::reported;
 use crate::command::{Command, TimerId};
 use crate::entry::StepSucceeded;
+use crate::finish::remove_dead_letter;
 use crate::ignored::Ignored;
 use crate::state::{Place, SlotState};
 use crate::turn::Turn;
@@ -48,7 +49,7 @@ fn take_back(turn: &mut Turn<'_>, place: Place, old: &SlotState, dispatched: Att
             let next = dispatched.saturating_add(1);
             place.task(&plan, next).map(|task| Command::CancelTimer { timer: TimerId::Retry(task) })
         }
-        SlotState::GaveUp(_) => place.name(&plan).map(|step| Command::RemoveDeadLetter { step, agent }),
+        SlotState::GaveUp(_) => remove_dead_letter(turn.run, place),
         SlotState::InFlight | SlotState::Due | SlotState::Broken(_) | SlotState::Done => None,
     };
     turn.commands.extend(command);
@@ -80,18 +81,15 @@ mod tests {
             {"id": "b", "needs": ["a"], "with": {"from_a": "${steps.a.output}"}},
             {"id": "c", "needs": ["b"], "with": "${steps.b.output.list}"},
         ], "output": {"last": "${steps.c.output}"}});
-        let told = check(
-            &plan,
-            "
-            0 submit {\"n\": 7}
-            1 ok a 1 {\"x\": 1}
-            2 ok b 1 {\"list\": [1, 2]}
-            3 ok c 1 \"done\"
+        let script = r#"
+            0 submit {"n": 7}
+            1 ok a 1 {"x": 1}
+            2 ok b 1 {"list": [1, 2]}
+            3 ok c 1 "done"
             4 ?
             5 finished
-            6 ?",
-        );
-        insta::assert_snapshot!(told, @r#"
+            6 ?"#;
+        insta::assert_snapshot!(check(&plan, script), @r#"
         > 0 submit {"n": 7}
           dispatch a#1 {"n":7}
         > 1 ok a 1 {"x": 1}
@@ -105,6 +103,159 @@ mod tests {
         > 5 finished
         > 6 ?
         = COMPLETED
+        "#);
+    }
+
+    #[test]
+    fn a_diamond_waits_for_both_sides() {
+        let plan = json!({"steps": [
+            {"id": "top"}, {"id": "left", "needs": ["top"]}, {"id": "right", "needs": ["top"]},
+            {"id": "end", "needs": ["left", "right", "top"], "with": ["${steps.left.output}", "${steps.right.output}"]},
+        ]});
+        let script = r#"
+            0 submit
+            1 ok top 1
+            2 ok right 1 "r"
+            3 ok left 1 "l"
+            4 ok left 1 "again""#;
+        insta::assert_snapshot!(check(&plan, script), @r#"
+        > 0 submit
+          dispatch top#1 {}
+        > 1 ok top 1
+          dispatch left#1 {}
+          dispatch right#1 {}
+        > 2 ok right 1 "r"
+        > 3 ok left 1 "l"
+          dispatch end#1 ["l","r"]
+        > 4 ok left 1 "again"
+          ignored: already_decided
+        = RUNNING
+        "#);
+    }
+
+    #[test]
+    fn members_start_in_order_and_their_outputs_keep_it() {
+        let plan = json!({"steps": [
+            {"id": "each", "foreach": "input", "max_parallel": 2, "with": {"i": "${index}", "item": "${item}"}},
+        ], "output": "${steps.each.outputs}"});
+        let script = r#"
+            0 submit ["a", "b", "c", "d"]
+            1 ok each:1 1 "B"
+            2 ok each:2 1 "C"
+            3 ok each:0 1 "A"
+            4 ok each:2 1 "C again"
+            5 ok each:4 1 "no such member"
+            6 ok each 1 "not a member"
+            7 ok each:3 1 "D""#;
+        insta::assert_snapshot!(check(&plan, script), @r#"
+        > 0 submit ["a", "b", "c", "d"]
+          dispatch each:0#1 {"i":0,"item":"a"}
+          dispatch each:1#1 {"i":1,"item":"b"}
+        > 1 ok each:1 1 "B"
+          dispatch each:2#1 {"i":2,"item":"c"}
+        > 2 ok each:2 1 "C"
+          dispatch each:3#1 {"i":3,"item":"d"}
+        > 3 ok each:0 1 "A"
+        > 4 ok each:2 1 "C again"
+          ignored: already_decided
+        > 5 ok each:4 1 "no such member"
+          ignored: unknown_step
+        > 6 ok each 1 "not a member"
+          ignored: unknown_step
+        > 7 ok each:3 1 "D"
+          finish COMPLETED decided at 8 ["A","B","C","D"]
+        = COMPLETED
+        "#);
+    }
+
+    /// The second attempt is in flight.
+    #[test]
+    fn a_late_success_takes_back_what_came_after_it() {
+        let plan = json!({"steps": [{"id": "a", "retry": {"max_attempts": 2}}]});
+        let script = r#"
+            0 submit
+            1 lost a 1
+            2 ok a 1 "from the worker that was thought lost""#;
+        insta::assert_snapshot!(check(&plan, script), @r#"
+        > 0 submit
+          dispatch a#1 {}
+        > 1 lost a 1
+          dispatch a#2 {}
+        > 2 ok a 1 "from the worker that was thought lost"
+          withdraw a#2
+          finish COMPLETED decided at 3 null
+        = COMPLETED
+        "#);
+    }
+
+    #[test]
+    fn a_late_success_cancels_the_retry() {
+        let plan = json!({"steps": [{"id": "a"}, {"id": "b", "needs": ["a"]}]});
+        let script = r#"
+            0 submit
+            1 lost a 1
+            2 fail a 2 oops
+            3 ok a 1
+            1002 fire retry=a=3"#;
+        insta::assert_snapshot!(check(&plan, script), @r#"
+        > 0 submit
+          dispatch a#1 {}
+        > 1 lost a 1
+          dispatch a#2 {}
+        > 2 fail a 2 oops
+          start timer retry=a=3 at 1002
+        > 3 ok a 1
+          cancel timer retry=a=3
+          dispatch b#1 {}
+        > 1002 fire retry=a=3
+          ignored: stale_timer
+        = RUNNING
+        "#);
+    }
+
+    #[test]
+    fn a_late_success_of_a_step_that_gave_up_gets_the_run_on() {
+        let plan = json!({"steps": [{"id": "a", "retry": {"max_attempts": 1}}]});
+        let script = r#"
+            0 submit
+            1 lost a 1
+            2 fail a 2 oops
+            3 ok a 1 "after all""#;
+        insta::assert_snapshot!(check(&plan, script), @r#"
+        > 0 submit
+          dispatch a#1 {}
+        > 1 lost a 1
+          dispatch a#2 {}
+        > 2 fail a 2 oops
+          dead letter a#2 {} oops, history ["a#1 oops", "a#2 oops"]
+        > 3 ok a 1 "after all"
+          remove dead letter a
+          finish COMPLETED decided at 4 null
+        = COMPLETED
+        "#);
+    }
+
+    #[test]
+    fn an_attempt_that_was_never_dispatched_cannot_succeed() {
+        let plan = json!({"steps": [{"id": "a"}, {"id": "b", "needs": ["a"]}]});
+        let script = r#"
+            0 submit
+            1 ok a 0
+            2 ok a 2
+            3 ok b 1
+            4 ok z 1"#;
+        insta::assert_snapshot!(check(&plan, script), @r#"
+        > 0 submit
+          dispatch a#1 {}
+        > 1 ok a 0
+          ignored: unknown_attempt
+        > 2 ok a 2
+          ignored: unknown_attempt
+        > 3 ok b 1
+          ignored: unknown_attempt
+        > 4 ok z 1
+          ignored: unknown_step
+        = RUNNING
         "#);
     }
 }

@@ -55,3 +55,93 @@ fn not_early(turn: &mut Turn<'_>, timer: &TimerId, due: Timestamp) -> Result<(),
     turn.commands.push(Command::StartTimer { timer: timer.clone(), due });
     Err(Ignored::TimerEarly)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::check;
+
+    /// A quarter of a second early is early enough.
+    #[test]
+    fn stale_and_early_timers_are_named() {
+        let plan = json!({"steps": [{"id": "a"}, {"id": "each", "foreach": "input"}]});
+        let script = r#"
+            0 submit [1]
+            1 fire deadline
+            2 fire retry=a=1
+            3 fail a 1 oops
+            4 fire retry=a=2
+            5 fire retry=a=3
+            6 fire retry=z=1
+            7 fire retry=a:0=1
+            8 fire retry=each:3=1
+            800 fire retry=a=2
+            801 fire retry=a=2"#;
+        insta::assert_snapshot!(check(&plan, script), @r#"
+        > 0 submit [1]
+          dispatch a#1 {}
+          dispatch each:0#1 {}
+        > 1 fire deadline
+          ignored: unknown_timer
+        > 2 fire retry=a=1
+          ignored: stale_timer
+        > 3 fail a 1 oops
+          start timer retry=a=2 at 1003
+        > 4 fire retry=a=2
+          ignored: timer_early
+          start timer retry=a=2 at 1003
+        > 5 fire retry=a=3
+          ignored: stale_timer
+        > 6 fire retry=z=1
+          ignored: unknown_timer
+        > 7 fire retry=a:0=1
+          ignored: unknown_timer
+        > 8 fire retry=each:3=1
+          ignored: unknown_timer
+        > 800 fire retry=a=2
+          dispatch a#2 {}
+        > 801 fire retry=a=2
+          ignored: stale_timer
+        = RUNNING
+        "#);
+    }
+
+    #[test]
+    fn the_deadline_ends_the_run_whatever_it_does() {
+        let plan = json!({"steps": [{"id": "a"}, {"id": "b"}], "deadline_ms": 5000});
+        let script = r#"
+            10 submit
+            11 fail a 1 oops
+            4000 fire deadline
+            5010 ?
+            5011 fire deadline
+            5012 ?
+            5013 ok b 1"#;
+        insta::assert_snapshot!(check(&plan, script), @r#"
+        > 10 submit
+          start timer deadline at 5010
+          dispatch a#1 {}
+          dispatch b#1 {}
+        > 11 fail a 1 oops
+          start timer retry=a=2 at 1011
+        > 4000 fire deadline
+          ignored: timer_early
+          start timer deadline at 5010
+        > 5010 ?
+          start timer deadline at 5010
+          start timer retry=a=2 at 1011
+        > 5011 fire deadline
+          cancel timer retry=a=2
+          withdraw b#1
+          finish TIMED_OUT decided at 5 K0306: the run was not done at its deadline, 1970-01-01T00:00:05.010Z
+        > 5012 ?
+          cancel timer retry=a=2
+          withdraw b#1
+          finish TIMED_OUT decided at 5 K0306: the run was not done at its deadline, 1970-01-01T00:00:05.010Z
+        > 5013 ok b 1
+          ignored: run_finished
+        = TIMED_OUT
+        "#);
+    }
+}

@@ -32,6 +32,9 @@ pub struct Run {
     pub(crate) timers: BTreeSet<(Timestamp, Place)>,
     /// What keeps the run STALLED: steps and members that gave up or whose expressions failed.
     pub(crate) stuck: BTreeSet<Place>,
+    /// What gave up and was retried or succeeded after all: its dead letter is done with. Kept, since the command that
+    /// removes the letter may be lost.
+    pub(crate) revived: BTreeSet<Place>,
     /// Why the output could not be computed.
     pub(crate) broken_output: Option<Box<Failure>>,
     pub(crate) paused: bool,
@@ -122,6 +125,7 @@ impl Run {
             in_flight: 0,
             timers: BTreeSet::new(),
             stuck: BTreeSet::new(),
+            revived: BTreeSet::new(),
             broken_output: None,
             paused: false,
             halt,
@@ -255,7 +259,7 @@ impl Run {
     /// About how many bytes of memory the run holds, for a bounded cache. Shared plans are not counted. Constant time.
     #[must_use]
     pub fn weight_bytes(&self) -> usize {
-        let sets = size_of::<(Timestamp, Place)>() * (self.timers.len() + self.stuck.len());
+        let sets = size_of::<(Timestamp, Place)>() * (self.timers.len() + self.stuck.len() + self.revived.len());
         let fixed = size_of::<Self>() + self.steps.len() * size_of::<Step>() + self.dependants.bytes();
         fixed + sets + size_of::<StepIndex>() * self.active.len() + self.heap_bytes
     }

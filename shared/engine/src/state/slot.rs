@@ -96,3 +96,28 @@ impl Slot {
 pub(crate) fn failure_bytes(failure: &Failure) -> usize {
     size_of::<Failure>() + failure.code.len() + failure.message.len() + failure.evidence.len()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::FailureKind;
+
+    #[test]
+    fn the_history_keeps_the_latest_failures() {
+        let mut slot = Slot::default();
+        let failure = |n: u32| Failure {
+            kind: FailureKind::Agent,
+            code: n.to_string(),
+            message: String::new(),
+            retryable: true,
+            retry_after: None,
+            evidence: String::new(),
+        };
+        for attempt in 1..=50 {
+            slot.attempt = attempt;
+            slot.remember(Timestamp::default(), &failure(attempt));
+        }
+        let history = &slot.trouble.as_ref().unwrap().history;
+        assert_eq!((history.len(), history[0].0, slot.failure().unwrap().code.as_str()), (HISTORY_MAX, 31, "50"));
+    }
+}

@@ -152,3 +152,52 @@ fn stuck_member(run: &Run, step: StepIndex) -> Option<&Slot> {
     let first = run.stuck.range(Place::member(step, 0)..).next()?;
     if first.step == step { run.slot(*first) } else { None }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use kapelle_types::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{entry, plan, run_id};
+    use crate::{RunStatus, Stamp, apply};
+
+    /// Plays entries and says what people see.
+    fn seen(script: &[&str]) -> (RunStatus, Vec<String>) {
+        let plan = plan(&json!({"steps": [
+            {"id": "a"}, {"id": "b", "needs": ["a"]}, {"id": "c", "when": "input[0] > 1"},
+            {"id": "each", "foreach": "input", "max_parallel": 2, "retry": {"max_attempts": 1}},
+            {"id": "x", "with": "${input.none}"},
+        ]}));
+        let mut run = Run::new(run_id(), Arc::new(plan));
+        for (seq, text) in (1..).zip(script) {
+            let (entry, channel) = entry(text);
+            let _ = apply(&mut run, &entry, channel, Stamp { seq, at: Timestamp::from_millis(0) });
+        }
+        let line = |s: StepSummary<'_>| {
+            let members = s.members.map(|m| format!(" {}/{} ({})", m.done, m.total, m.running)).unwrap_or_default();
+            let failure = s.failure.map(|f| format!(" {}", f.code)).unwrap_or_default();
+            format!("{} {} {}{members}{failure}", s.id, s.status.name(), s.attempts)
+        };
+        (run.status(), run.steps().map(line).collect())
+    }
+
+    #[test]
+    fn people_see_where_each_step_stands() {
+        let script = ["submit [1, 2, 3]"];
+        let expected = ["a RUNNING 1", "b WAITING 0", "c SKIPPED 0", "each RUNNING 2 0/3 (2)", "x STALLED 0 K0302"];
+        assert_eq!(seen(&script), (RunStatus::Stalled, expected.map(str::to_owned).to_vec()));
+
+        let script = ["submit [1, 2, 3]", "fail a 1 oops", "ok each:0 1", "fail each:1 1 bad"];
+        let expected =
+            ["a RETRYING 1 oops", "b WAITING 0", "c SKIPPED 0", "each GAVE_UP 3 1/3 (1) bad", "x STALLED 0 K0302"];
+        assert_eq!(seen(&script), (RunStatus::Stalled, expected.map(str::to_owned).to_vec()));
+
+        let script = ["submit [1]", "ok each:0 1", "pause", "ok a 1", "cancel"];
+        let expected =
+            ["a SUCCEEDED 1", "b CANCELED 0", "c SKIPPED 0", "each SUCCEEDED 1 1/1 (0)", "x STALLED 0 K0302"];
+        assert_eq!(seen(&script), (RunStatus::Canceled, expected.map(str::to_owned).to_vec()));
+    }
+}

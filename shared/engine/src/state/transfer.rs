@@ -38,10 +38,13 @@ impl Run {
 
     /// Takes a state of a slot into the counters, or out of them.
     fn count_slot(&mut self, place: Place, state: &SlotState, enters: bool) {
+        #[cfg(test)]
+        crate::cost::count(1);
         match state {
             SlotState::InFlight => step_count(&mut self.in_flight, enters),
             SlotState::Retrying(due) => self.count_timer(*due, place, enters),
-            SlotState::GaveUp(_) | SlotState::Broken(_) => self.set_stuck(place, enters),
+            SlotState::GaveUp(_) => self.set_given_up(place, enters),
+            SlotState::Broken(_) => self.set_stuck(place, enters),
             SlotState::Due | SlotState::Done => {}
         }
         if let (Some(item), Some(fan)) = (place.item, self.fan_out_mut(place.step)) {
@@ -54,6 +57,15 @@ impl Run {
             self.timers.insert((due, place));
         } else {
             self.timers.remove(&(due, place));
+        }
+    }
+
+    fn set_given_up(&mut self, place: Place, enters: bool) {
+        self.set_stuck(place, enters);
+        if enters {
+            self.revived.remove(&place);
+        } else {
+            self.revived.insert(place);
         }
     }
 

@@ -1,0 +1,87 @@
+//! A log may be cut anywhere: performing what is outstanding leads to the same end as the commands that were lost, and
+//! so does a world in which nothing but the log is left.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use kapelle_types::StepRef;
+use proptest::prelude::*;
+
+use crate::testing::{Agents, Dice, Shape, World, plan, random_input, random_spec};
+use crate::{Body, Run, RunFinished};
+
+/// How a run ended, or where it stands still. The sequence at which it was decided depends on the order of events, and
+/// so does the step that is named if several fail the run.
+#[derive(Debug, PartialEq)]
+struct End {
+    outcome: Option<RunFinished>,
+    dead: BTreeSet<StepRef>,
+    stall: Option<String>,
+}
+
+fn end(mut world: World, dice: &mut Dice) -> End {
+    if world.run.status() == crate::RunStatus::Paused || is_paused(&world.run) {
+        let _ = world.log_and_perform(Body::ResumeRequested);
+    }
+    world.settle(dice);
+    assert!(!world.run.is_finished() || world.run.is_marked());
+    let outcome = world.run.outcome().cloned().map(|o| RunFinished { decided_seq: 0, error: None, ..o });
+    End { outcome, dead: world.dead.clone(), stall: world.run.stall_reason().map(|f| f.message) }
+}
+
+const fn is_paused(run: &Run) -> bool {
+    run.paused
+}
+
+/// One event of a run's life; the answer is performed by the caller.
+fn event(world: &mut World, dice: &mut Dice) -> Option<Body> {
+    match dice.below(12) {
+        0 => Some(Body::PauseRequested { reason: String::new() }),
+        1 => Some(Body::ResumeRequested),
+        2 => Some(Body::RetryRequested { steps: Vec::new() }),
+        _ => {
+            let mut ahead = world.clone();
+            if !ahead.tick(dice) {
+                return None;
+            }
+            let body = ahead.log.last().map(|r| r.entries[0].body.clone());
+            match &body {
+                Some(Body::TimerFired { timer }) => drop(world.timers.remove(timer)),
+                Some(Body::StepSucceeded(s)) => drop(world.queue.remove(&s.task)),
+                Some(Body::StepFailed(f)) => drop(world.queue.remove(&f.task)),
+                Some(Body::RunFinished(_)) => drop(world.marks.pop()),
+                _ => {}
+            }
+            world.clock = ahead.clock;
+            body
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn the_end_is_the_same_wherever_the_log_is_cut(seed: u64, fail in 0u64..40, steps_max in 1usize..7) {
+        let spec = random_spec(seed, &Shape { steps_max, ..Shape::default() });
+        let agents = Agents { seed, fail, lost: fail / 3, returned: 5 };
+        let mut dice = Dice::new(seed ^ 0xc07);
+        let mut world = World::submitted(Arc::new(plan(&spec)), random_input(seed), agents);
+        for _ in 0..60 {
+            let Some(body) = event(&mut world, &mut dice) else { break };
+            let decision = world.log(body);
+            let mut performed = world.clone();
+            performed.perform(&decision.commands);
+            let mut reconciled = world.clone();
+            reconciled.reconcile();
+            let mut bare = world.rebuilt();
+            prop_assert_eq!(&bare.run, &world.run);
+            bare.reconcile();
+
+            let expected = end(performed.clone(), &mut dice);
+            prop_assert_eq!(&end(reconciled, &mut dice), &expected, "the last commands were lost");
+            prop_assert_eq!(&end(bare, &mut dice), &expected, "everything but the log was lost");
+            world = performed;
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Any entry on any state: nothing panics, everything that changes nothing has a name, and invariants hold.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kapelle_types::{Payload, Principal, StepRef, TaskId, Timestamp};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::testing::{Shape, plan, random_spec, run_id, submission};
+use crate::{
+    Body, Channel, Entry, Failure, FailureKind, Ignored, Run, RunFinished, RunStatus, RunSubmitted, Stamp, StepFailed,
+    StepSucceeded, TimerId, Usage, Work, apply, invariant, outstanding,
+};
+
+fn task() -> impl Strategy<Value = TaskId> {
+    let attempt = prop_oneof![8 => 0u32..5, 1 => Just(u32::MAX)];
+    (0usize..10, proptest::option::of(prop_oneof![0u32..8, Just(u32::MAX)]), attempt).prop_map(
+        |(step, item, attempt)| TaskId { step: StepRef { step: format!("s{step}").parse().unwrap(), item }, attempt },
+    )
+}
+
+fn payload() -> impl Strategy<Value = Payload> {
+    prop_oneof![
+        Just(Payload::null()),
+        Just(json!({"n": 5, "list": [1, 2, 3], "go": true}).into()),
+        Just(json!([1, 2]).into()),
+        Just(json!("text").into()),
+        Just(Payload { value: None, stored: None }),
+    ]
+}
+
+fn failure() -> impl Strategy<Value = Failure> {
+    let kind = prop_oneof![
+        Just(FailureKind::Agent),
+        Just(FailureKind::Timeout),
+        Just(FailureKind::LeaseLost),
+        Just(FailureKind::Returned)
+    ];
+    let wait =
+        proptest::option::of(prop_oneof![Just(Duration::ZERO), Just(Duration::from_millis(5)), Just(Duration::MAX)]);
+    (kind, any::<bool>(), wait).prop_map(|(kind, retryable, retry_after)| Failure {
+        kind,
+        code: "c".into(),
+        message: "m".into(),
+        retryable,
+        retry_after,
+        evidence: "e".into(),
+    })
+}
+
+fn submitted() -> impl Strategy<Value = Body> {
+    (
+        payload(),
+        prop_oneof![9 => Just(1u32), 1 => any::<u32>()],
+        prop_oneof![9 => Just("test@1.0.0"), 1 => Just("x@1.0.0")],
+    )
+        .prop_map(|(input, behaviour, workflow)| {
+            let Body::RunSubmitted(body) = submission(Value::Null) else { unreachable!("it is one") };
+            let workflow = workflow.parse().unwrap();
+            Body::RunSubmitted(Box::new(RunSubmitted { input, behaviour, workflow, ..*body }))
+        })
+}
+
+fn body() -> impl Strategy<Value = Body> {
+    let reason = String::new;
+    prop_oneof![
+        2 => submitted(),
+        12 => (task(), payload()).prop_map(|(task, output)| {
+            Body::StepSucceeded(StepSucceeded { task, output, work: Work::default(), usage: Usage::default() })
+        }),
+        12 => (task(), failure()).prop_map(|(task, failure)| {
+            Body::StepFailed(StepFailed { task, failure, work: Work::default(), usage: Usage::default() })
+        }),
+        6 => task().prop_map(|task| Body::TimerFired { timer: TimerId::Retry(task) }),
+        1 => Just(Body::TimerFired { timer: TimerId::Deadline }),
+        1 => Just(Body::CancelRequested { reason: reason() }),
+        1 => Just(Body::TerminateRequested { reason: reason() }),
+        1 => Just(Body::FailRequested { reason: reason() }),
+        2 => Just(Body::PauseRequested { reason: reason() }),
+        4 => Just(Body::ResumeRequested),
+        3 => proptest::collection::vec(task().prop_map(|t| t.step), 0..3).prop_map(|steps| Body::RetryRequested { steps }),
+        1 => any::<u64>().prop_map(|decided_seq| {
+            let (status, output, error) = (RunStatus::Failed, None, None);
+            Body::RunFinished(Box::new(RunFinished { status, output, error, decided_seq }))
+        }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn nothing_panics_and_everything_ignored_has_a_name(
+        seed: u64,
+        first in proptest::option::weighted(0.9, Just(())),
+        bodies in proptest::collection::vec((body(), 0u8..20, 0u64..9, -5i64..3_000), 1..120),
+    ) {
+        let shape = Shape { total: true, deadline: true, ..Shape::default() };
+        let mut run = Run::new(run_id(), Arc::new(plan(&random_spec(seed, &shape))));
+        let begin = first.map(|()| (submission(json!({"n": 5, "go": true, "list": [1, 2, 3]})), 0, 1, 0));
+        let mut stamp = Stamp { seq: 3, at: Timestamp::from_millis(10_000) };
+        for (body, wrong, seq, ms) in begin.into_iter().chain(bodies) {
+            let report = matches!(body, Body::StepSucceeded(_) | Body::StepFailed(_)) != (wrong == 0);
+            let channel = if report { Channel::Report } else { Channel::Control };
+            let entry = Entry { id: seq.to_string(), principal: Principal::default(), traceparent: None, body };
+            // Mostly forward, sometimes the same record, sometimes one that was applied before; clocks may step back.
+            stamp = Stamp { seq: (stamp.seq + seq).saturating_sub(2), at: Timestamp::from_millis(stamp.at.millis() + ms) };
+            let before = run.clone();
+            let decision = apply(&mut run, &entry, channel, stamp);
+            prop_assert!(invariant::check(&run).is_ok(), "{:?}\nafter {entry:?}", invariant::check(&run));
+            prop_assert!(wrong != 0 || decision.ignored.is_some());
+            if decision.ignored.is_some() && run.status() == before.status() {
+                prop_assert!(decision.commands.len() <= 1, "only an early timer is set again: {decision:?}");
+                prop_assert_eq!(run.steps().collect::<Vec<_>>(), before.steps().collect::<Vec<_>>());
+            }
+            let mut again = before;
+            prop_assert_eq!(apply(&mut again, &entry, channel, stamp), decision);
+            prop_assert_eq!(&again, &run);
+            let _ = outstanding(&run, stamp.at);
+        }
+    }
+}
+
+#[test]
+fn reasons_have_different_names() {
+    let mut names: Vec<_> = Ignored::ALL.iter().map(|r| r.name()).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), Ignored::ALL.len());
+}

@@ -1,0 +1,141 @@
+//! Random plans, from a seed: the same seed and shape give the same plan on every machine.
+
+use serde_json::{Map, Value, json};
+
+/// `SplitMix64`: small, seeded, and enough for tests. Source: <https://prng.di.unimi.it/splitmix64.c>.
+#[derive(Debug, Clone)]
+pub struct Dice(u64);
+
+impl Dice {
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next number.
+    pub fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `n`; 0 for 0.
+    pub fn below(&mut self, n: usize) -> usize {
+        usize::try_from(self.roll() % (n.max(1) as u64)).unwrap_or(0)
+    }
+
+    /// True in so many of a hundred cases.
+    pub fn chance(&mut self, percent: u64) -> bool {
+        self.roll() % 100 < percent
+    }
+}
+
+/// What random plans may contain.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    /// Steps at most.
+    pub steps_max: usize,
+    /// `when` conditions, some of which fail to evaluate, in percent of the steps.
+    pub when: u64,
+    /// `foreach` steps, in percent of the steps.
+    pub foreach: u64,
+    /// Steps that fail the run when they give up, in percent of the steps.
+    pub fail: u64,
+    /// Whether retries are bounded by a total time, which makes the end depend on the order of events.
+    pub total: bool,
+    /// Whether runs may have a deadline, which does the same.
+    pub deadline: bool,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self { steps_max: 8, when: 30, foreach: 35, fail: 15, total: false, deadline: false }
+    }
+}
+
+/// A random plan in the form that [`super::plan`] reads. Its expressions expect agents that return
+/// `{"n": <number>, "list": [<numbers>]}` and an input of [`random_input`].
+#[must_use]
+pub fn random_spec(seed: u64, shape: &Shape) -> Value {
+    let mut dice = Dice::new(seed);
+    let count = dice.below(shape.steps_max) + 1;
+    let mut steps: Vec<Map<String, Value>> = Vec::new();
+    for index in 0..count {
+        let step = random_step(&mut dice, index, &steps, shape);
+        steps.push(step);
+    }
+    let shown: Map<_, _> = steps.iter().map(|s| (id(s), reference(s))).collect();
+    let mut spec = json!({"steps": steps, "output": shown});
+    if shape.deadline && dice.chance(30) {
+        spec["deadline_ms"] = json!(500 + dice.below(3000));
+    }
+    spec
+}
+
+/// The input that random plans expect.
+#[must_use]
+pub fn random_input(seed: u64) -> Value {
+    let mut dice = Dice::new(seed ^ 0x1d);
+    json!({"go": dice.chance(70), "n": dice.below(10), "list": list(&mut dice, 6)})
+}
+
+/// A list of numbers.
+pub(super) fn list(dice: &mut Dice, longest: usize) -> Vec<usize> {
+    (0..dice.below(longest + 1)).map(|_| dice.below(10)).collect()
+}
+
+fn id(step: &Map<String, Value>) -> String {
+    step["id"].as_str().unwrap().to_owned()
+}
+
+fn reference(step: &Map<String, Value>) -> Value {
+    let field = if step.contains_key("foreach") { "outputs" } else { "output" };
+    json!(format!("${{steps.{}.{field}}}", id(step)))
+}
+
+fn random_step(dice: &mut Dice, index: usize, before: &[Map<String, Value>], shape: &Shape) -> Map<String, Value> {
+    let needs: Vec<_> = before.iter().filter(|_| dice.chance(40)).collect();
+    let mut step = Map::new();
+    step.insert("id".into(), json!(format!("s{index}")));
+    step.insert("needs".into(), needs.iter().map(|s| s["id"].clone()).collect());
+    let source = needs.iter().map(|s| id(s)).next();
+    let of_single = needs.iter().find(|s| !s.contains_key("foreach")).map(|s| id(s));
+    if dice.chance(shape.when) {
+        step.insert("when".into(), json!(random_when(dice, source.as_deref(), of_single.as_deref())));
+    }
+    if dice.chance(shape.foreach) {
+        let list =
+            of_single.filter(|_| dice.chance(50)).map_or("input.list".into(), |s| format!("steps.{s}.output.list"));
+        step.insert("foreach".into(), json!(list));
+        step.insert("max_parallel".into(), json!(dice.below(3) + 1));
+    }
+    let mut with: Map<_, _> = needs.iter().map(|s| (id(s), reference(s))).collect();
+    if step.contains_key("foreach") {
+        with.insert("item".into(), json!("${item} at ${index}"));
+        if dice.chance(5) {
+            with.insert("breaks".into(), json!("${item > 7 ? item.none : item}"));
+        }
+    }
+    step.insert("with".into(), Value::Object(with));
+    step.insert("retry".into(), random_retry(dice, shape));
+    step.insert("on_give_up".into(), json!(if dice.chance(shape.fail) { "fail" } else { "stall" }));
+    step
+}
+
+fn random_when(dice: &mut Dice, source: Option<&str>, of_single: Option<&str>) -> String {
+    match (dice.below(4), source, of_single) {
+        (0, Some(step), _) => format!("steps.{step}.status == 'SUCCEEDED'"),
+        (1, _, Some(step)) => format!("steps.{step}.output.n > 4"), // fails if that step was skipped
+        (2, ..) => "input.n > 3".into(),
+        _ => "input.go".into(),
+    }
+}
+
+fn random_retry(dice: &mut Dice, shape: &Shape) -> Value {
+    let mut retry = json!({"max_attempts": dice.below(4) + 1, "initial_ms": dice.below(2) * 100, "jitter": 0.2});
+    if shape.total && dice.chance(30) {
+        retry["total_ms"] = json!(dice.below(300));
+    }
+    retry
+}

@@ -1,0 +1,234 @@
+//! A synchronous model of the world around the engine: a log, a task queue with one place a task, timers, dead letters,
+//! and agents whose answers derive from a seed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kapelle_types::{Principal, StepRef, TaskId, Timestamp};
+use serde_json::{Value, json};
+
+use super::random::{Dice, list};
+use super::script::{run_id, submission};
+use crate::state::fold;
+use crate::{
+    Body, Channel, Command, Decision, DispatchTask, Entry, Failure, FailureKind, Plan, Record, Run, RunFinished, Stamp,
+    StepFailed, StepSucceeded, TimerId, Usage, Work, apply, invariant, outstanding,
+};
+
+/// The world of one run.
+#[derive(Debug, Clone)]
+pub struct World {
+    pub run: Run,
+    /// The run's log.
+    pub log: Vec<Record>,
+    /// Queued tasks: one place a task, so that a second dispatch finds it taken.
+    pub queue: BTreeMap<TaskId, DispatchTask>,
+    /// Durable timers.
+    pub timers: BTreeMap<TimerId, Timestamp>,
+    /// Dead letters.
+    pub dead: BTreeSet<StepRef>,
+    /// Marks that were asked for and are not in the log yet.
+    pub marks: Vec<RunFinished>,
+    pub clock: Timestamp,
+    pub agents: Agents,
+}
+
+/// Agents whose answer is a function of the seed and the task.
+#[derive(Debug, Clone, Copy)]
+pub struct Agents {
+    pub seed: u64,
+    /// Attempts that fail, in percent.
+    pub fail: u64,
+    /// Attempts whose worker is lost, in percent.
+    pub lost: u64,
+    /// Attempts that are given back, in percent.
+    pub returned: u64,
+}
+
+impl World {
+    /// A world in which the run was submitted and the commands of that were performed.
+    #[must_use]
+    pub fn submitted(plan: Arc<Plan>, input: Value, agents: Agents) -> Self {
+        let mut world = Self::empty(Run::new(run_id(), plan), agents);
+        let _ = world.log_and_perform(submission(input));
+        world
+    }
+
+    /// A world with a run and nothing else.
+    #[must_use]
+    pub const fn empty(run: Run, agents: Agents) -> Self {
+        Self {
+            run,
+            log: Vec::new(),
+            queue: BTreeMap::new(),
+            timers: BTreeMap::new(),
+            dead: BTreeSet::new(),
+            marks: Vec::new(),
+            clock: Timestamp::from_millis(1_000_000),
+            agents,
+        }
+    }
+
+    /// The same world after a crash that lost all but the log: tasks, timers, dead letters, caches.
+    #[must_use]
+    pub fn rebuilt(&self) -> Self {
+        let mut world = Self::empty(replay(&self.run, &self.log), self.agents);
+        world.log.clone_from(&self.log);
+        world.clock = self.clock;
+        world
+    }
+
+    /// Writes an entry to the log and applies it; nothing is performed. Invariants are checked.
+    ///
+    /// # Panics
+    /// An invariant does not hold.
+    pub fn log(&mut self, body: Body) -> Decision {
+        let channel = match body {
+            Body::StepSucceeded(_) | Body::StepFailed(_) => Channel::Report,
+            _ => Channel::Control,
+        };
+        let seq = self.log.len() as u64 + 1;
+        let entry = Entry { id: String::new(), principal: Principal("model".into()), traceparent: None, body };
+        self.clock = self.clock.plus(Duration::from_millis(1));
+        let stamp = Stamp { seq, at: self.clock };
+        self.log.push(Record { stamp, channel, entries: vec![entry.clone()] });
+        let decision = apply(&mut self.run, &entry, channel, stamp);
+        if let Err(violation) = invariant::check(&self.run) {
+            panic!("{violation}\nafter {entry:?}\n{:#?}", self.run);
+        }
+        decision
+    }
+
+    /// Writes an entry to the log and performs what the engine answers.
+    pub fn log_and_perform(&mut self, body: Body) -> Decision {
+        let decision = self.log(body);
+        self.perform(&decision.commands);
+        decision
+    }
+
+    /// Performs commands as a broker would: each may be done twice.
+    pub fn perform(&mut self, commands: &[Command]) {
+        for command in commands {
+            match command {
+                Command::DispatchTask(task) => {
+                    self.queue.entry(task.task.clone()).or_insert_with(|| (**task).clone());
+                }
+                Command::WithdrawTask { task, .. } => {
+                    self.queue.remove(task);
+                }
+                Command::StartTimer { timer, due } => {
+                    self.timers.insert(timer.clone(), *due);
+                }
+                Command::CancelTimer { timer } => {
+                    self.timers.remove(timer);
+                }
+                Command::WriteDeadLetter(letter) => {
+                    self.dead.insert(letter.task.step.clone());
+                }
+                Command::RemoveDeadLetter { step, .. } => {
+                    self.dead.remove(step);
+                }
+                Command::FinishRun(outcome) => self.marks.push((**outcome).clone()),
+            }
+        }
+    }
+
+    /// What a reconciler does.
+    pub fn reconcile(&mut self) {
+        let commands = outstanding(&self.run, self.clock);
+        self.perform(&commands);
+    }
+
+    /// Lets one thing happen: a task is executed and reported, the earliest timer fires, or a mark is written. False if
+    /// nothing can.
+    pub fn tick(&mut self, dice: &mut Dice) -> bool {
+        let timer =
+            self.timers.iter().min_by_key(|(timer, due)| (**due, (*timer).clone())).map(|(t, d)| (t.clone(), *d));
+        let choices = self.queue.len() + usize::from(timer.is_some()) + usize::from(!self.marks.is_empty());
+        if choices == 0 {
+            return false;
+        }
+        let choice = dice.below(choices);
+        if let Some(task) = self.queue.keys().nth(choice).cloned() {
+            let Some(task) = self.queue.remove(&task) else { return true };
+            let _ = self.log_and_perform(self.agents.answer(&task.task));
+        } else if let (true, Some(mark)) = (choice + 1 == choices, self.marks.pop()) {
+            let _ = self.log_and_perform(Body::RunFinished(Box::new(mark)));
+        } else if let Some((timer, due)) = timer {
+            self.timers.remove(&timer);
+            self.clock = self.clock.max(due);
+            let _ = self.log_and_perform(Body::TimerFired { timer });
+        }
+        true
+    }
+
+    /// Lets things happen until nothing can any more.
+    ///
+    /// # Panics
+    /// That does not come.
+    pub fn settle(&mut self, dice: &mut Dice) {
+        for _ in 0..100_000 {
+            if !self.tick(dice) {
+                return;
+            }
+        }
+        panic!("this run never ends: {:#?}", self.run);
+    }
+}
+
+/// Applies a log to a run of the same plan that knows nothing yet.
+#[must_use]
+pub fn replay(like: &Run, log: &[Record]) -> Run {
+    let mut run = Run::new(like.id(), Arc::clone(like.plan()));
+    for record in log {
+        for entry in &record.entries {
+            let _ = apply(&mut run, entry, record.channel, record.stamp);
+        }
+    }
+    run
+}
+
+impl Agents {
+    /// What the agent of this task reports.
+    #[must_use]
+    pub fn answer(&self, task: &TaskId) -> Body {
+        let mut dice = Dice::new(fold(self.seed, task.to_string().as_bytes()));
+        let roll = dice.below(100) as u64;
+        let thresholds = [self.fail, self.fail + self.lost, self.fail + self.lost + self.returned];
+        match thresholds.iter().position(|limit| roll < *limit) {
+            Some(0) if dice.chance(20) => failure(task, FailureKind::Timeout),
+            Some(0) => failure(task, FailureKind::Agent),
+            Some(1) => failure(task, FailureKind::LeaseLost),
+            Some(_) => failure(task, FailureKind::Returned),
+            None => self.success(task),
+        }
+    }
+
+    /// A success: its output is a function of the step alone, so that every attempt returns the same.
+    #[must_use]
+    pub fn success(&self, task: &TaskId) -> Body {
+        let mut dice = Dice::new(fold(self.seed, task.step.to_string().as_bytes()));
+        let output = json!({"n": dice.below(10), "list": list(&mut dice, 4)}).into();
+        Body::StepSucceeded(StepSucceeded {
+            task: task.clone(),
+            output,
+            work: Work::default(),
+            usage: Usage::default(),
+        })
+    }
+}
+
+/// A failure of a task that another attempt may mend.
+#[must_use]
+pub fn failure(task: &TaskId, kind: FailureKind) -> Body {
+    let failure = Failure {
+        kind,
+        code: "oops".into(),
+        message: "it broke".into(),
+        retryable: true,
+        retry_after: None,
+        evidence: String::new(),
+    };
+    Body::StepFailed(StepFailed { task: task.clone(), failure, work: Work::default(), usage: Usage::default() })
+}
