@@ -1,0 +1,114 @@
+//! One agent version's loop: pulls, admits, starts attempts, keeps leases alive, and ends with the drain.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kapelle_bus::pull::{Delivery, TaskPuller};
+use kapelle_telemetry::clock;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::executor::Executor;
+use crate::lease::RENEWAL;
+use crate::{admission, failure};
+
+/// How often leases are looked at; a lease is renewed within this after it is due.
+const LEASE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// How long a drain waits for what the broker had on its way. Without a connection nothing is.
+const LAST_DELIVERIES_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// The loop of one agent version.
+pub(crate) struct Consumer {
+    puller: TaskPuller,
+    executor: Arc<Executor>,
+    drain_grace: Duration,
+    attempts: JoinSet<()>,
+}
+
+impl Consumer {
+    pub(crate) fn new(puller: TaskPuller, executor: Executor, drain_grace: Duration) -> Self {
+        Self { puller, executor: Arc::new(executor), drain_grace, attempts: JoinSet::new() }
+    }
+
+    /// Runs until the worker drains. Says how many attempts had to be abandoned.
+    pub(crate) async fn run(mut self) -> usize {
+        let draining = self.executor.draining.clone();
+        let mut check = interval(LEASE_CHECK_INTERVAL);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = draining.cancelled() => break,
+                _ = check.tick() => self.renew().await,
+                delivery = self.puller.next() => match delivery {
+                    Some(delivery) => self.accept(delivery).await,
+                    None => {
+                        tracing::error!(agent = %self.executor.agent, "the connection is closed for good; no more tasks");
+                        break;
+                    }
+                },
+            }
+        }
+        self.finish().await
+    }
+
+    /// Takes one delivery in: starts it, or reports why not.
+    async fn accept(&mut self, delivery: Delivery) {
+        while self.attempts.try_join_next().is_some() {}
+        let executor = &self.executor;
+        let key = (delivery.subject.run_id, delivery.subject.task.clone());
+        let (admitted, queued_at) = (admission::admit(&delivery, clock::now()), delivery.stored_at);
+        if delivery.delivered > 1 {
+            executor.meters.redelivered();
+        }
+        if !executor.leases.hold(delivery, Instant::now()) {
+            tracing::info!(run = %key.0, task = %key.1, "delivered again while it is held here; it goes on");
+            return;
+        }
+        match admitted {
+            Ok(task) => {
+                let executor = Arc::clone(executor);
+                self.attempts.spawn(async move { executor.execute(task, queued_at).await });
+            }
+            Err(failure) => executor.refuse(key, failure).await,
+        }
+    }
+
+    /// Renews the leases that are due.
+    async fn renew(&self) {
+        for lease in self.executor.leases.due(Instant::now()) {
+            self.puller.renew(lease).await;
+        }
+    }
+
+    /// Asks for nothing more, gives back what has not started, waits for what runs and abandons what does not end.
+    async fn finish(mut self) -> usize {
+        let grace_ends_at = Instant::now() + self.drain_grace;
+        self.puller.stop().await;
+        let last_until = Instant::now() + LAST_DELIVERIES_WAIT_MAX;
+        while let Ok(Some(delivery)) = tokio::time::timeout_at(last_until, self.puller.next()).await {
+            self.accept(delivery).await;
+        }
+        let mut check = interval(RENEWAL / 2);
+        loop {
+            tokio::select! {
+                ended = self.attempts.join_next() => if ended.is_none() { return 0 },
+                _ = check.tick() => self.renew().await,
+                () = tokio::time::sleep_until(grace_ends_at) => break,
+            }
+        }
+        self.abandon().await
+    }
+
+    /// Stops what still runs and says so, so that nobody has to wait for the leases.
+    async fn abandon(&mut self) -> usize {
+        self.attempts.shutdown().await;
+        let running = self.executor.leases.running();
+        let count = running.len();
+        for key in running {
+            let message = format!("worker {} stopped while the agent was running", self.executor.worker);
+            self.executor.refuse(key, failure::lost(message)).await;
+        }
+        count
+    }
+}

@@ -1,0 +1,136 @@
+//! One attempt from its slot to its report.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kapelle_bus::payloads::{self, Payloads};
+use kapelle_engine::{Body, Entry, Failure, StepFailed, StepSucceeded, Usage, Work};
+use kapelle_proto::Task;
+use kapelle_retry::{Policy, Verdict, retry};
+use kapelle_telemetry::clock;
+use kapelle_types::{AgentVersion, Code, Principal, TaskId, Timestamp};
+use serde_json::Value;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::lease::{GRACE, Key, Leases};
+use crate::meters::AgentMeters;
+use crate::reporter::{Report, Sender};
+use crate::runtime::{Answer, Attempt, Runtime};
+use crate::slots::Slots;
+use crate::{failure, output};
+
+/// Bytes of an entry besides its output, its failure's texts and its trace context.
+const ENVELOPE_BYTES: usize = 256;
+
+/// What all attempts of one agent version share.
+pub(crate) struct Executor {
+    pub(crate) worker: Arc<str>,
+    pub(crate) agent: AgentVersion,
+    pub(crate) runtime: Runtime,
+    pub(crate) slots: Slots,
+    pub(crate) payloads: Payloads,
+    pub(crate) leases: Arc<Leases>,
+    pub(crate) reporter: Sender,
+    pub(crate) meters: AgentMeters,
+    pub(crate) draining: CancellationToken,
+}
+
+/// What became of an attempt and how much it took.
+struct Outcome {
+    result: Result<output::Fitted, Failure>,
+    work: Work,
+    usage: Usage,
+}
+
+impl Executor {
+    /// Executes a task that is held and reports what became of it.
+    pub(crate) async fn execute(&self, task: Task, queued_at: Timestamp) {
+        let key = (task.run_id, task.task.clone());
+        let Some(slot) = self.slots.take(&self.draining).await else {
+            return self.refuse(key, failure::returned(&self.worker)).await;
+        };
+        let started_at = clock::now();
+        self.meters.started(started_at.since(queued_at));
+        let began = Instant::now();
+        let limit = limit_of(&task, started_at);
+        let attempt = Attempt { task: &task, limit, ends_at: began + limit };
+        self.leases.limit(&key, Some(attempt.ends_at + GRACE));
+        let ended = self.attempt(attempt).await;
+        drop(slot);
+        let duration = began.elapsed();
+        let (result, usage) = match ended {
+            Ok(Answer { value, usage }) => (output::fit(value, &self.payloads).await, usage),
+            Err(failure) => (Err(failure), Usage::default()),
+        };
+        let work = Work { worker: self.worker.as_ref().to_owned(), started_at, duration };
+        self.meters.ran(duration);
+        // Nothing is left that could hang but the broker itself, so the lease holds until the report is stored.
+        self.leases.limit(&key, None);
+        self.report(key, task.traceparent, Outcome { result, work, usage }).await;
+    }
+
+    /// Reports a task that was not executed.
+    pub(crate) async fn refuse(&self, key: Key, failure: Failure) {
+        tracing::debug!(run = %key.0, task = %key.1, agent = %self.agent, code = failure.code, "not executed");
+        let work = Work { worker: self.worker.as_ref().to_owned(), started_at: clock::now(), duration: Duration::ZERO };
+        self.report(key, None, Outcome { result: Err(failure), work, usage: Usage::default() }).await;
+    }
+
+    async fn attempt(&self, attempt: Attempt<'_>) -> Result<Answer, Failure> {
+        let fetched = tokio::time::timeout_at(attempt.ends_at, fetch(&self.payloads, attempt.task));
+        let input = fetched.await.map_err(|_| failure::timeout(attempt.limit))??;
+        self.runtime.run(attempt, input).await
+    }
+
+    async fn report(&self, key: Key, traceparent: Option<String>, outcome: Outcome) {
+        self.meters.reported(outcome.result.as_ref().map(|f| f.payload_bytes).map_err(|f| f.kind));
+        let bytes = ENVELOPE_BYTES
+            + traceparent.as_ref().map_or(0, String::len)
+            + match &outcome.result {
+                Ok(fitted) => fitted.record_bytes,
+                Err(f) => f.code.len() + f.message.len() + f.evidence.len(),
+            };
+        let principal = Principal(format!("worker:{}", self.worker));
+        // The attempt and its outcome are the entry's identity.
+        let entry = Entry { id: String::new(), principal, traceparent, body: body(key.1.clone(), outcome) };
+        self.reporter.send(Report { entry, bytes, key, leases: Arc::clone(&self.leases) }).await;
+    }
+}
+
+fn body(task: TaskId, outcome: Outcome) -> Body {
+    let Outcome { result, work, usage } = outcome;
+    match result {
+        Ok(fitted) => Body::StepSucceeded(StepSucceeded { task, output: fitted.payload, work, usage }),
+        Err(failure) => Body::StepFailed(StepFailed { task, failure, work, usage }),
+    }
+}
+
+/// The attempt's own timeout, or what is left of the run's deadline if that is less.
+fn limit_of(task: &Task, now: Timestamp) -> Duration {
+    task.deadline.map_or(task.timeout, |deadline| task.timeout.min(deadline.since(now)))
+}
+
+/// The task's input, from the object store if it is not inline.
+async fn fetch(store: &Payloads, task: &Task) -> Result<Arc<Value>, Failure> {
+    if let Some(value) = &task.input.value {
+        return Ok(Arc::clone(value));
+    }
+    let verdict = |error: &payloads::Error| match error {
+        payloads::Error::Unavailable(_) => Verdict::Retry,
+        // A lagging replica may not have it yet; whether another attempt finds it is the retry policy's question.
+        payloads::Error::Missing(_) | payloads::Error::Damaged(_) | payloads::Error::TooLarge(_) => Verdict::Stop,
+    };
+    let fetched = retry(&Policy::default(), verdict, |_| store.resolve(&task.input)).await;
+    fetched.map_err(|gave_up| {
+        let message = format!("the input cannot be fetched: {gave_up}");
+        match gave_up.error {
+            payloads::Error::Unavailable(_) | payloads::Error::Missing(_) => {
+                failure::transient(Code::TASK_INVALID, message)
+            }
+            payloads::Error::Damaged(_) | payloads::Error::TooLarge(_) => {
+                failure::permanent(Code::TASK_INVALID, message)
+            }
+        }
+    })
+}

@@ -1,0 +1,59 @@
+//! How an agent is executed: as a value in this process, or as a program of its own.
+//!
+//! A runtime bounds the attempt by its time and turns whatever the agent does into an answer or a named failure. It knows
+//! nothing of queues, slots and reports.
+
+mod native;
+mod process;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kapelle_engine::{Failure, Usage};
+use kapelle_proto::Task;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::config::{AgentSpec, Environment, RuntimeSpec};
+
+/// What an agent answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) value: Value,
+    pub(crate) usage: Usage,
+}
+
+/// One attempt as a runtime sees it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attempt<'a> {
+    pub(crate) task: &'a Task,
+    /// How long it may take in all.
+    pub(crate) limit: Duration,
+    /// When that is over.
+    pub(crate) ends_at: Instant,
+}
+
+/// The runtime of one agent version.
+pub(crate) enum Runtime {
+    Native(native::Runtime),
+    Process(process::Runtime),
+}
+
+impl Runtime {
+    pub(crate) fn new(spec: AgentSpec, worker: &str, environment: &Environment) -> Self {
+        match spec.runtime {
+            RuntimeSpec::Native(agent) => Self::Native(native::Runtime::new(agent)),
+            RuntimeSpec::Process(process) => {
+                Self::Process(process::Runtime::new(process, spec.version, worker, environment))
+            }
+        }
+    }
+
+    /// Executes one attempt.
+    pub(crate) async fn run(&self, attempt: Attempt<'_>, input: Arc<Value>) -> Result<Answer, Failure> {
+        match self {
+            Self::Native(runtime) => runtime.run(attempt, input).await,
+            Self::Process(runtime) => runtime.run(attempt, &input).await,
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The lines of the protocol: a task to the child, progress and one answer back.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use kapelle_engine::{Failure, Usage};
+use kapelle_telemetry::clock;
+use kapelle_types::AgentVersion;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+
+use super::{Answer, Attempt};
+use crate::failure;
+
+/// Bytes of an offending line that its failure quotes.
+const QUOTE_BYTES_MAX: usize = 200;
+
+/// A task as the child reads it.
+#[derive(Debug, Serialize)]
+pub(super) struct Request<'a> {
+    pub(super) id: String,
+    agent: &'a str,
+    version: String,
+    run: String,
+    step: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    item: Option<u32>,
+    attempt: u32,
+    idempotency_key: String,
+    deadline: String,
+    input: &'a Value,
+}
+
+impl<'a> Request<'a> {
+    pub(super) fn new(attempt: Attempt<'a>, agent: &'a AgentVersion, input: &'a Value) -> Self {
+        let task = attempt.task;
+        let left = attempt.ends_at.saturating_duration_since(tokio::time::Instant::now());
+        let idempotency_key = format!("{}/{}", task.run_id, task.task.step);
+        Self {
+            id: format!("{idempotency_key}#{}", task.task.attempt),
+            agent: agent.name.as_str(),
+            version: agent.version.to_string(),
+            run: task.run_id.to_string(),
+            step: task.task.step.step.as_str(),
+            item: task.task.step.item,
+            attempt: task.task.attempt,
+            idempotency_key,
+            deadline: clock::now().plus(left).rfc3339(),
+            input,
+        }
+    }
+
+    /// One line.
+    pub(super) fn line(&self) -> Vec<u8> {
+        let mut line = serde_json::to_vec(self).unwrap_or_default(); // strings, numbers and a `Value` can always be written
+        line.push(b'\n');
+        line
+    }
+
+    /// The same facts as variables, for a child that does one task only.
+    pub(super) fn facts(&self) -> impl Iterator<Item = (String, OsString)> {
+        let facts = [
+            ("RUN", Some(self.run.clone())),
+            ("STEP", Some(self.step.to_owned())),
+            ("ITEM", self.item.map(|i| i.to_string())),
+            ("ATTEMPT", Some(self.attempt.to_string())),
+            ("IDEMPOTENCY_KEY", Some(self.idempotency_key.clone())),
+            ("DEADLINE", Some(self.deadline.clone())),
+        ];
+        facts.into_iter().filter_map(|(name, value)| Some((format!("KAPELLE_{name}"), value?.into())))
+    }
+}
+
+/// What a child may write.
+#[derive(Debug)]
+pub(super) enum Said {
+    Progress(Progress),
+    Reply(Reply),
+}
+
+/// The answer to a task.
+#[derive(Debug)]
+pub(super) enum Reply {
+    Output(Value, Consumed),
+    Error(AgentError),
+}
+
+/// How far a child says it is.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Progress {
+    pub(super) done: f64,
+    pub(super) total: f64,
+    pub(super) note: String,
+}
+
+/// What a child says it used up.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Consumed {
+    cost: f64,
+    input_tokens: u64,
+    output_tokens: u64,
+}
+
+/// What a child says went wrong.
+#[derive(Debug, Deserialize)]
+pub(super) struct AgentError {
+    code: String,
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    retryable: bool,
+    #[serde(default)]
+    retry_after_ms: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Line {
+    id: String,
+    #[serde(default)]
+    progress: Option<Progress>,
+    /// `null` is an output.
+    #[serde(default, deserialize_with = "present")]
+    output: Option<Value>,
+    #[serde(default)]
+    usage: Option<Consumed>,
+    #[serde(default)]
+    error: Option<AgentError>,
+}
+
+fn present<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(d).map(Some)
+}
+
+impl Said {
+    /// Reads a line that must be about this task.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub(super) fn read(line: &[u8], id: &str) -> Result<Self, String> {
+        let said: Line = serde_json::from_slice(line).map_err(|e| {
+            let quote = String::from_utf8_lossy(&line[..line.len().min(QUOTE_BYTES_MAX)]);
+            format!("`{quote}`, which is not a line of the protocol ({e})")
+        })?;
+        if said.id != id {
+            return Err(format!("an answer to `{}`, which was not asked", failure::head(&said.id, QUOTE_BYTES_MAX)));
+        }
+        match (said.progress, said.output, said.error) {
+            (Some(progress), None, None) => Ok(Self::Progress(progress)),
+            (None, Some(output), None) => Ok(Self::Reply(Reply::Output(output, said.usage.unwrap_or_default()))),
+            (None, None, Some(error)) => Ok(Self::Reply(Reply::Error(error))),
+            _ => Err("a line without exactly one of `progress`, `output` and `error`".into()),
+        }
+    }
+}
+
+impl Reply {
+    pub(super) fn into_answer(self) -> Result<Answer, Failure> {
+        match self {
+            Self::Output(value, Consumed { cost, input_tokens, output_tokens }) => {
+                Ok(Answer { value, usage: Usage { cost_usd: cost, input_tokens, output_tokens } })
+            }
+            Self::Error(AgentError { code, message, retryable, retry_after_ms }) => {
+                Err(failure::by_agent(&code, &message, retryable, retry_after_ms.map(Duration::from_millis)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Said, String> {
+        Said::read(line.as_bytes(), "t")
+    }
+
+    #[test]
+    fn the_three_kinds_of_lines_are_told_apart() {
+        let progress = read(r#"{"id":"t","progress":{"done":3,"total":10}}"#);
+        assert!(matches!(progress, Ok(Said::Progress(Progress { done: 3.0, total: 10.0, .. }))), "{progress:?}");
+        let output = read(r#"{"id":"t","output":null,"usage":{"cost":0.5},"more":1}"#);
+        assert!(
+            matches!(output, Ok(Said::Reply(Reply::Output(Value::Null, Consumed { cost: 0.5, .. })))),
+            "{output:?}"
+        );
+        let error = read(r#"{"id":"t","error":{"code":"busy","retryable":true,"retry_after_ms":500}}"#);
+        let Ok(Said::Reply(reply)) = error else { panic!("{error:?}") };
+        let failure = reply.into_answer().unwrap_err();
+        assert_eq!((failure.code.as_str(), failure.retryable), ("busy", true));
+        assert_eq!(failure.retry_after, Some(Duration::from_millis(500)));
+    }
+
+    #[test]
+    fn anything_else_is_refused_in_words() {
+        for (line, want) in [
+            ("Hello!", "which is not a line of the protocol"),
+            ("[]", "which is not a line of the protocol"),
+            (r#"{"output":1}"#, "missing field `id`"),
+            (r#"{"id":"u","output":1}"#, "an answer to `u`"),
+            (r#"{"id":"t"}"#, "without exactly one"),
+            (r#"{"id":"t","output":1,"error":{"code":"x"}}"#, "without exactly one"),
+        ] {
+            let said = read(line);
+            assert!(said.as_ref().is_err_and(|e| e.contains(want)), "{line}: {said:?}");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Every way in which a program can fail, with real programs.
+
+use std::path::Path;
+use std::time::Duration;
+
+use kapelle_engine::FailureKind;
+use kapelle_proto::Task;
+use kapelle_types::{Payload, Principal, RunId, StepRef, TaskId, Timestamp, limits};
+use serde_json::json;
+use tokio::time::Instant;
+
+use kapelle_types::Code;
+
+use super::*;
+
+/// Answers each task with what `answer(task)` returns.
+const PYTHON: &str = "import sys, json, os\nfor line in sys.stdin:\n    t = json.loads(line)\n";
+
+fn task(limit: Duration) -> Task {
+    let run_id = RunId::keyed("default", &"w".parse().unwrap(), "process");
+    Task {
+        run_id,
+        task: TaskId { step: StepRef::member("review".parse().unwrap(), 17), attempt: 2 },
+        agent: "probe@1.2.0".parse().unwrap(),
+        workflow: "w@1.0.0".parse().unwrap(),
+        input: Payload::inline(json!({})),
+        timeout: limit,
+        deadline: None,
+        traceparent: None,
+        principal: Principal::default(),
+        queued_at: Timestamp::default(),
+    }
+}
+
+fn runtime(command: &[&str], protocol: Protocol) -> Runtime {
+    let command = command.iter().map(|s| (*s).to_owned()).collect();
+    let spec = ProcessSpec { command, dir: std::env::temp_dir(), protocol };
+    let mut environment = Environment::inherited();
+    environment.0.retain(|name, _| name == "PATH");
+    Runtime::new(spec, "probe@1.2.0".parse().unwrap(), "worker-1", &environment)
+}
+
+fn python(body: &str, protocol: Protocol) -> Runtime {
+    let body: String = body.lines().map(|l| format!("    {l}\n")).collect();
+    runtime(&["python3", "-u", "-c", &format!("{PYTHON}{body}")], protocol)
+}
+
+async fn run_within(runtime: &Runtime, limit: Duration, input: Value) -> Result<Answer, Failure> {
+    let task = task(limit);
+    runtime.run(Attempt { task: &task, limit, ends_at: Instant::now() + limit }, &input).await
+}
+
+async fn run(runtime: &Runtime, input: Value) -> Result<Answer, Failure> {
+    run_within(runtime, Duration::from_secs(30), input).await
+}
+
+#[track_caller]
+fn check(result: Result<Answer, Failure>, code: Code, says: &str) -> Failure {
+    let failure = result.unwrap_err();
+    assert_eq!(failure.code, code.as_str(), "{failure:?}");
+    assert!(failure.message.contains(says), "{failure:?}");
+    failure
+}
+
+fn is_alive(pid: u64) -> bool {
+    // A zombie that nobody reaps (the test's own init may not) counts as dead.
+    std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"))
+        .is_ok_and(|stat| !stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')))
+}
+
+#[tokio::test]
+async fn a_child_does_many_tasks_and_knows_their_facts() {
+    let echo = python(
+        "print(json.dumps({'id': t['id'], 'progress': {'done': 1, 'total': 2}}))\n\
+         print(json.dumps({'id': t['id'], 'output': [os.getpid(), t], 'usage': {'cost': 0.5, 'input_tokens': 7}}))",
+        Protocol::Jsonl,
+    );
+    let first = run(&echo, json!({ "a": 1 })).await.unwrap();
+    assert_eq!((first.usage.cost_usd, first.usage.input_tokens), (0.5, 7));
+    let task = &first.value[1];
+    assert_eq!((&task["step"], &task["item"], &task["attempt"]), (&json!("review"), &json!(17), &json!(2)));
+    assert_eq!(
+        (&task["agent"], &task["version"], &task["input"]),
+        (&json!("probe"), &json!("1.2.0"), &json!({ "a": 1 }))
+    );
+    assert!(task["idempotency_key"].as_str().unwrap().ends_with("/review:17"));
+    assert!(Timestamp::parse(task["deadline"].as_str().unwrap()).is_some());
+    let second = run(&echo, json!("x".repeat(1 << 20))).await.unwrap();
+    assert_eq!(first.value[0], second.value[0], "the same process");
+}
+
+#[tokio::test]
+async fn once_is_one_process_a_task_with_its_facts_in_the_environment() {
+    let script = r#"read line; id=$(printf %s "$line" | sed 's/.*"id":"\([^"]*\)".*/\1/');
+        printf '{"id":"%s","output":["%s","%s","%s","%s","%s"]}\n' "$id" $$ "$KAPELLE_AGENT@$KAPELLE_VERSION" \
+        "$KAPELLE_STEP:$KAPELLE_ITEM#$KAPELLE_ATTEMPT" "$KAPELLE_WORKER" "$HOME$KAPELLE_TOKEN"; cat >/dev/null"#;
+    let once = runtime(&["sh", "-c", script], Protocol::Once);
+    let (first, second) = (run(&once, json!(1)).await.unwrap().value, run(&once, json!(2)).await.unwrap().value);
+    assert_ne!(first[0], second[0], "two processes");
+    assert_eq!(first[1], "probe@1.2.0");
+    assert_eq!(first[2], "review:17#2");
+    assert_eq!(first[3], "worker-1");
+    assert_eq!(first[4], "", "nothing else is inherited");
+}
+
+#[tokio::test]
+async fn an_agents_own_error_is_passed_on_and_the_child_kept() {
+    let agent = python(
+        "e = {'code': 'busy', 'message': 'later', 'retryable': True, 'retry_after_ms': 1500}\n\
+         print(json.dumps({'id': t['id'], 'error': e} if t['input'] else {'id': t['id'], 'output': os.getpid()}))",
+        Protocol::Jsonl,
+    );
+    let before = run(&agent, json!(false)).await.unwrap().value;
+    let failure = run(&agent, json!(true)).await.unwrap_err();
+    assert_eq!((failure.kind, failure.code.as_str(), failure.retryable), (FailureKind::Agent, "busy", true));
+    assert_eq!(failure.retry_after, Some(Duration::from_millis(1500)));
+    assert_eq!(run(&agent, json!(false)).await.unwrap().value, before);
+}
+
+#[tokio::test]
+async fn a_crash_is_named_with_its_status_and_last_words_and_the_child_is_replaced() {
+    let agent = python(
+        "if t['input'] == 'crash':\n    sys.stderr.write('x' * 9000 + 'the reason')\n    sys.exit(3)\n\
+         print(json.dumps({'id': t['id'], 'output': os.getpid()}))",
+        Protocol::Jsonl,
+    );
+    let before = run(&agent, json!("")).await.unwrap().value;
+    let failure = check(run(&agent, json!("crash")).await, Code::AGENT_EXITED, "exit status: 3");
+    assert!(failure.retryable && failure.evidence.ends_with("the reason"), "{failure:?}");
+    assert!(failure.evidence.len() <= limits::EVIDENCE_BYTES_MAX);
+    assert_ne!(run(&agent, json!("")).await.unwrap().value, before);
+}
+
+#[tokio::test]
+async fn a_child_that_ended_between_tasks_costs_no_attempt() {
+    let agent = python("print(json.dumps({'id': t['id'], 'output': os.getpid()}))\nsys.exit(0)", Protocol::Jsonl);
+    let first = run(&agent, json!(1)).await.unwrap().value;
+    while is_alive(first.as_u64().unwrap()) {
+        tokio::task::yield_now().await;
+    }
+    assert_ne!(run(&agent, json!(2)).await.unwrap().value, first);
+}
+
+#[tokio::test]
+async fn a_hang_is_ended_at_the_timeout_with_all_that_it_started() {
+    let dir = tempfile::tempdir().unwrap();
+    let pids = dir.path().join("pids");
+    let script = format!("sleep 300 & echo $$ $! > {0}.new; mv {0}.new {0}; echo waiting >&2; wait", pids.display());
+    let agent = runtime(&["sh", "-c", &script], Protocol::Jsonl);
+    let result = run_within(&agent, Duration::from_millis(500), json!(1)).await;
+    let failure = check(result, Code::AGENT_TIMEOUT, "within 0.500 s");
+    assert_eq!((failure.kind, failure.evidence.as_str()), (FailureKind::Timeout, "waiting"));
+    for pid in std::fs::read_to_string(pids).unwrap().split_whitespace() {
+        while is_alive(pid.parse().unwrap()) {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn garbage_and_wrong_ids_are_quoted() {
+    for (line, says) in [
+        ("print('Loading model…')", "`Loading model…`, which is not a line of the protocol"),
+        ("print('{\"id\":\"other\",\"output\":1}')", "an answer to `other`"),
+        ("print(json.dumps({'id': t['id']}))", "without exactly one"),
+        ("sys.stdout.buffer.write(b'\\xff\\xfe\\n')", "not a line of the protocol"),
+    ] {
+        assert!(check(run(&python(line, Protocol::Jsonl), json!(1)).await, Code::AGENT_GARBAGE, says).retryable);
+    }
+}
+
+#[tokio::test]
+async fn a_line_without_end_is_cut_off() {
+    let agent = runtime(&["sh", "-c", "cat /dev/zero"], Protocol::Jsonl);
+    let failure = check(run(&agent, json!(1)).await, Code::AGENT_OUTPUT_TOO_LARGE, "above the payload limit");
+    assert!(!failure.retryable);
+}
+
+#[tokio::test]
+async fn a_program_that_cannot_be_started_is_named() {
+    for command in ["no-such-program-anywhere", "/etc/hostname"] {
+        let failure = check(run(&runtime(&[command], Protocol::Jsonl), json!(1)).await, Code::AGENT_START, command);
+        assert!(failure.retryable);
+    }
+    let mut agent = runtime(&["true"], Protocol::Once);
+    agent.spec.dir = "/no/such/folder".into();
+    check(run(&agent, json!(1)).await, Code::AGENT_START, "/no/such/folder");
+}
+
+#[tokio::test]
+async fn an_answer_before_the_task_was_read_counts_and_the_child_is_replaced() {
+    let script = format!(
+        "printf '{{\"id\":\"{}/review:17#2\",\"output\":\"%s\"}}\\n' $$; sleep 300",
+        task(Duration::ZERO).run_id
+    );
+    let agent = runtime(&["sh", "-c", &script], Protocol::Jsonl);
+    let large = json!("x".repeat(1 << 20));
+    let first = run(&agent, large.clone()).await.unwrap().value;
+    assert_ne!(run(&agent, large).await.unwrap().value, first);
+}
