@@ -21,7 +21,7 @@ const LOCK_FILE: &str = "kapelle.lock";
 #[derive(Debug)]
 pub(crate) struct DataDir {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl DataDir {
@@ -37,7 +37,7 @@ impl DataDir {
             Err(TryLockError::WouldBlock) => return Err(Error::InUse { path }),
             Err(TryLockError::Error(e)) => return Err(unusable(e)),
         }
-        let dir = Self { path, _lock: lock };
+        let dir = Self { path, lock };
         dir.stop_leftover(grace).await?;
         Ok(dir)
     }
@@ -73,5 +73,12 @@ impl DataDir {
     async fn is_ours(&self, pid: u32) -> bool {
         let ours = format!(" {}", self.arguments().join(" "));
         process::command_line(pid).await.is_some_and(|line| line.ends_with(&ours))
+    }
+}
+
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a child that another thread is starting holds a copy until it runs.
+        let _ = self.lock.unlock();
     }
 }

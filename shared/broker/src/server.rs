@@ -130,9 +130,6 @@ impl Server {
 
     /// Writes the configuration, starts the child and waits for its greeting.
     async fn spawn(&mut self) -> Result<(), Error> {
-        if !is_free(self.port) {
-            return Err(Error::PortTaken { port: self.port });
-        }
         let folder = self.dir.path();
         let unwritable = |source| Error::DataDir { path: folder.to_owned(), source };
         fs::write(folder.join(CONF_FILE), self.config.render(folder, &self.name, self.port)).map_err(unwritable)?;
