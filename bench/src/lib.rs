@@ -1,1 +1,39 @@
-//! Placeholder.
+//! `kapelle bench`: the real product against its floor, in one run, as ratios.
+//!
+//! ```text
+//!   floor     client ──TASKS──▶ worker ──REPORTS_<p>──▶ client          bare JetStream: floor.rs, and nothing else
+//!   product   client ──gRPC──▶ coordinator ──▶ worker ──▶ coordinator   the `kapelle` binary as users run it: product.rs
+//! ```
+//!
+//! Both do the same number of steps with the same payloads on the same kind of broker; client, coordinator and worker are
+//! processes of their own. Absolute figures of one machine say little, so each run prints the ratio of the two.
+
+mod args;
+mod floor;
+mod floor_worker;
+mod machine;
+mod measure;
+mod print;
+mod product;
+mod product_worker;
+mod rounds;
+
+pub use args::{Args, Output};
+
+use args::Command;
+
+/// Runs the benchmark that the arguments ask for, or the part of one that this process was started for.
+///
+/// # Errors
+/// A broker or a process did not start, or a run did not end as it should.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let (workload, common) = match &args.command {
+        Command::Throughput(args) => args.workload(),
+        Command::Latency(args) => args.workload(),
+        Command::Fanout(args) => args.workload(),
+        Command::FloorWorker(part) => return floor_worker::run(part).await,
+        Command::ProductWorker(part) => return product_worker::run(part).await,
+    };
+    let result = rounds::run(&workload, common).await?;
+    print::print(&result, common.output)
+}

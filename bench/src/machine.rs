@@ -1,0 +1,131 @@
+//! The processes that are measured, what they use up, and the broker under them.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use kapelle_broker::{Binary, Config, Search, Server};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::args::Common;
+
+/// What a part prints when it is ready to work.
+const READY: &str = "ready";
+/// How long a part may take to start.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+/// Clock ticks a second in `/proc/<pid>/stat`: 100 on every Linux that Rust runs on (`man 7 time`).
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Tells the parent that this part works.
+pub(crate) fn say_ready() -> anyhow::Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout();
+    writeln!(out, "{READY}")?;
+    Ok(out.flush()?)
+}
+
+/// A broker for one half of a round: one of our own with an empty store, or the given one.
+pub(crate) struct Broker {
+    pub(crate) url: String,
+    server: Option<(Server, TempDir)>,
+}
+
+impl Broker {
+    pub(crate) async fn start(common: &Common) -> anyhow::Result<Self> {
+        if let Some(url) = &common.nats_url {
+            return Ok(Self { url: url.clone(), server: None });
+        }
+        let binary = match &common.nats_server {
+            Some(path) => Binary::find(Some(path), None).await?,
+            None => Search::from_env().find().await?,
+        };
+        let folder = tempfile::tempdir().context("a folder for the broker's store")?;
+        let config = Config { durability: common.durability, ..Config::new(binary, folder.path()) };
+        let server = Server::start(config).await?;
+        Ok(Self { url: server.url(), server: Some((server, folder)) })
+    }
+
+    /// What it used up so far; nothing is known of a broker that is not ours.
+    pub(crate) fn usage(&self) -> Usage {
+        self.server.as_ref().and_then(|(s, _)| s.pid()).map_or_else(Usage::default, Usage::of)
+    }
+
+    pub(crate) async fn stop(self) {
+        if let Some((mut server, _folder)) = self.server {
+            server.stop().await;
+        }
+    }
+}
+
+/// A part that runs as a process of its own.
+pub(crate) struct Part {
+    child: Child,
+    pid: u32,
+    _out: tokio::task::JoinHandle<()>,
+}
+
+impl Part {
+    /// Starts this very binary with other arguments and waits until a line of its output contains `ready`.
+    pub(crate) async fn start(arguments: &[String], ready: Option<&str>) -> anyhow::Result<(Self, String)> {
+        let program: PathBuf = std::env::current_exe()?;
+        let mut child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("starting {}", arguments.join(" ")))?;
+        let pid = child.id().context("the part ended at once")?;
+        let mut lines = BufReader::new(child.stdout.take().context("no output")?).lines();
+        let wanted = ready.unwrap_or(READY);
+        let line = tokio::time::timeout(START_PATIENCE, async {
+            while let Some(line) = lines.next_line().await? {
+                if line.contains(wanted) {
+                    return Ok(line);
+                }
+            }
+            bail!("`{}` ended before it was ready", arguments.join(" "))
+        });
+        let line = line.await.with_context(|| format!("`{}` is not ready in time", arguments.join(" ")))??;
+        let out = tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        Ok((Self { child, pid, _out: out }, line))
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        Usage::of(self.pid)
+    }
+
+    pub(crate) async fn kill(mut self) {
+        let _ = self.child.kill().await;
+    }
+}
+
+/// CPU and memory of a process.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Usage {
+    pub(crate) cpu_seconds: f64,
+    pub(crate) peak_bytes: u64,
+}
+
+impl Usage {
+    /// Of a running process; zero where the system does not say.
+    pub(crate) fn of(pid: u32) -> Self {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // The name may hold spaces; everything behind its closing bracket is numbers. utime and stime are fields 14 and 15.
+        let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let field = |n: usize| rest.split_whitespace().nth(n - 3).and_then(|t| t.parse::<f64>().ok()).unwrap_or(0.0);
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).and_then(|l| l.split_whitespace().next());
+        let peak_kib: u64 = peak.and_then(|t| t.parse().ok()).unwrap_or(0);
+        Self { cpu_seconds: (field(14) + field(15)) / TICKS_PER_SECOND, peak_bytes: peak_kib * 1024 }
+    }
+
+    /// What was used since an earlier look.
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self { cpu_seconds: self.cpu_seconds - earlier.cpu_seconds, peak_bytes: self.peak_bytes }
+    }
+}
