@@ -1,1 +1,44 @@
-//! Placeholder.
+//! Manifests: `Agent` and `Workflow` as people write them, and everything that can be known about them before they run.
+//!
+//! ```text
+//!   text of a file ──parse──▶ Sourced { manifest, places } ──check(catalog)──▶ Problems (code, line, column, hint)
+//!                                    │
+//!                                    └─ manifest ──canonical──▶ JSON that the registry stores ──▶ manifest
+//! ```
+//!
+//! The CLI parses and checks files; the coordinator checks what it is given again, without lines; engine and workers use
+//! the values. This crate does no IO: text comes in, values go out. No text makes it panic.
+
+mod agent;
+mod canonical;
+mod catalog;
+mod check;
+mod contract;
+mod duration;
+mod issue;
+mod manifest;
+mod metadata;
+mod order;
+mod pointer;
+mod problem;
+mod read;
+mod retry;
+mod schema;
+mod sourced;
+mod spans;
+mod step;
+mod workflow;
+mod write;
+mod yaml;
+
+pub use agent::{Agent, AgentSpec, CONCURRENCY_DEFAULT, CONCURRENCY_MAX, Limits, Process, Protocol, Role, Runtime};
+pub use catalog::{Agents, Catalog, Layered};
+pub use check::check;
+pub use contract::{Checker, Contract, InvalidSchema, Violation};
+pub use manifest::{API_VERSION, Manifest};
+pub use metadata::Metadata;
+pub use order::Cycle;
+pub use problem::Problem;
+pub use sourced::{Sourced, parse};
+pub use step::{AgentRequirement, InvalidRequirement, OnGiveUp, Step};
+pub use workflow::{Workflow, WorkflowSpec};

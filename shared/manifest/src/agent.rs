@@ -1,0 +1,220 @@
+//! `kind: Agent`: a capability that does work, with its role, its contract and how it runs.
+
+use std::time::Duration;
+
+use kapelle_types::limits::TIMEOUT_DEFAULT;
+use kapelle_types::{AgentName, AgentVersion, RetryPolicy};
+use serde::Serialize;
+
+use crate::issue::Issue;
+use crate::metadata::Metadata;
+use crate::read::{Fields, Issues, Part};
+use crate::{Contract, retry, write};
+
+/// Executions of one agent version at a time, in the whole fleet, where its manifest names no number: enough to keep a
+/// laptop busy, too few to overrun a service that nobody asked.
+pub const CONCURRENCY_DEFAULT: u32 = 64;
+/// The most that a manifest may ask for: the broker tracks each of them.
+pub const CONCURRENCY_MAX: u32 = 10_000;
+
+/// An agent as people declare it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Agent {
+    /// Name, version, owner.
+    pub metadata: Metadata<AgentName>,
+    /// What it is and does.
+    pub spec: AgentSpec,
+}
+
+/// What an agent is and does.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AgentSpec {
+    /// What it is for and how much of it there may be.
+    pub role: Role,
+    /// What it takes.
+    pub input: Contract,
+    /// What it gives.
+    pub output: Contract,
+    /// How it is run.
+    pub runtime: Runtime,
+    /// How a failed step is retried, unless the step says otherwise.
+    #[serde(serialize_with = "write::retry")]
+    pub retry: RetryPolicy,
+}
+
+/// What an agent is for, and the limits that the platform enforces.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Role {
+    /// One sentence for people.
+    pub purpose: String,
+    /// What it answers for.
+    pub responsibilities: Vec<String>,
+    /// What it can do, as names that others look for.
+    pub capabilities: Vec<String>,
+    /// The limits.
+    pub limits: Limits,
+}
+
+/// Limits of an agent.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Limits {
+    /// Executions at a time, in the whole fleet.
+    pub concurrency: u32,
+    /// How long one attempt may take.
+    #[serde(serialize_with = "write::duration")]
+    pub timeout: Duration,
+}
+
+/// How an agent is run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Runtime {
+    /// A program that speaks JSON over its standard input and output.
+    Process(Process),
+    /// Code that is built into a worker and registered there by the agent's name.
+    Native {},
+}
+
+/// A program that the worker starts in the manifest's folder.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Process {
+    /// The program and its arguments; no shell is between.
+    pub command: Vec<String>,
+    /// How it is spoken to.
+    pub protocol: Protocol,
+}
+
+/// How a process is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// One process a slot, one JSON object a line, task after task.
+    Jsonl,
+    /// One process a task.
+    Once,
+}
+
+impl Agent {
+    /// Name and version together.
+    #[must_use]
+    pub fn version(&self) -> AgentVersion {
+        AgentVersion { name: self.metadata.name.clone(), version: self.metadata.version.clone() }
+    }
+
+    pub(crate) fn read(mut document: Fields<'_>, issues: &mut Issues) -> Option<Self> {
+        let metadata = document.required("metadata", issues).and_then(|it| Metadata::read(&it, issues));
+        let spec = document.required("spec", issues).and_then(|it| AgentSpec::read(&it, issues));
+        document.close(&[], issues);
+        Some(Self { metadata: metadata?, spec: spec? })
+    }
+}
+
+impl AgentSpec {
+    /// What DESIGN knows and this version does not.
+    const LATER: &[&str] = &["access", "fallback", "cost", "risk", "approval", "breaker", "cache", "model", "memory"];
+
+    fn read(part: &Part<'_>, issues: &mut Issues) -> Option<Self> {
+        let mut fields = part.fields(issues)?;
+        let role = fields.required("role", issues).and_then(|it| Role::read(&it, issues));
+        let input = fields.optional("input").map_or(Some(Contract::any()), |it| Contract::read(&it, issues));
+        let output = fields.optional("output").map_or(Some(Contract::any()), |it| Contract::read(&it, issues));
+        let runtime = fields.required("runtime", issues).and_then(|it| Runtime::read(&it, issues));
+        let retry = fields.optional("retry").map_or(Some(RetryPolicy::default()), |it| retry::read(&it, issues));
+        fields.close(Self::LATER, issues);
+        Some(Self { role: role?, input: input?, output: output?, runtime: runtime?, retry: retry? })
+    }
+}
+
+impl Role {
+    fn read(part: &Part<'_>, issues: &mut Issues) -> Option<Self> {
+        let mut fields = part.fields(issues)?;
+        let purpose = fields.required("purpose", issues).and_then(|it| it.text(issues)).map(str::to_owned);
+        let responsibilities = fields.optional("responsibilities").map_or(Some(vec![]), |it| texts(&it, issues));
+        let capabilities = fields.optional("capabilities").map_or(Some(vec![]), |it| texts(&it, issues));
+        let limits = fields.optional("limits").map_or(Some(Limits::default()), |it| Limits::read(&it, issues));
+        fields.close(&[], issues);
+        Some(Self {
+            purpose: purpose?,
+            responsibilities: responsibilities?,
+            capabilities: capabilities?,
+            limits: limits?,
+        })
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { concurrency: CONCURRENCY_DEFAULT, timeout: TIMEOUT_DEFAULT }
+    }
+}
+
+impl Limits {
+    const LATER: &[&str] = &["cost_per_run", "tool_calls", "rate", "tokens"];
+
+    fn read(part: &Part<'_>, issues: &mut Issues) -> Option<Self> {
+        let mut fields = part.fields(issues)?;
+        let concurrency =
+            fields.optional("concurrency").map_or(Some(CONCURRENCY_DEFAULT), |it| it.count(1, CONCURRENCY_MAX, issues));
+        let timeout = fields.optional("timeout").map_or(Some(TIMEOUT_DEFAULT), |it| it.duration(issues));
+        fields.close(Self::LATER, issues);
+        Some(Self { concurrency: concurrency?, timeout: timeout? })
+    }
+}
+
+impl Runtime {
+    const LATER: &[&str] = &["http", "model", "mcp", "a2a"];
+
+    fn read(part: &Part<'_>, issues: &mut Issues) -> Option<Self> {
+        let mut fields = part.fields(issues)?;
+        let process = fields.optional("process");
+        let native_part = fields.optional("native");
+        let native = fields.contains("native");
+        let before = issues.len();
+        fields.close(Self::LATER, issues);
+        match (process, native) {
+            (Some(process), false) => Process::read(&process, issues).map(Self::Process),
+            (None, true) => {
+                if let Some(part) = native_part {
+                    part.fields(issues)?.close(&[], issues);
+                }
+                Some(Self::Native {})
+            }
+            // What is there instead has been reported already.
+            (None, false) if issues.len() > before => None,
+            (None, false) => {
+                let issue = Issue::shape(&part.pointer, "the runtime says how the agent is run, and names nothing");
+                issues.push(issue.on_key().hint("write `process: { command: […] }` or `native: {}`"));
+                None
+            }
+            (Some(_), true) => {
+                let issue = Issue::shape(&part.pointer, "an agent has one runtime, this one has two");
+                issues.push(issue.on_key().hint("remove `process` or `native`"));
+                None
+            }
+        }
+    }
+}
+
+impl Process {
+    fn read(part: &Part<'_>, issues: &mut Issues) -> Option<Self> {
+        let mut fields = part.fields(issues)?;
+        let command = fields.required("command", issues).and_then(|it| {
+            let command = texts(&it, issues)?;
+            if command.is_empty() {
+                let issue = Issue::rule(&it.pointer, "the command is empty");
+                issues.push(issue.hint("name the program and its arguments: `[python3, agent.py]`"));
+                return None;
+            }
+            Some(command)
+        });
+        let words = [("jsonl", Protocol::Jsonl), ("once", Protocol::Once)];
+        let protocol = fields.optional("protocol").map_or(Some(Protocol::Jsonl), |it| it.word(&words, issues));
+        fields.close(&["environment", "env", "secrets", "working_directory"], issues);
+        Some(Self { command: command?, protocol: protocol? })
+    }
+}
+
+fn texts(part: &Part<'_>, issues: &mut Issues) -> Option<Vec<String>> {
+    let texts: Vec<Option<String>> = part.items(issues)?.iter().map(|it| Some(it.text(issues)?.to_owned())).collect();
+    texts.into_iter().collect()
+}

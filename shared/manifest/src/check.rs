@@ -1,0 +1,53 @@
+//! Everything about a manifest that can be known before it runs.
+
+mod references;
+mod steps;
+
+use kapelle_types::Code;
+
+use crate::catalog::Catalog;
+use crate::issue::Issue;
+use crate::manifest::Manifest;
+use crate::pointer::Pointer;
+use crate::problem::Problem;
+use crate::sourced::Sourced;
+use crate::{Agent, Workflow};
+
+/// Checks a manifest against itself and against the agents that there are.
+#[must_use]
+pub fn check(sourced: &Sourced, catalog: &dyn Catalog) -> Vec<Problem> {
+    let issues = match &sourced.manifest {
+        Manifest::Agent(agent) => check_agent(agent),
+        Manifest::Workflow(workflow) => check_workflow(workflow, catalog),
+    };
+    let mut problems: Vec<Problem> = issues.into_iter().map(|issue| sourced.problem(issue)).collect();
+    problems.sort_by_key(|problem| (problem.line, problem.column));
+    problems
+}
+
+fn spec() -> Pointer {
+    Pointer::root().field("spec")
+}
+
+fn check_agent(agent: &Agent) -> Vec<Issue> {
+    let schema = |side: &str| spec().field(side).field("schema");
+    let mut issues = agent.spec.input.issues(&schema("input"));
+    issues.extend(agent.spec.output.issues(&schema("output")));
+    issues
+}
+
+fn check_workflow(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Issue> {
+    let mut issues = workflow.spec.input.issues(&spec().field("input").field("schema"));
+    issues.extend(steps::check(workflow, catalog));
+    issues.extend(references::check(workflow, catalog));
+    if let Err(cycle) = workflow.order() {
+        let first = cycle.steps.first().and_then(|id| workflow.spec.steps.iter().position(|step| step.id == *id));
+        let pointer = first.map_or(spec().field("steps"), |index| steps::pointer(index).field("id"));
+        let issue = Issue::new(Code::MANIFEST_CYCLE, &pointer, format!("the steps need each other: {cycle}"));
+        issues.push(issue.label("the circle goes through this step").hint(match cycle.steps.as_slice() {
+            [only] => format!("a step cannot use its own result; remove `{only}` from its `needs` and its expressions"),
+            _ => "an arrow means needs, by `needs` or by an expression; take one of them out".to_owned(),
+        }));
+    }
+    issues
+}

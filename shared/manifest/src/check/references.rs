@@ -1,0 +1,217 @@
+//! Checks of what expressions refer to: that it is there, is of the right sort, and can have the fields that they name.
+
+use std::sync::Arc;
+
+use kapelle_expression::{Expression, Reference, Root, Segment, nearest};
+use kapelle_types::Code;
+use serde_json::Value;
+
+use super::{spec, steps};
+use crate::catalog::Catalog;
+use crate::issue::{Issue, choice};
+use crate::pointer::Pointer;
+use crate::schema::{self, Found};
+use crate::{Agent, Step, Workflow};
+
+/// Where an expression stands decides what it may see.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// `with` of a `foreach` step: once for each item.
+    Member,
+    /// `when` and `foreach`: once for the step.
+    Step { foreach: bool },
+    /// `with` of a step without `foreach`.
+    Plain,
+    /// The output of the run.
+    Output,
+}
+
+pub(super) fn check(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Issue> {
+    let agents: Vec<Option<Arc<Agent>>> =
+        workflow.spec.steps.iter().map(|step| catalog.agent(&step.agent.name, &step.agent.versions)).collect();
+    let mut checker = Checker { workflow, agents, issues: vec![] };
+    for (index, step) in workflow.spec.steps.iter().enumerate() {
+        let pointer = steps::pointer(index);
+        let foreach = step.foreach.is_some();
+        for (name, expression) in [("when", &step.when), ("foreach", &step.foreach)] {
+            for reference in expression.iter().flat_map(|it| it.references()) {
+                checker.reference(reference, Some(step), Place::Step { foreach }, &pointer.field(name));
+            }
+        }
+        let place = if foreach { Place::Member } else { Place::Plain };
+        checker.template(step.with.source(), Some(step), place, &pointer.field("with"));
+    }
+    checker.template(workflow.spec.output.source(), None, Place::Output, &spec().field("output"));
+    checker.issues
+}
+
+struct Checker<'w> {
+    workflow: &'w Workflow,
+    agents: Vec<Option<Arc<Agent>>>,
+    issues: Vec<Issue>,
+}
+
+impl Checker<'_> {
+    /// Each string of a template on its own, so that an issue points at the string.
+    fn template(&mut self, value: &Value, step: Option<&Step>, place: Place, pointer: &Pointer) {
+        match value {
+            Value::String(_) => {
+                for reference in kapelle_expression::Template::compile(value).into_iter().flat_map(|it| it.references())
+                {
+                    self.reference(&reference, step, place, pointer);
+                }
+            }
+            Value::Array(items) => {
+                items.iter().enumerate().for_each(|(index, it)| self.template(it, step, place, &pointer.item(index)));
+            }
+            Value::Object(fields) => {
+                fields.iter().for_each(|(name, it)| self.template(it, step, place, &pointer.field(name)));
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    fn reference(&mut self, reference: &Reference, step: Option<&Step>, place: Place, pointer: &Pointer) {
+        match &reference.root {
+            Root::Input => self.path(reference, Some(self.workflow.spec.input.schema()), 0, pointer),
+            Root::Output(id) | Root::Outputs(id) | Root::Status(id) => {
+                let Some(index) = self.workflow.spec.steps.iter().position(|step| step.id == *id) else {
+                    let issue = steps::unknown_step(self.workflow, id, pointer);
+                    self.issues.push(issue.piece(format!("steps.{id}")));
+                    return;
+                };
+                self.result(reference, index, pointer);
+            }
+            Root::Item | Root::Index => match place {
+                Place::Member => self.item(reference, step, pointer),
+                Place::Step { .. } | Place::Plain | Place::Output => self.no_item(reference, place, pointer),
+            },
+            Root::RunId | Root::RunStartedAt => {}
+        }
+    }
+
+    /// The output, outputs or status of a step that is there.
+    fn result(&mut self, reference: &Reference, index: usize, pointer: &Pointer) {
+        let step = &self.workflow.spec.steps[index];
+        let is_list = step.foreach.is_some();
+        let agent = self.agents[index].clone();
+        let schema = agent.as_ref().map(|agent| agent.spec.output.schema());
+        match (&reference.root, is_list) {
+            (Root::Output(id), true) => {
+                let message = format!("`{id}` works on a list, so it has `outputs`, one for each item");
+                self.wrong_result(reference, message, format!("write `steps.{id}.outputs`"), pointer);
+            }
+            (Root::Outputs(id), false) => {
+                let message = format!("`{id}` does not work on a list, so it has one `output`");
+                self.wrong_result(reference, message, format!("write `steps.{id}.output`"), pointer);
+            }
+            (Root::Output(_), false) => self.path(reference, schema, 0, pointer),
+            (Root::Outputs(id), true) => match reference.path.first() {
+                Some(Segment::Field(field)) => {
+                    let message = format!("`steps.{id}.outputs` is a list and has no field `{field}`");
+                    let hint =
+                        format!("write `steps.{id}.outputs[0].{field}`, or `steps.{id}.outputs.map(o, o.{field})`");
+                    self.wrong_result(reference, message, hint, pointer);
+                }
+                Some(Segment::Index(_)) => self.path(reference, schema, 1, pointer),
+                None => {}
+            },
+            _ => {}
+        }
+    }
+
+    fn wrong_result(&mut self, reference: &Reference, message: String, hint: String, pointer: &Pointer) {
+        let issue = Issue::new(Code::EXPRESSION_REFERENCE, pointer, message).piece(reference.prefix(0));
+        self.issues.push(issue.label("not there").hint(hint));
+    }
+
+    fn no_item(&mut self, reference: &Reference, place: Place, pointer: &Pointer) {
+        let root = &reference.root;
+        let message = match place {
+            Place::Step { foreach: true } => {
+                format!(
+                    "`{root}` is not there yet: `when` and `foreach` are evaluated once, before the items are known"
+                )
+            }
+            _ => format!("`{root}` is only there in `with` of a step with `foreach`"),
+        };
+        let hint = match place {
+            Place::Step { foreach: true } => "filter the list instead: `foreach: ${input.list.filter(x, x.wanted)}`",
+            _ => "",
+        };
+        let issue = Issue::new(Code::EXPRESSION_REFERENCE, pointer, message).piece(root.to_string());
+        self.issues.push(issue.label("not there").hint(hint));
+    }
+
+    /// A path into the item, where the list is a path into a declared schema.
+    fn item(&mut self, reference: &Reference, step: Option<&Step>, pointer: &Pointer) {
+        if reference.root != Root::Item {
+            return;
+        }
+        let Some(list) = step.and_then(|step| step.foreach.as_ref()).and_then(sole_path) else { return };
+        let (agent, from) = match &list.root {
+            Root::Input => (None, 0),
+            Root::Output(id) => (self.agent(id), 0),
+            Root::Outputs(id) => (self.agent(id), 1),
+            Root::Status(_) | Root::Item | Root::Index | Root::RunId | Root::RunStartedAt => return,
+        };
+        let schema = match (&list.root, &agent) {
+            (Root::Input, _) => self.workflow.spec.input.schema(),
+            (_, Some(agent)) => agent.spec.output.schema(),
+            (_, None) => return,
+        };
+        // The items of the outputs of a `foreach` are the outputs themselves.
+        let mut path: Vec<Segment> = list.path.iter().skip(from).cloned().collect();
+        if from == 0 || !list.path.is_empty() {
+            path.push(Segment::Index(0));
+        }
+        let before = path.len();
+        path.extend(reference.path.iter().cloned());
+        if let Found::Nothing { at, known, what } = schema::look_up(schema, &path)
+            && at >= before
+        {
+            let issue = absent(reference, at - before, &known, what, pointer);
+            self.issues.push(issue);
+        }
+    }
+
+    fn agent(&self, id: &kapelle_types::StepId) -> Option<Arc<Agent>> {
+        let index = self.workflow.spec.steps.iter().position(|step| step.id == *id)?;
+        self.agents[index].clone()
+    }
+
+    /// A path whose segments from `from` on lead into a declared schema.
+    fn path(&mut self, reference: &Reference, schema: Option<&Value>, from: usize, pointer: &Pointer) {
+        let Some(schema) = schema else { return };
+        if let Found::Nothing { at, known, what } = schema::look_up(schema, &reference.path[from..]) {
+            let issue = absent(reference, at + from, &known, what, pointer);
+            self.issues.push(issue);
+        }
+    }
+}
+
+/// The list of a `foreach`, if it is a path and nothing else.
+fn sole_path(expression: &Expression) -> Option<&Reference> {
+    match expression.references() {
+        [only] if only.to_string() == expression.source() => Some(only),
+        _ => None,
+    }
+}
+
+/// Segment `at` of the path cannot be there.
+fn absent(reference: &Reference, at: usize, known: &[&str], what: &str, pointer: &Pointer) -> Issue {
+    let parent = reference.prefix(at);
+    let segment = &reference.path[at];
+    let (message, hint) = match segment {
+        Segment::Field(name) if !known.is_empty() => {
+            let hint = match nearest(name, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("by its schema {}", choice(known.iter().copied())),
+            };
+            (format!("`{parent}` has no field `{name}`, says its schema"), hint)
+        }
+        _ => (format!("`{parent}` {what}, says its schema"), String::new()),
+    };
+    let issue = Issue::new(Code::EXPRESSION_REFERENCE, pointer, message).piece(reference.prefix(at + 1));
+    issue.label("not in the schema").hint(hint)
+}

@@ -1,0 +1,121 @@
+//! Checks of the steps themselves: their ids, what they need, their agents and what these take.
+
+use std::collections::HashMap;
+
+use kapelle_types::limits::STEPS_MAX;
+use kapelle_types::{Code, StepId};
+use semver::VersionReq;
+use serde_json::Value;
+
+use super::spec;
+use crate::catalog::Catalog;
+use crate::issue::{Issue, choice, suggestion};
+use crate::pointer::Pointer;
+use crate::{Agent, Step, Workflow};
+
+/// Where the step with this position stands.
+pub(super) fn pointer(index: usize) -> Pointer {
+    spec().field("steps").item(index)
+}
+
+pub(super) fn check(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Issue> {
+    let steps = &workflow.spec.steps;
+    let mut issues = Vec::new();
+    if steps.len() > STEPS_MAX {
+        let message = format!("a workflow has at most {STEPS_MAX} steps, this one has {}", steps.len());
+        let issue = Issue::rule(&spec().field("steps"), message).on_key();
+        issues.push(issue.label("too many").hint("work on a list with `foreach` instead of a step for each item"));
+    }
+    let mut seen: HashMap<&StepId, usize> = HashMap::new();
+    for (index, step) in steps.iter().enumerate() {
+        if let Some(first) = seen.insert(&step.id, index) {
+            let message = format!("two steps are called `{}`", step.id);
+            let issue = Issue::rule(&pointer(index).field("id"), message).label("the name is taken");
+            issues.push(issue.hint(format!("the first one is step {} of the list", first + 1)));
+        }
+        issues.extend(unknown_needs(workflow, index, step));
+        issues.extend(agent(index, step, catalog));
+    }
+    issues
+}
+
+/// Needs that are written down and are not there; those of expressions are reported where the expression stands.
+fn unknown_needs(workflow: &Workflow, index: usize, step: &Step) -> Vec<Issue> {
+    let implied = step.references();
+    let mut issues = Vec::new();
+    for (at, need) in step.needs.iter().enumerate() {
+        if workflow.step(need).is_some() || implied.iter().any(|it| it.root.step() == Some(need)) {
+            continue;
+        }
+        let pointer = pointer(index).field("needs").item(at);
+        issues.push(unknown_step(workflow, need, &pointer));
+    }
+    issues
+}
+
+pub(super) fn unknown_step(workflow: &Workflow, id: &StepId, pointer: &Pointer) -> Issue {
+    let ids = workflow.spec.steps.iter().map(|step| step.id.as_str());
+    Issue::new(Code::MANIFEST_UNKNOWN_STEP, pointer, format!("there is no step `{id}`"))
+        .label("no such step")
+        .hint(suggestion(id.as_str(), ids))
+}
+
+fn agent(index: usize, step: &Step, catalog: &dyn Catalog) -> Vec<Issue> {
+    let pointer = pointer(index).field("agent");
+    let wanted = &step.agent;
+    if let Some(agent) = catalog.agent(&wanted.name, &wanted.versions) {
+        return input(index, step, &agent);
+    }
+    let issue = if catalog.agent_names().contains(&wanted.name) {
+        let highest = catalog.agent(&wanted.name, &VersionReq::STAR);
+        let hint = highest.map_or(String::new(), |it| format!("the highest version is {}", it.metadata.version));
+        let message = format!("no version of the agent `{}` matches `{}`", wanted.name, wanted.versions);
+        Issue::new(Code::UNKNOWN_AGENT, &pointer, message).label("no such version").hint(hint)
+    } else {
+        let names = catalog.agent_names();
+        let hint = match suggestion(wanted.name.as_str(), names.iter().map(|it| it.as_str())) {
+            hint if hint.is_empty() => "no agents are registered; apply their manifests first, or together".to_owned(),
+            hint => hint,
+        };
+        let message = format!("there is no agent `{}`", wanted.name);
+        Issue::new(Code::UNKNOWN_AGENT, &pointer, message).label("no such agent").hint(hint)
+    };
+    vec![issue]
+}
+
+/// The fields that `with` sends against those that the agent takes, where both are written down.
+fn input(index: usize, step: &Step, agent: &Agent) -> Vec<Issue> {
+    let Value::Object(sent) = step.with.source() else { return vec![] };
+    let schema = agent.spec.input.schema();
+    let combines = |keyword: &&str| schema.get(*keyword).is_some();
+    if ["$ref", "allOf", "anyOf", "oneOf", "if", "not", "$dynamicRef"].iter().any(|it| combines(&it)) {
+        return vec![];
+    }
+    let version = agent.version();
+    let with = pointer(index).field("with");
+    let mut issues = Vec::new();
+    for name in schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+        if !sent.contains_key(name) {
+            let issue = Issue::rule(&with, format!("the agent `{version}` needs `{name}`")).on_key();
+            issues.push(issue.label(format!("`{name}` is missing")).hint(format!("add it: `with: {{ {name}: … }}`")));
+        }
+    }
+    let (Some(Value::Object(properties)), Some(Value::Bool(false))) =
+        (schema.get("properties"), schema.get("additionalProperties"))
+    else {
+        return issues;
+    };
+    if schema.get("patternProperties").is_some() {
+        return issues;
+    }
+    for name in sent.keys().filter(|name| !properties.contains_key(*name)) {
+        let known = properties.keys().map(String::as_str);
+        let hint = match suggestion(name, known.clone()) {
+            near if near.starts_with("did") => near,
+            _ => format!("of what it takes {}", choice(known)),
+        };
+        let issue = Issue::rule(&with.field(name), format!("the agent `{version}` does not take `{name}`")).on_key();
+        issues.push(issue.label("not taken").hint(hint));
+    }
+    issues
+}

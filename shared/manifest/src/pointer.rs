@@ -1,0 +1,40 @@
+//! Where in a manifest something stands, as a JSON pointer.
+
+use std::fmt;
+
+/// A JSON pointer that grows downwards.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Pointer(String);
+
+impl Pointer {
+    /// The whole document.
+    pub(crate) const fn root() -> Self {
+        Self(String::new())
+    }
+
+    /// The field of this object.
+    pub(crate) fn field(&self, name: &str) -> Self {
+        Self(format!("{}/{}", self.0, name.replace('~', "~0").replace('/', "~1")))
+    }
+
+    /// The item of this list.
+    pub(crate) fn item(&self, index: usize) -> Self {
+        Self(format!("{}/{index}", self.0))
+    }
+
+    /// What another pointer points to below this one.
+    pub(crate) fn below(&self, pointer: &str) -> Self {
+        Self(format!("{}{pointer}", self.0))
+    }
+
+    /// The object or list around it.
+    pub(crate) fn parent(&self) -> Option<Self> {
+        self.0.rfind('/').map(|at| Self(self.0[..at].to_owned()))
+    }
+}
+
+impl fmt::Display for Pointer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,230 @@
+//! What is wrong with a declared JSON Schema, and what a path into a payload finds there.
+
+use jsonschema::ValidationError;
+use kapelle_expression::{Segment, nearest};
+use serde_json::{Map, Value};
+
+use crate::contract::InvalidSchema;
+use crate::pointer::Pointer;
+
+/// Keywords whose value is a schema.
+const ONE: &[&str] = &[
+    "additionalProperties",
+    "contains",
+    "contentSchema",
+    "else",
+    "if",
+    "items",
+    "not",
+    "propertyNames",
+    "then",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+];
+/// Keywords whose value is a list of schemas.
+const LIST: &[&str] = &["allOf", "anyOf", "oneOf", "prefixItems"];
+/// Keywords whose value is an object of schemas.
+const MAP: &[&str] = &["$defs", "definitions", "dependentSchemas", "patternProperties", "properties"];
+/// All other keywords of JSON Schema 2020-12.
+const PLAIN: &[&str] = &[
+    "$anchor",
+    "$comment",
+    "$dynamicAnchor",
+    "$dynamicRef",
+    "$id",
+    "$ref",
+    "$schema",
+    "$vocabulary",
+    "const",
+    "contentEncoding",
+    "contentMediaType",
+    "default",
+    "dependentRequired",
+    "deprecated",
+    "description",
+    "enum",
+    "examples",
+    "exclusiveMaximum",
+    "exclusiveMinimum",
+    "format",
+    "maxContains",
+    "maxItems",
+    "maxLength",
+    "maxProperties",
+    "maximum",
+    "minContains",
+    "minItems",
+    "minLength",
+    "minProperties",
+    "minimum",
+    "multipleOf",
+    "pattern",
+    "readOnly",
+    "required",
+    "title",
+    "type",
+    "uniqueItems",
+    "writeOnly",
+];
+const TYPES: &[&str] = &["array", "boolean", "integer", "null", "number", "object", "string"];
+const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
+
+/// What the schema compiler would not say, or not say well: misspelt keywords and types, references to elsewhere.
+pub(crate) fn invalid(schema: &Value) -> Vec<InvalidSchema> {
+    let mut found = Vec::new();
+    walk(schema, &Pointer::root(), &mut found);
+    found
+}
+
+fn walk(schema: &Value, pointer: &Pointer, found: &mut Vec<InvalidSchema>) {
+    let Value::Object(keywords) = schema else { return };
+    for (name, value) in keywords {
+        let at = pointer.field(name);
+        let mut report = |message: String, hint: String| {
+            found.push(InvalidSchema { pointer: at.to_string(), message, hint });
+        };
+        match (name.as_str(), value) {
+            ("$ref" | "$dynamicRef", Value::String(target)) if !target.starts_with('#') => report(
+                format!("`{target}` is outside this schema, and nothing is fetched"),
+                "copy it into `$defs` and refer to it as `#/$defs/…`".to_owned(),
+            ),
+            ("$schema", Value::String(dialect)) if dialect.trim_end_matches('#') != DIALECT => report(
+                format!("schemas are JSON Schema 2020-12, not `{dialect}`"),
+                format!("write `{DIALECT}`, or leave it out"),
+            ),
+            ("type", Value::String(_) | Value::Array(_)) => {
+                let names = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+                for name in names.iter().filter_map(Value::as_str).filter(|name| !TYPES.contains(name)) {
+                    let hint = nearest(name, TYPES.iter().copied())
+                        .map_or(format!("the types are {}", TYPES.join(", ")), |it| format!("the type is `{it}`"));
+                    report(format!("there is no type `{name}`"), hint);
+                }
+            }
+            (name, value) if ONE.contains(&name) => walk(value, &at, found),
+            (name, Value::Array(items)) if LIST.contains(&name) => {
+                items.iter().enumerate().for_each(|(index, item)| walk(item, &at.item(index), found));
+            }
+            (name, Value::Object(fields)) if MAP.contains(&name) => {
+                fields.iter().for_each(|(name, schema)| walk(schema, &at.field(name), found));
+            }
+            (name, _)
+                if ONE.contains(&name) || LIST.contains(&name) || MAP.contains(&name) || PLAIN.contains(&name) => {}
+            // Unknown keywords are legal; one that nearly is a keyword was meant to be it, and would check nothing.
+            (name, _) => {
+                let known = ONE.iter().chain(LIST).chain(MAP).chain(PLAIN).copied();
+                if let Some(near) = nearest(name, known) {
+                    report(format!("there is no keyword `{name}`"), format!("did you mean `{near}`?"));
+                }
+            }
+        }
+    }
+}
+
+/// The compiler's error, with the place in the schema that it is about.
+pub(crate) fn reworded(schema: &Value, error: &ValidationError<'_>) -> InvalidSchema {
+    let pointer = error.instance_path().as_str();
+    let message = match schema.pointer(pointer) {
+        Some(value) if !pointer.is_empty() => {
+            let message = error.masked_with("this").to_string();
+            format!("`{}` is not a schema here: {}", short(&value.to_string()), short(&message))
+        }
+        _ => short(&error.to_string()),
+    };
+    InvalidSchema { pointer: pointer.to_owned(), message, hint: String::new() }
+}
+
+/// The first 200 characters of a text that may be huge.
+pub(crate) fn short(text: &str) -> String {
+    const CHARS_MAX: usize = 200;
+    match text.char_indices().nth(CHARS_MAX) {
+        Some((cut, _)) => format!("{}…", &text[..cut]),
+        None => text.to_owned(),
+    }
+}
+
+/// What a path finds in payloads that keep to a schema.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Found<'s> {
+    /// Something, whose schema is this one as far as it is known.
+    Some(Option<&'s Value>),
+    /// Nothing: segment `at` of the path cannot be there. `known` are the fields that can.
+    Nothing { at: usize, known: Vec<&'s str>, what: &'static str },
+}
+
+/// Looks a path up in a schema. Only what is certain is said: anything that combines schemas may have everything.
+pub(crate) fn look_up<'s>(root: &'s Value, path: &[Segment]) -> Found<'s> {
+    let mut schema = root;
+    for (at, segment) in path.iter().enumerate() {
+        let Some(keywords) = plain(root, schema) else { return Found::Some(None) };
+        let next = match segment {
+            Segment::Field(name) => field(keywords, name),
+            Segment::Index(index) => item(keywords, *index),
+        };
+        schema = match next {
+            Next::Schema(next) => next,
+            Next::Unknown => return Found::Some(None),
+            Next::Nothing(known, what) => return Found::Nothing { at, known, what },
+        };
+    }
+    Found::Some(plain(root, schema).map(|_| schema))
+}
+
+enum Next<'s> {
+    Schema(&'s Value),
+    Unknown,
+    Nothing(Vec<&'s str>, &'static str),
+}
+
+/// The keywords of a schema behind its references, if nothing in it combines schemas.
+fn plain<'s>(root: &'s Value, mut schema: &'s Value) -> Option<&'s Map<String, Value>> {
+    const COMBINING: &[&str] =
+        &["$dynamicRef", "allOf", "anyOf", "dependentSchemas", "else", "if", "not", "oneOf", "then", "$id"];
+    // References may go in a circle.
+    const HOPS_MAX: usize = 16;
+    for _ in 0..HOPS_MAX {
+        let keywords = schema.as_object()?;
+        if COMBINING.iter().any(|keyword| keywords.contains_key(*keyword)) {
+            return None;
+        }
+        match keywords.get("$ref") {
+            None => return Some(keywords),
+            Some(target) => schema = root.pointer(target.as_str()?.strip_prefix('#')?)?,
+        }
+    }
+    None
+}
+
+fn field<'s>(keywords: &'s Map<String, Value>, name: &str) -> Next<'s> {
+    if !may_be(keywords, "object") {
+        return Next::Nothing(vec![], "has no fields");
+    }
+    let Some(Value::Object(properties)) = keywords.get("properties") else {
+        return keywords.get("additionalProperties").map_or(Next::Unknown, Next::Schema);
+    };
+    match (properties.get(name), keywords.get("additionalProperties")) {
+        (Some(schema), _) => Next::Schema(schema),
+        (None, _) if keywords.contains_key("patternProperties") => Next::Unknown,
+        (None, Some(Value::Bool(true))) => Next::Unknown,
+        (None, Some(schema @ Value::Object(_))) => Next::Schema(schema),
+        (None, _) => Next::Nothing(properties.keys().map(String::as_str).collect(), "has no such field"),
+    }
+}
+
+fn item(keywords: &Map<String, Value>, index: usize) -> Next<'_> {
+    if !may_be(keywords, "array") {
+        return Next::Nothing(vec![], "is not a list");
+    }
+    match (keywords.get("prefixItems"), keywords.get("items")) {
+        (Some(Value::Array(first)), _) if index < first.len() => Next::Schema(&first[index]),
+        (_, Some(schema)) => Next::Schema(schema),
+        _ => Next::Unknown,
+    }
+}
+
+fn may_be(keywords: &Map<String, Value>, name: &str) -> bool {
+    match keywords.get("type") {
+        Some(Value::String(only)) => only == name,
+        Some(Value::Array(types)) => types.iter().any(|it| it == name),
+        _ => true,
+    }
+}

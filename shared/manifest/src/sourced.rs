@@ -1,0 +1,59 @@
+//! From the text of a file to manifests that know where in it they stand.
+
+use crate::issue::Issue;
+use crate::manifest::Manifest;
+use crate::problem::{Problem, Source};
+use crate::spans::Spans;
+use crate::yaml;
+
+/// A manifest with the places of its parts.
+#[derive(Debug, Clone)]
+pub struct Sourced {
+    /// The manifest.
+    pub manifest: Manifest,
+    source: Option<Source>,
+    spans: Spans,
+}
+
+impl Sourced {
+    /// The problem that an issue with this manifest is.
+    pub(crate) fn problem(&self, issue: Issue) -> Problem {
+        Problem::locate(issue, self.source.as_ref(), &self.spans)
+    }
+}
+
+/// A manifest that does not come from a text, for example from the registry: its problems have no lines.
+impl From<Manifest> for Sourced {
+    fn from(manifest: Manifest) -> Self {
+        Self { manifest, source: None, spans: Spans::default() }
+    }
+}
+
+/// Reads all manifests of a file. Documents that hold nothing are left out.
+///
+/// # Errors
+/// Everything in it that is not YAML, or not the shape of its kind.
+pub fn parse(file_name: &str, text: &str) -> Result<Vec<Sourced>, Vec<Problem>> {
+    let source = Source::new(file_name, text);
+    let documents = yaml::read(text).map_err(|unreadable| {
+        let issue = Issue::new(unreadable.code, &crate::pointer::Pointer::root(), unreadable.message);
+        vec![Problem::unreadable(issue.label(unreadable.label).hint(unreadable.hint), &source, unreadable.at)]
+    })?;
+    let mut manifests = Vec::with_capacity(documents.len());
+    let mut problems = Vec::new();
+    for document in documents {
+        match Manifest::read(&document.value) {
+            Ok(manifest) => {
+                manifests.push(Sourced { manifest, source: Some(source.clone()), spans: document.spans });
+            }
+            Err(issues) => {
+                problems.extend(issues.into_iter().map(|it| Problem::locate(it, Some(&source), &document.spans)));
+            }
+        }
+    }
+    if problems.is_empty() {
+        return Ok(manifests);
+    }
+    problems.sort_by_key(|problem| (problem.line, problem.column));
+    Err(problems)
+}

@@ -1,0 +1,147 @@
+//! `kind: Workflow`: steps and what they depend on.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use kapelle_expression::{Reference, Template};
+use kapelle_types::{StepId, WorkflowName, WorkflowVersion};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::issue::Issue;
+use crate::metadata::Metadata;
+use crate::order::{self, Cycle};
+use crate::read::{Fields, Issues, Part};
+use crate::step::Step;
+use crate::{Contract, write};
+
+/// A workflow as people declare it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Workflow {
+    /// Name, version, owner.
+    pub metadata: Metadata<WorkflowName>,
+    /// What it does.
+    pub spec: WorkflowSpec,
+}
+
+/// What a workflow does.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WorkflowSpec {
+    /// What a run takes.
+    pub input: Contract,
+    /// The steps, in the order of the file.
+    pub steps: Vec<Step>,
+    /// What a run gives, over the input and the outputs of the steps.
+    #[serde(serialize_with = "write::template")]
+    pub output: Template,
+    /// How long a run may take.
+    #[serde(serialize_with = "write::optional_duration", skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Duration>,
+}
+
+impl Workflow {
+    /// Name and version together.
+    #[must_use]
+    pub fn version(&self) -> WorkflowVersion {
+        WorkflowVersion { name: self.metadata.name.clone(), version: self.metadata.version.clone() }
+    }
+
+    /// The step with this id.
+    #[must_use]
+    pub fn step(&self, id: &StepId) -> Option<&Step> {
+        self.spec.steps.iter().find(|step| step.id == *id)
+    }
+
+    /// The steps, each after those that it needs; steps that do not depend on each other keep the order of the file.
+    ///
+    /// # Errors
+    /// Some of them need each other.
+    pub fn order(&self) -> Result<Vec<usize>, Cycle> {
+        order::order(&self.spec.steps)
+    }
+
+    /// The steps that no other step needs.
+    pub fn last_steps(&self) -> impl Iterator<Item = &Step> {
+        last(&self.spec.steps).into_iter()
+    }
+
+    pub(crate) fn read(mut document: Fields<'_>, issues: &mut Issues) -> Option<Self> {
+        let metadata = document.required("metadata", issues).and_then(|it| Metadata::read(&it, issues));
+        let spec = document.required("spec", issues).and_then(|it| WorkflowSpec::read(&it, issues));
+        document.close(&[], issues);
+        Some(Self { metadata: metadata?, spec: spec? })
+    }
+}
+
+impl WorkflowSpec {
+    /// What DESIGN knows and this version does not.
+    const LATER: &[&str] = &["access", "budget", "compensation", "cost", "risk", "schedule", "signals"];
+
+    fn read(part: &Part<'_>, issues: &mut Issues) -> Option<Self> {
+        let mut fields = part.fields(issues)?;
+        let input = fields.optional("input").map_or(Some(Contract::any()), |it| Contract::read(&it, issues));
+        let steps = fields.required("steps", issues).and_then(|it| read_steps(&it, issues));
+        let output_part = fields.optional("output");
+        let output = output_part.as_ref().map(|it| it.template(issues));
+        let deadline = fields.optional("deadline").map(|it| it.duration(issues));
+        fields.close(Self::LATER, issues);
+        let steps = steps?;
+        let output = match output {
+            Some(output) => output?,
+            None => default_output(&steps, part, issues)?,
+        };
+        let deadline = match deadline {
+            Some(deadline) => Some(deadline?),
+            None => None,
+        };
+        Some(Self { input: input?, steps, output, deadline })
+    }
+
+    /// What the output refers to.
+    #[must_use]
+    pub fn output_references(&self) -> Vec<Reference> {
+        self.output.references()
+    }
+}
+
+fn read_steps(part: &Part<'_>, issues: &mut Issues) -> Option<Vec<Step>> {
+    let items = part.items(issues)?;
+    if items.is_empty() {
+        issues.push(Issue::rule(&part.pointer, "a workflow has at least one step").on_key());
+        return None;
+    }
+    let steps: Vec<Option<Step>> = items.iter().map(|it| Step::read(it, issues)).collect();
+    let mut steps: Vec<Step> = steps.into_iter().collect::<Option<_>>()?;
+    for step in &mut steps {
+        step.add_implied_needs();
+    }
+    Some(steps)
+}
+
+/// The output of a run whose workflow names none: that of its one last step.
+fn default_output(steps: &[Step], part: &Part<'_>, issues: &mut Issues) -> Option<Template> {
+    match last(steps).as_slice() {
+        [only] => {
+            let field = if only.foreach.is_some() { "outputs" } else { "output" };
+            let source = Value::String(format!("${{steps.{}.{field}}}", only.id));
+            Template::compile(&source).ok()
+        }
+        // A circle; that is reported as such.
+        [] => Template::compile(&Value::Null).ok(),
+        many => {
+            let names: Vec<String> = many.iter().map(|step| format!("`{}`", step.id)).collect();
+            let issue = Issue::rule(&part.pointer, format!("`output` is missing: {} steps are last", many.len()));
+            issues.push(issue.on_key().label("`output` is needed here").hint(format!(
+                "no step needs {}; say what the run gives, for example `output: ${{steps.{}.output}}`",
+                names.join(" or "),
+                many[0].id
+            )));
+            None
+        }
+    }
+}
+
+fn last(steps: &[Step]) -> Vec<&Step> {
+    let needed: HashSet<&StepId> = steps.iter().flat_map(|step| &step.needs).collect();
+    steps.iter().filter(|step| !needed.contains(&step.id)).collect()
+}

@@ -1,0 +1,31 @@
+//! Writing values of other crates as manifests have them.
+
+use std::time::Duration;
+
+use kapelle_expression::{Expression, Template};
+use kapelle_types::RetryPolicy;
+use serde::{Serialize, Serializer};
+
+pub(crate) fn duration<S: Serializer>(duration: &Duration, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_str(&crate::duration::format(*duration))
+}
+
+pub(crate) fn optional_duration<S: Serializer>(duration: &Option<Duration>, s: S) -> Result<S::Ok, S::Error> {
+    duration.map(crate::duration::format).serialize(s)
+}
+
+pub(crate) fn retry<S: Serializer>(policy: &RetryPolicy, s: S) -> Result<S::Ok, S::Error> {
+    crate::retry::write(policy).serialize(s)
+}
+
+pub(crate) fn optional_retry<S: Serializer>(policy: &Option<RetryPolicy>, s: S) -> Result<S::Ok, S::Error> {
+    policy.as_ref().map(crate::retry::write).serialize(s)
+}
+
+pub(crate) fn optional_expression<S: Serializer>(it: &Option<Expression>, s: S) -> Result<S::Ok, S::Error> {
+    it.as_ref().map(|it| format!("${{{}}}", it.source())).serialize(s)
+}
+
+pub(crate) fn template<S: Serializer>(template: &Template, s: S) -> Result<S::Ok, S::Error> {
+    template.source().serialize(s)
+}
