@@ -74,7 +74,7 @@ pub struct DeadLetter {
     pub input: Payload,
     /// Why it gave up.
     pub cause: Failure,
-    /// The failures of all attempts that were counted, oldest first.
+    /// The failures that burnt a budget, oldest first; of many the latest 20.
     pub history: Vec<(TaskId, Timestamp, Failure)>,
     /// When it gave up, by the log.
     pub at: Timestamp,

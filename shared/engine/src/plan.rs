@@ -28,7 +28,8 @@ pub struct PlanStep {
     pub id: StepId,
     /// The agent version that does it.
     pub agent: AgentVersion,
-    /// The steps whose end it waits for; all stand before it.
+    /// The steps whose end it waits for; all stand before it. Every step that `when`, `foreach` or `with` refers to is
+    /// among them or among their needs: so what an attempt gets is the same whenever it is computed.
     pub needs: Vec<StepIndex>,
     /// If present and false, the step is SKIPPED.
     pub when: Option<Expression>,

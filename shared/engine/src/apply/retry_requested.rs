@@ -111,6 +111,29 @@ mod tests {
         "#);
     }
 
+    /// The first attempt after the repair starts the total anew.
+    #[test]
+    fn the_total_starts_anew() {
+        let plan = json!({"steps": [{"id": "a", "retry": {"total_ms": 1500}}]});
+        let script = r#"
+            0 submit
+            1000 fail a 1 oops
+            90000 retry
+            90001 fail a 2 oops"#;
+        insta::assert_snapshot!(check(&plan, script), @r#"
+        > 0 submit
+          dispatch a#1 {}
+        > 1000 fail a 1 oops
+          dead letter a#1 {} oops, history ["a#1 oops"]
+        > 90000 retry
+          remove dead letter a
+          dispatch a#2 {}
+        > 90001 fail a 2 oops
+          start timer retry=a=3 at 91001
+        = WAITING
+        "#);
+    }
+
     #[test]
     fn a_foreach_named_as_a_whole_means_its_stuck_members() {
         let plan = json!({"steps": [

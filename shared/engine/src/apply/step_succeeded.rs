@@ -258,4 +258,34 @@ mod tests {
         = RUNNING
         "#);
     }
+
+    /// A value that cannot be fetched passes where only its claim check is needed; a list of values needs them all.
+    #[test]
+    fn outputs_that_cannot_be_fetched_stall_what_needs_them() {
+        let plan = json!({"steps": [
+            {"id": "a"}, {"id": "b", "needs": ["a"], "with": "${steps.a.output}"},
+            {"id": "c", "needs": ["a"], "with": "${steps.a.output.x}"}, {"id": "each", "foreach": "input"},
+        ]});
+        let script = r#"
+            0 submit [1]
+            1 ok a 1 missing
+            2 ok each:0 1 missing
+            3 retry each
+            4 retry
+            5 ?"#;
+        insta::assert_snapshot!(check(&plan, script), @r#"
+        > 0 submit [1]
+          dispatch a#1 {}
+          dispatch each:0#1 {}
+        > 1 ok a 1 missing
+          dispatch b#1 (stored elsewhere)
+        > 2 ok each:0 1 missing
+        > 3 retry each
+        > 4 retry
+        > 5 ?
+          dispatch b#1 (stored elsewhere)
+        = STALLED
+          K0305: step `c`: `with`: the payload of `steps.a.output` (SHA-256 283bb9deef02e6843abfb538efa1eca70801bd8a701c3f98191e123496339247) could not be fetched
+        "#);
+    }
 }

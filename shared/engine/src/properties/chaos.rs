@@ -7,7 +7,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use crate::testing::{Agents, Dice, Shape, World, plan, random_input, random_spec, replay};
-use crate::{Body, FailureKind, RunStatus, StepStatus, TimerId};
+use crate::{Body, FailureKind, RunStatus, StepStatus};
 
 /// One disturbance, or one thing that happens anyway.
 fn disturb(world: &mut World, dice: &mut Dice) {
@@ -139,6 +139,5 @@ proptest! {
         let completed = outcome.status == RunStatus::Completed;
         let all_ended = world.run.steps().all(|s| matches!(s.status, StepStatus::Succeeded | StepStatus::Skipped));
         prop_assert_eq!(completed, all_ended && outcome.error.is_none());
-        let _ = TimerId::Deadline;
     }
 }

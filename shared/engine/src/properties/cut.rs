@@ -8,7 +8,7 @@ use kapelle_types::StepRef;
 use proptest::prelude::*;
 
 use crate::testing::{Agents, Dice, Shape, World, plan, random_input, random_spec};
-use crate::{Body, Run, RunFinished};
+use crate::{Body, RunFinished};
 
 /// How a run ended, or where it stands still. The sequence at which it was decided depends on the order of events, and
 /// so does the step that is named if several fail the run.
@@ -20,17 +20,13 @@ struct End {
 }
 
 fn end(mut world: World, dice: &mut Dice) -> End {
-    if world.run.status() == crate::RunStatus::Paused || is_paused(&world.run) {
+    if world.run.paused {
         let _ = world.log_and_perform(Body::ResumeRequested);
     }
     world.settle(dice);
     assert!(!world.run.is_finished() || world.run.is_marked());
     let outcome = world.run.outcome().cloned().map(|o| RunFinished { decided_seq: 0, error: None, ..o });
     End { outcome, dead: world.dead.clone(), stall: world.run.stall_reason().map(|f| f.message) }
-}
-
-const fn is_paused(run: &Run) -> bool {
-    run.paused
 }
 
 /// One event of a run's life; the answer is performed by the caller.

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!   0 submit {"list": [1, 2]}          0 finished
-//!   1 ok review:0 1 {"licence": "MIT"}  2 fail review:1 1 rate_limited [final] [after=500]
+//!   1 ok review:0 1 {"licence": "MIT"} | missing    2 fail review:1 1 rate_limited [final] [after=500]
 //!   3 timeout a 1    3 lost a 1    3 returned a 1
 //!   4 fire retry=a=2    4 fire deadline
 //!   5 cancel | terminate | pause | resume | retry [a review:1 …] | giveup          [id=<id> before the arguments]
@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kapelle_types::{Payload, Principal, RunId, Sha256, StepRef, TaskId, Timestamp};
+use kapelle_types::{Payload, PayloadRef, Principal, RunId, Sha256, StepRef, TaskId, Timestamp};
 use serde_json::Value;
 
 use super::plans::{plan, workflow};
@@ -124,7 +124,8 @@ fn body(what: &str, rest: &str) -> Body {
         "submit" => submission(value(rest)),
         "ok" => {
             let (task, output) = task(rest);
-            let (output, work, usage) = (value(output).into(), Work::default(), Usage::default());
+            let output = if output == "missing" { missing() } else { value(output).into() };
+            let (work, usage) = (Work::default(), Usage::default());
             Body::StepSucceeded(StepSucceeded { task, output, work, usage })
         }
         "fail" => failed(FailureKind::Agent, rest),
@@ -146,6 +147,11 @@ fn body(what: &str, rest: &str) -> Body {
         }
         other => panic!("`{other}` is no entry"),
     }
+}
+
+/// A payload that was stored and is gone.
+fn missing() -> Payload {
+    Payload::reference(PayloadRef { sha256: Sha256::of(b"gone"), size_bytes: 4 })
 }
 
 /// `<step> <attempt> <rest>`
