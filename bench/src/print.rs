@@ -16,9 +16,18 @@ pub(crate) fn print(result: &Comparison, output: Output) -> anyhow::Result<()> {
 }
 
 fn table(out: &mut impl Write, result: &Comparison) -> anyhow::Result<()> {
-    writeln!(out, "bench {}: {} runs × {} steps, {} in flight, {} bytes, durability {}, {} partitions, {} rounds",
-        result.benchmark, result.runs, result.steps, result.in_flight, result.payload_bytes, result.durability,
-        result.partitions, result.rounds.len())?;
+    writeln!(
+        out,
+        "bench {}: {} runs × {} steps, {} in flight, {} bytes, durability {}, {} partitions, {} rounds",
+        result.benchmark,
+        result.runs,
+        result.steps,
+        result.in_flight,
+        result.payload_bytes,
+        result.durability,
+        result.partitions,
+        result.rounds.len()
+    )?;
     writeln!(out, "{}\n", result.layout)?;
     writeln!(out, "{:<28}{:>12}{:>12}{:>10}", "", "floor", "product", "ratio")?;
     let mut line = |name: &str, of: &dyn Fn(&Half) -> f64, digits: usize| {

@@ -1,6 +1,6 @@
 //! The product's half of a round: `kapelle coordinator start`, a worker and this client, each a process.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use kapelle_proto::v1::run_service_client::RunServiceClient;
 use kapelle_proto::v1::{ApplyRequest, ExecuteRequest, ManifestSource, RunStatus, SubmitRequest};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 
@@ -51,8 +52,16 @@ pub(crate) async fn half(workload: &Workload, common: &Common) -> anyhow::Result
 fn coordinator(url: &str, address: &str, common: &Common) -> Vec<String> {
     let partitions = common.partitions().to_string();
     let arguments = [
-        "coordinator", "start", "--nats-url", url, "--grpc-address", address, "--metrics-address", "127.0.0.1:0",
-        "--partitions", &partitions,
+        "coordinator",
+        "start",
+        "--nats-url",
+        url,
+        "--grpc-address",
+        address,
+        "--metrics-address",
+        "127.0.0.1:0",
+        "--partitions",
+        &partitions,
     ];
     arguments.map(str::to_owned).to_vec()
 }
@@ -132,11 +141,7 @@ async fn register(channel: Channel, workload: &Workload) -> anyhow::Result<()> {
 }
 
 /// Works through the workload once, over one stream.
-async fn drive(
-    client: &mut RunServiceClient<Channel>,
-    workload: &Workload,
-    input: &Bytes,
-) -> anyhow::Result<Timings> {
+async fn drive(client: &mut RunServiceClient<Channel>, workload: &Workload, input: &Bytes) -> anyhow::Result<Timings> {
     let (sender, requests) = mpsc::channel(workload.in_flight.max(16));
     let request = |tag: usize| ExecuteRequest {
         submit: Some(SubmitRequest {

@@ -27,7 +27,12 @@ pub struct Admission {
 impl Admission {
     /// A gate that admits up to `open_runs_max` open runs over all coordinators.
     #[must_use]
-    pub fn start(bus: Bus, peers: watch::Receiver<Arc<Peers>>, open_runs_max: u64, stop: CancellationToken) -> Arc<Self> {
+    pub fn start(
+        bus: Bus,
+        peers: watch::Receiver<Arc<Peers>>,
+        open_runs_max: u64,
+        stop: CancellationToken,
+    ) -> Arc<Self> {
         let gate = Arc::new(Self {
             peers,
             open_runs_max,
@@ -74,9 +79,8 @@ impl Admission {
 
     async fn look_at_storage(&self, bus: &Bus) {
         let Ok(account) = bus.jetstream().query_account().await else { return };
-        let (Ok(used), Ok(max)) = (u64::try_from(account.storage), u64::try_from(account.limits.max_storage)) else {
-            return; // no limit is set
-        };
+        let used = account.storage;
+        let Ok(max) = u64::try_from(account.limits.max_storage.unwrap_or(-1)) else { return }; // no limit is set
         let full = max > 0 && used.saturating_mul(100) / max >= STORAGE_PERCENT_MAX;
         if self.storage_full.swap(full, Ordering::Relaxed) != full {
             tracing::warn!(used, max, full, "the broker's storage crossed the limit for new runs");

@@ -56,7 +56,11 @@ impl Server {
     ///
     /// # Errors
     /// `PORT_TAKEN`.
-    pub(crate) async fn start(address: SocketAddr, context: Context, stop: CancellationToken) -> Result<Self, Diagnosis> {
+    pub(crate) async fn start(
+        address: SocketAddr,
+        context: Context,
+        stop: CancellationToken,
+    ) -> Result<Self, Diagnosis> {
         let taken = |e: std::io::Error| {
             Diagnosis::new(Code::PORT_TAKEN, format!("cannot listen on {address}: {e}"))
                 .hint("choose another address with --grpc-address, or stop what listens there")

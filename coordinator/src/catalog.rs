@@ -36,7 +36,11 @@ impl Catalog {
     ///
     /// # Errors
     /// The broker is not ready.
-    pub async fn open(bus: &Bus, plans: Arc<PlanStore>, stop: CancellationToken) -> Result<Arc<Self>, kapelle_bus::Error> {
+    pub async fn open(
+        bus: &Bus,
+        plans: Arc<PlanStore>,
+        stop: CancellationToken,
+    ) -> Result<Arc<Self>, kapelle_bus::Error> {
         let registry = Registry::open(bus).await?;
         let snapshot = ArcSwap::from_pointee(Snapshot::default());
         let catalog = Arc::new(Self { registry, bus: bus.clone(), plans, snapshot, caught_up: Notify::new() });

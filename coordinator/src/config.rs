@@ -15,6 +15,8 @@ pub const GRPC_PORT: u16 = 7450;
 pub struct Config {
     /// Its name; unique among those that live. Default: `c-` and a random part.
     pub id: String,
+    /// The host's name, for people. Default: what the system says.
+    pub host: String,
     /// Where the API listens. Default `127.0.0.1:7450`; port 0 takes a free one.
     pub grpc_address: SocketAddr,
     /// What is provisioned if nothing is. Default: 4 partitions, 1 replica, tasks in a file written behind.
@@ -42,6 +44,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             id: format!("c-{}", &uuid::Uuid::now_v7().simple().to_string()[20..]),
+            host: std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned(),
             grpc_address: SocketAddr::from((Ipv4Addr::LOCALHOST, GRPC_PORT)),
             layout: Layout { partitions: FOUR, replicas: 1, tasks: TaskStorage::AsyncFile },
             cache_bytes_max: 64 * 1024 * 1024,

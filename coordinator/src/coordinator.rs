@@ -60,18 +60,17 @@ impl Coordinator {
             cache_bytes_max: config.cache_bytes_max,
             looks_per_second: config.looks_per_second,
         };
-        let ours = match config.assignment {
+        let ours = match &config.assignment {
             Assignment::Shared => ownership.ours.clone(),
-            Assignment::Given(given) => given,
+            Assignment::Given(given) => given.clone(),
         };
         let served = Served::start(template, shared, ours, ownership.own.clone(), stop_all.clone());
-        let admission =
-            Admission::start(bus.clone(), ownership.peers.clone(), config.open_runs_max, stop_all.clone());
+        let admission = Admission::start(bus.clone(), ownership.peers.clone(), config.open_runs_max, stop_all.clone());
         let submitter = Arc::new(Submitter::new(bus.clone(), Arc::clone(&catalog), admission));
         tokio::spawn(direct::take_jobs(bus.clone(), Arc::clone(&submitter), stop_api.clone()));
         tokio::spawn(listing::answer_peers(bus.clone(), config.id.clone(), served.clone(), stop_all.clone()));
         tokio::spawn(watchers::watch_queues(bus.clone(), Arc::clone(&catalog), stop_all.clone()));
-        let announcer = announce(&bus, &config.id, started_at, &served);
+        let announcer = announce(&bus, &config, started_at, &served);
         let context = Context {
             id: config.id,
             bus,
@@ -124,8 +123,8 @@ async fn prepare(config: &Config, connection: Connection) -> Result<Bus, Diagnos
 }
 
 /// Shows people that this coordinator is there. Ownership does not depend on it.
-fn announce(bus: &Bus, id: &str, started_at: Timestamp, served: &Served) -> presence::Announcer {
-    let (id, served) = (id.to_owned(), served.clone());
+fn announce(bus: &Bus, config: &Config, started_at: Timestamp, served: &Served) -> presence::Announcer {
+    let (id, host, served) = (config.id.clone(), config.host.clone(), served.clone());
     let record = move || presence::Record {
         id: id.clone(),
         kind: presence::Kind::Coordinator,
@@ -134,7 +133,7 @@ fn announce(bus: &Bus, id: &str, started_at: Timestamp, served: &Served) -> pres
         slots_used: 0,
         partitions: served.partitions(),
         started_at,
-        host: presence::host(),
+        host: host.clone(),
         draining: false,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };

@@ -68,7 +68,7 @@ async fn take(submission: Submission, bus: &Bus, submitter: &Submitter) {
     }
 }
 
-const fn may_succeed_later(diagnosis: &Diagnosis) -> bool {
+fn may_succeed_later(diagnosis: &Diagnosis) -> bool {
     matches!(diagnosis.code, Code::ADMISSION | Code::NOT_RECORDED | Code::BROKER_UNAVAILABLE)
 }
 

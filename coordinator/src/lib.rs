@@ -23,5 +23,5 @@ pub mod runs;
 pub mod submit;
 mod watchers;
 
-pub use config::{Assignment, Config};
+pub use config::{Assignment, Config, GRPC_PORT};
 pub use coordinator::{Coordinator, Handle};

@@ -43,12 +43,17 @@ pub struct Answer {
 impl Query {
     /// Whether a row is looked for. A row whose workflow is not known yet is kept: better one too many.
     fn matches(&self, row: &RunRow) -> bool {
-        let workflow = self.workflow.is_empty() || row.workflow.as_ref().is_none_or(|w| w.name.as_str() == self.workflow);
+        let workflow =
+            self.workflow.is_empty() || row.workflow.as_ref().is_none_or(|w| w.name.as_str() == self.workflow);
         workflow && (self.statuses.is_empty() || self.statuses.contains(&row.status))
     }
 
     /// Picks from rows.
-    pub(crate) fn pick<'r>(&self, rows: impl Iterator<Item = RunRow>, ended: impl Iterator<Item = &'r RunRow>) -> Answer {
+    pub(crate) fn pick<'r>(
+        &self,
+        rows: impl Iterator<Item = RunRow>,
+        ended: impl Iterator<Item = &'r RunRow>,
+    ) -> Answer {
         let rows = rows.chain(ended.cloned()).filter(|r| self.matches(r)).collect::<Vec<_>>();
         let mut answer = Answer { total: rows.len() as u64, rows };
         answer.cut(self.limit);

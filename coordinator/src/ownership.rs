@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use kapelle_bus::Bus;
 use kapelle_engine::behaviour;
+use kapelle_telemetry::metrics::ENTRIES_REFUSED;
 use kapelle_types::{Partition, Partitions, Sha256, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -141,7 +142,7 @@ fn hear(heard: &mut BTreeMap<String, (Instant, Announcement)>, payload: &[u8]) {
             heard.insert(said.id.clone(), (Instant::now(), said));
         }
         Ok(_) => tracing::warn!("too many coordinators announce themselves; one is not counted"),
-        Err(_) => metrics::counter!("kapelle_entries_refused_total", "reason" => "bad_announcement").increment(1),
+        Err(_) => ENTRIES_REFUSED.counter(&["bad_announcement"]).increment(1),
     }
 }
 
@@ -154,7 +155,7 @@ fn assign(partitions: Partitions, ids: &[&str], id: &str) -> BTreeSet<Partition>
     for partition in partitions.all() {
         let mut ranked: Vec<(&str, Sha256)> =
             ids.iter().map(|i| (*i, Sha256::of(format!("{i}/{partition}").as_bytes()))).collect();
-        ranked.sort_by(|a, b| b.1.cmp(&a.1));
+        ranked.sort_by_key(|(_, hash)| std::cmp::Reverse(*hash));
         let owner = ranked.iter().map(|(i, _)| *i).find(|i| taken.get(i).copied().unwrap_or(0) < share);
         if let Some(owner) = owner {
             *taken.entry(owner).or_default() += 1;

@@ -4,12 +4,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use kapelle_telemetry::metrics::{OLDEST_OVERDUE_TIMER, RUNS_OPEN, STALLED_RUNS};
 use kapelle_types::Partition;
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::listing::{Answer, Query};
-use crate::partition::service::{Config, Handle, Shared};
+use crate::partition::service::{Config, Counts, Handle, Shared};
 
 /// How often partitions that ended by themselves are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -90,8 +91,8 @@ impl Served {
             };
             handles.insert(*partition, Handle::start(config, shared.clone()));
         }
-        let open: u64 = handles.values().map(|h| h.counts().open as u64).sum();
-        self.own.send_replace((handles.keys().copied().collect(), open));
+        let counts: Vec<Counts> = handles.values().map(Handle::counts).collect();
+        self.own.send_replace((handles.keys().copied().collect(), observe(&counts)));
     }
 
     /// Whether a partition is served here.
@@ -121,4 +122,16 @@ impl Served {
         let handles: Vec<Handle> = self.handles.lock().await.drain().map(|(_, h)| h).collect();
         futures::future::join_all(handles.into_iter().map(Handle::stop)).await;
     }
+}
+
+/// Shows the sums over our partitions and says how many runs are open.
+#[allow(clippy::cast_precision_loss)] // counts far below 2^52
+fn observe(counts: &[Counts]) -> u64 {
+    let open: usize = counts.iter().map(|c| c.open).sum();
+    let stalled: usize = counts.iter().map(|c| c.stalled).sum();
+    let overdue = counts.iter().map(|c| c.overdue).max().unwrap_or_default();
+    RUNS_OPEN.gauge(&[]).set(open as f64);
+    STALLED_RUNS.gauge(&[]).set(stalled as f64);
+    OLDEST_OVERDUE_TIMER.gauge(&[]).set(overdue.as_secs_f64());
+    open as u64
 }

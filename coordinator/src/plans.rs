@@ -5,11 +5,10 @@ use std::sync::{Arc, RwLock};
 
 use kapelle_bus::Bus;
 use kapelle_bus::registry::{Kind, Registry};
-use kapelle_engine::{Pin, Plan, PlanStep, RunSubmitted};
-use kapelle_expression::{Expression, Template};
-use kapelle_manifest::{Agent, Manifest, Workflow};
-use kapelle_types::{AgentVersion, Sha256, WorkflowVersion};
-use serde_json::Value;
+use kapelle_engine::{OnGiveUp, Pin, Plan, PlanStep, RunSubmitted};
+use kapelle_expression::Root;
+use kapelle_manifest::{Agent, Manifest, Step, Workflow};
+use kapelle_types::{Sha256, StepId, WorkflowVersion};
 
 use crate::partition::effect::Plans;
 
@@ -78,7 +77,9 @@ impl PlanStore {
         for pin in pins {
             let name = pin.agent.name.as_str();
             let found = self.registry.get(Kind::Agent, name, &pin.agent.version).await?;
-            let Manifest::Agent(agent) = checked(found, &pin.agent, pin.digest)? else { return Err(missing(&pin.agent)) };
+            let Manifest::Agent(agent) = checked(found, &pin.agent, pin.digest)? else {
+                return Err(missing(&pin.agent));
+            };
             agents.push(Arc::new(agent));
         }
         self.compile(workflow, *workflow_digest, pins, &definition, &agents)
@@ -142,39 +143,45 @@ fn plan(
     agents: &[Arc<Agent>],
 ) -> Result<Plan, PlanError> {
     let order = workflow.order().map_err(|e| broken(version, &e))?;
-    let place: HashMap<&str, usize> =
-        order.iter().enumerate().map(|(at, index)| (workflow.spec.steps[*index].id.as_str(), at)).collect();
+    let definitions = &workflow.spec.steps;
+    let place: HashMap<&StepId, usize> = order.iter().enumerate().map(|(at, i)| (&definitions[*i].id, at)).collect();
     let mut steps = Vec::with_capacity(order.len());
     for index in &order {
-        let step = &workflow.spec.steps[*index];
+        let step = &definitions[*index];
         let (Some(pin), Some(agent)) = (pins.get(*index), agents.get(*index)) else { return Err(missing(&step.id)) };
-        let expression = |source: &Option<String>| {
-            source.as_deref().map(Expression::compile).transpose().map_err(|e| broken(&step.id, &e))
-        };
-        let needs = workflow.needs(*index);
+        let mut needs: Vec<usize> = needs(step).iter().filter_map(|id| place.get(id).copied()).collect();
+        needs.sort_unstable();
+        needs.dedup();
         steps.push(PlanStep {
             id: step.id.clone(),
             agent: pin.agent.clone(),
-            needs: needs.iter().filter_map(|id| place.get(id.as_str()).copied()).collect(),
-            when: expression(&step.when)?,
-            foreach: expression(&step.foreach)?,
+            needs,
+            when: step.when.clone(),
+            foreach: step.foreach.clone(),
             max_parallel: step.max_parallel.unwrap_or(u32::MAX),
-            with: template(&step.id, &step.with)?,
+            with: step.with.clone(),
             retry: step.retry.clone().unwrap_or_else(|| agent.spec.retry.clone()),
             timeout: step.timeout.unwrap_or(agent.spec.role.limits.timeout),
-            on_give_up: step.on_give_up.into(),
+            on_give_up: match step.on_give_up {
+                kapelle_manifest::OnGiveUp::Stall => OnGiveUp::Stall,
+                kapelle_manifest::OnGiveUp::Fail => OnGiveUp::Fail,
+            },
         });
     }
-    let output = template(version, &workflow.output())?;
+    let output = workflow.spec.output.clone();
     Ok(Plan { workflow: version.clone(), steps, output, deadline: workflow.spec.deadline })
 }
 
-fn template(what: &impl ToString, source: &Value) -> Result<Template, PlanError> {
-    Template::compile(source).map_err(|errors| broken(what, &errors.iter().map(ToString::to_string).collect::<String>()))
+/// What a step waits for: what it names and what its expressions refer to.
+fn needs(step: &Step) -> Vec<StepId> {
+    let referred = step.references().into_iter().filter_map(|reference| match reference.root {
+        Root::Output(id) | Root::Outputs(id) | Root::Status(id) => Some(id),
+        Root::Input | Root::Item | Root::Index | Root::RunId | Root::RunStartedAt => None,
+    });
+    step.needs.iter().cloned().chain(referred).collect()
 }
 
 /// The pin of a step.
-pub(crate) fn pin(step: &kapelle_types::StepId, agent: &Agent, digest: Sha256) -> Pin {
-    let agent = AgentVersion { name: agent.metadata.name.clone(), version: agent.metadata.version.clone() };
-    Pin { step: step.clone(), agent, digest }
+pub(crate) fn pin(step: &StepId, agent: &Agent, digest: Sha256) -> Pin {
+    Pin { step: step.clone(), agent: agent.version(), digest }
 }

@@ -5,7 +5,7 @@ mod row;
 mod view;
 mod waiters;
 
-pub(crate) use rebuild::{Rebuilt, rebuild};
+pub(crate) use rebuild::rebuild;
 pub use row::RunRow;
 pub(crate) use view::{history, view};
 pub use waiters::Waiters;

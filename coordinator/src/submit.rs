@@ -13,7 +13,8 @@ use kapelle_bus::{Bus, Refusal};
 use kapelle_engine::{Body, Channel, Entry, Record, RunSubmitted, behaviour};
 use kapelle_proto::{decode_record, encode_record};
 use kapelle_retry::{Policy, Verdict};
-use kapelle_types::{Code, Diagnosis, Payload, Principal, RunId, limits};
+use kapelle_telemetry::metrics::SUBMISSIONS_REFUSED;
+use kapelle_types::{Code, Diagnosis, Payload, Principal, RunId, json_depth, limits};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -123,6 +124,10 @@ impl Submitter {
         let text: &[u8] = if text.is_empty() { b"{}" } else { text };
         let value: Value = serde_json::from_slice(text)
             .map_err(|e| Diagnosis::new(Code::INPUT_SYNTAX, format!("the input is not JSON: {e}")))?;
+        if json_depth(&value) > limits::PAYLOAD_DEPTH_MAX {
+            let message = format!("the input is nested deeper than {} levels", limits::PAYLOAD_DEPTH_MAX);
+            return Err(Diagnosis::new(Code::INPUT_SYNTAX, message));
+        }
         resolved.check_input(&value)?;
         if text.len() <= limits::PAYLOAD_INLINE_BYTES_MAX {
             return Ok(Payload::inline(value));
@@ -206,7 +211,7 @@ impl Submitter {
 
 /// Counts a refused submission by its code.
 pub(crate) fn count_refusal(diagnosis: &Diagnosis) {
-    metrics::counter!("kapelle_submissions_refused_total", "code" => diagnosis.code.as_str()).increment(1);
+    SUBMISSIONS_REFUSED.counter(&[diagnosis.code.as_str()]).increment(1);
 }
 
 fn same(one: &Payload, other: &Payload) -> bool {

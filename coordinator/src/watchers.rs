@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use kapelle_bus::Bus;
 use kapelle_proto::subject;
+use kapelle_telemetry::metrics::{DEAD_LETTERS, QUEUE_BACKLOG, QUEUE_IN_FLIGHT};
 use kapelle_types::AgentVersion;
-use metrics::gauge;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Catalog;
@@ -38,9 +38,9 @@ pub(crate) async fn watch_queues(bus: Bus, catalog: Arc<Catalog>, stop: Cancella
 async fn observe_queue(bus: &Bus, agent: &AgentVersion) {
     let Ok(state) = bus.queue_state(agent).await else { return };
     let (name, version) = (agent.name.to_string(), agent.version.to_string());
-    gauge!("kapelle_queue_backlog", "agent" => name.clone(), "version" => version.clone())
-        .set((state.pending + state.redelivered) as f64);
-    gauge!("kapelle_queue_in_flight", "agent" => name, "version" => version).set(state.in_flight as f64);
+    let labels = [name.as_str(), version.as_str()];
+    QUEUE_BACKLOG.gauge(&labels).set((state.pending + state.redelivered) as f64);
+    QUEUE_IN_FLIGHT.gauge(&labels).set(state.in_flight as f64);
 }
 
 #[allow(clippy::cast_precision_loss)] // counts far below 2^52
@@ -52,7 +52,7 @@ async fn count_dead_letters(bus: &Bus, counted: &mut BTreeSet<AgentVersion>) {
     }
     for (agent, count) in counts {
         let (name, version) = (agent.name.to_string(), agent.version.to_string());
-        gauge!("kapelle_dead_letters", "agent" => name, "version" => version).set(count as f64);
+        DEAD_LETTERS.gauge(&[&name, &version]).set(count as f64);
         counted.insert(agent);
     }
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kapelle_engine::{Body, DeadLetter, RunStatus};
+use kapelle_proto::DeadLetterRecord;
 use kapelle_proto::subject::{self, DeadSubject};
 use kapelle_proto::v1::{self, dead_letter_service_server::DeadLetterService};
-use kapelle_proto::DeadLetterRecord;
 use kapelle_telemetry::clock;
+use kapelle_telemetry::metrics::ENTRIES_REFUSED;
 use kapelle_types::{Code, Diagnosis, Payload, Principal, StepRef};
 use tonic::{Request, Response, Status};
 
@@ -42,13 +43,12 @@ impl DeadLetters {
         let mut found = Vec::new();
         for (subject, bytes) in all {
             let Ok(record) = DeadLetterRecord::decode(&bytes) else {
-                metrics::counter!("kapelle_entries_refused_total", "reason" => "bad_dead_letter").increment(1);
+                ENTRIES_REFUSED.counter(&["bad_dead_letter"]).increment(1);
                 continue;
             };
             let agent = record.letter.agent.to_string();
-            let of_agent = filter.agent.is_empty()
-                || agent == filter.agent
-                || record.letter.agent.name.as_str() == filter.agent;
+            let of_agent =
+                filter.agent.is_empty() || agent == filter.agent || record.letter.agent.name.as_str() == filter.agent;
             let of_run = filter.run_id.is_empty() || record.run_id.to_string() == filter.run_id;
             let of_code = filter.code.is_empty() || record.letter.cause.code == filter.code;
             let of_step = step.is_empty() || record.letter.task.step.to_string() == step;
@@ -130,7 +130,8 @@ impl DeadLetterService for DeadLetters {
         }
         let filter = v1::DeadLetterFilter { run_id: run.clone(), ..v1::DeadLetterFilter::default() };
         let found = self.matching(&filter, &step).await.map_err(|e| status(&e))?;
-        let unknown = || Diagnosis::new(Code::UNKNOWN_DEAD_LETTER, format!("step {step} of run {run} has no dead letter"));
+        let unknown =
+            || Diagnosis::new(Code::UNKNOWN_DEAD_LETTER, format!("step {step} of run {run} has no dead letter"));
         let stored = found.into_iter().next().ok_or_else(|| status(&unknown()))?;
         let letter = &stored.record.letter;
         let mut view = summary(&stored.record);

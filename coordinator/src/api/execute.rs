@@ -20,14 +20,20 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const WAIT_MAX: Duration = Duration::from_secs(24 * 3_600);
 
 /// Submits a job and waits until its run ends or stalls, or `wait` is over: then the view shows where it stands.
-pub(super) async fn execute(context: &Context, job: Job, wait: Option<Duration>) -> Result<Arc<v1::RunView>, Diagnosis> {
+pub(super) async fn execute(
+    context: &Context,
+    job: Job,
+    wait: Option<Duration>,
+) -> Result<Arc<v1::RunView>, Diagnosis> {
     let deadline = Instant::now() + wait.unwrap_or(WAIT_MAX).min(WAIT_MAX);
     let prepared = context.submitter.prepare(job).await.inspect_err(count_refusal)?;
     // Before it is recorded, so that its end cannot be missed.
     let mut waiting = context.waiters.wait(prepared.run);
     let elsewhere = watch_elsewhere(context, prepared.run).await?;
     let submitted = context.submitter.record(&prepared).await.inspect_err(count_refusal)?;
-    if submitted.existed && let Some(view) = settled(context, submitted.run).await? {
+    if submitted.existed
+        && let Some(view) = settled(context, submitted.run).await?
+    {
         return Ok(Arc::new(view));
     }
     let mut elsewhere = std::pin::pin!(elsewhere);

@@ -4,43 +4,21 @@
 use std::sync::Arc;
 
 use kapelle_bus::registry::{Kind, Outcome, Registered};
-use kapelle_manifest::{Agent, Catalog as _, Manifest, check_manifest};
+use kapelle_manifest::{Agents, Layered, Manifest, Problem, Sourced, check};
 use kapelle_proto::v1::{self, registry_service_server::RegistryService};
 use kapelle_telemetry::clock;
-use kapelle_types::{AgentName, Code, Diagnosis, Version, limits};
-use semver::VersionReq;
+use kapelle_types::{Code, Diagnosis, Version, limits};
 use tonic::{Request, Response, Status};
 
 use super::Context;
 use super::status::{principal, status};
-use crate::catalog::{Snapshot, kind_name};
+use crate::catalog::kind_name;
 
 /// Manifests that one request may bring.
 const MANIFESTS_MAX: usize = 1_000;
 
 pub(super) struct RegistryApi {
     context: Context,
-}
-
-/// What is registered, with what this request brings on top.
-struct Together<'c> {
-    registered: &'c Snapshot,
-    brought: Vec<Arc<Agent>>,
-}
-
-impl kapelle_manifest::Catalog for Together<'_> {
-    fn agent(&self, name: &AgentName, requirement: &VersionReq) -> Option<Arc<Agent>> {
-        let matches = |a: &&Arc<Agent>| a.metadata.name == *name && requirement.matches(a.metadata.version.semver());
-        let brought = self.brought.iter().filter(matches).max_by(|a, b| a.metadata.version.cmp(&b.metadata.version));
-        let registered = self.registered.agent(name, requirement);
-        let all = brought.cloned().into_iter().chain(registered);
-        all.max_by(|a, b| a.metadata.version.cmp(&b.metadata.version))
-    }
-
-    fn agent_names(&self) -> Vec<AgentName> {
-        let brought = self.brought.iter().map(|a| a.metadata.name.clone());
-        self.registered.agent_names().into_iter().chain(brought).collect()
-    }
 }
 
 impl RegistryApi {
@@ -56,18 +34,18 @@ impl RegistryApi {
         }
         let manifests: Result<Vec<Manifest>, Diagnosis> = request.manifests.iter().map(read).collect();
         let manifests = manifests?;
-        let agents = manifests.iter().filter_map(|m| match m {
+        let brought = manifests.iter().filter_map(|m| match m {
             Manifest::Agent(agent) => Some(Arc::new(agent.clone())),
             Manifest::Workflow(_) => None,
         });
         let snapshot = self.context.catalog.snapshot();
-        let together = Together { registered: &snapshot, brought: agents.collect() };
+        let together = Layered(brought.collect::<Agents>(), &*snapshot);
         let mut records: Vec<Registered> = Vec::with_capacity(manifests.len());
         for (manifest, source) in manifests.iter().zip(&request.manifests) {
-            if let Some(problem) = check_manifest(manifest, &together).into_iter().next() {
-                return Err(problem.diagnosis());
+            if let Some(problem) = check(&Sourced::from(manifest.clone()), &together).into_iter().next() {
+                return Err(diagnosis(manifest, &problem));
             }
-            let record = record(manifest, &source.origin, by)?;
+            let record = record(manifest, &source.origin, by);
             let there = snapshot.record(record.kind, &record.name, Some(&record.version)).map(|r| r.digest);
             let twice = records.iter().find(|r| key(r) == key(&record)).map(|r| r.digest);
             if there.or(twice).is_some_and(|digest| digest != record.digest) {
@@ -93,6 +71,12 @@ impl RegistryApi {
     }
 }
 
+fn diagnosis(manifest: &Manifest, problem: &Problem) -> Diagnosis {
+    let (kind, name, version) = manifest.name_version();
+    let message = format!("{kind} {name}@{version}, {}: {}", problem.pointer, problem.message);
+    Diagnosis::new(problem.code(), message).hint(problem.hint.clone())
+}
+
 fn key(record: &Registered) -> (Kind, &str, &Version) {
     (record.kind, &record.name, &record.version)
 }
@@ -110,22 +94,22 @@ fn read(source: &v1::ManifestSource) -> Result<Manifest, Diagnosis> {
     serde_json::from_slice(&source.json).map_err(|e| Diagnosis::new(Code::MANIFEST_SYNTAX, e.to_string()))
 }
 
-fn record(manifest: &Manifest, origin: &str, by: &str) -> Result<Registered, Diagnosis> {
-    let (kind, name, version) = match manifest {
-        Manifest::Agent(a) => (Kind::Agent, a.metadata.name.to_string(), a.metadata.version.clone()),
-        Manifest::Workflow(w) => (Kind::Workflow, w.metadata.name.to_string(), w.metadata.version.clone()),
+fn record(manifest: &Manifest, origin: &str, by: &str) -> Registered {
+    let kind = match manifest {
+        Manifest::Agent(_) => Kind::Agent,
+        Manifest::Workflow(_) => Kind::Workflow,
     };
-    let json = serde_json::to_value(manifest).map_err(|e| Diagnosis::new(Code::MANIFEST_SYNTAX, e.to_string()))?;
-    Ok(Registered {
+    let (_, name, version) = manifest.name_version();
+    Registered {
         kind,
-        name,
-        version,
+        name: name.to_owned(),
+        version: version.clone(),
         digest: manifest.digest(),
-        manifest: json,
+        manifest: manifest.to_value(),
         origin: origin.to_owned(),
         applied_by: by.to_owned(),
         applied_at: clock::now(),
-    })
+    }
 }
 
 fn view(record: &Registered, whole: bool) -> v1::ManifestView {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use kapelle_engine::{Body, Run};
-use kapelle_proto::v1::{self, run_service_server::RunService};
 use kapelle_proto::subject;
+use kapelle_proto::v1::{self, run_service_server::RunService};
 use kapelle_types::{Code, Diagnosis, Principal, RunId, StepRef};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -40,7 +40,12 @@ impl Runs {
         Self { context }
     }
 
-    async fn steer<T>(&self, request: &Request<T>, run: &str, body: Body) -> Result<Response<v1::SteerResponse>, Status> {
+    async fn steer<T>(
+        &self,
+        request: &Request<T>,
+        run: &str,
+        body: Body,
+    ) -> Result<Response<v1::SteerResponse>, Status> {
         let principal = principal(request);
         let run = run_id(run).map_err(|e| status(&e))?;
         let seq = steer(&self.context, run, principal, body).await.map_err(|e| status(&e))?;

@@ -19,7 +19,7 @@ pub(super) fn status(diagnosis: &Diagnosis) -> Status {
     Status::with_error_details(grpc_code(diagnosis.code), diagnosis.message.clone(), details)
 }
 
-const fn grpc_code(code: Code) -> tonic::Code {
+fn grpc_code(code: Code) -> tonic::Code {
     match code {
         Code::UNKNOWN_RUN | Code::UNKNOWN_WORKFLOW | Code::UNKNOWN_DEAD_LETTER => tonic::Code::NotFound,
         Code::WRONG_STATE | Code::KEY_INVALID => tonic::Code::FailedPrecondition,

@@ -32,10 +32,8 @@ fn allowed(run: &Run, body: &Body) -> Result<(), Diagnosis> {
 /// Appends a request to a run's control subject.
 pub(super) async fn record(context: &Context, run: RunId, principal: Principal, body: Body) -> Result<u64, Diagnosis> {
     let entry = Entry { id: Uuid::now_v7().to_string(), principal, traceparent: None, body };
-    let policy = kapelle_retry::Policy {
-        total: Some(std::time::Duration::from_secs(10)),
-        ..kapelle_retry::Policy::default()
-    };
+    let policy =
+        kapelle_retry::Policy { total: Some(std::time::Duration::from_secs(10)), ..kapelle_retry::Policy::default() };
     // Recording it twice is harmless: the entry's id tells that it is the same.
     let record = encode_record(&[entry]);
     let append = |_| context.bus.append_now(run, Channel::Control, record.clone());

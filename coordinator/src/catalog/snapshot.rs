@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use jsonschema::Validator;
 use kapelle_bus::registry::{Kind, Registered};
 use kapelle_expression::nearest;
 use kapelle_manifest::{Agent, Manifest, Workflow};
@@ -106,8 +105,9 @@ impl Snapshot {
         let mut pins = Vec::new();
         let mut agents = Vec::new();
         for step in &workflow.spec.steps {
-            let found = self.agent_entry(&step.agent.name, &step.agent.requirement).ok_or_else(|| {
-                let message = format!("step {} of {version} needs agent {}, which is not registered", step.id, step.agent);
+            let found = self.agent_entry(&step.agent.name, &step.agent.versions).ok_or_else(|| {
+                let message =
+                    format!("step {} of {version} needs agent {}, which is not registered", step.id, step.agent);
                 Diagnosis::new(Code::UNKNOWN_AGENT, message).hint("register it with `kapelle apply -f`")
             })?;
             pins.push(pin(&step.id, &found.manifest, found.record.digest));
@@ -117,7 +117,11 @@ impl Snapshot {
         plans
             .compile(&version, digest, &pins, workflow, &agents)
             .map_err(|e| Diagnosis::new(Code::PLAN_MISSING, e.to_string()))?;
-        let contract = workflow.spec.input.as_ref().map(|input| contract(&input.schema)).transpose()?;
+        let contract = workflow
+            .spec
+            .input
+            .compile()
+            .map_err(|e| Diagnosis::new(Code::SCHEMA_INVALID, format!("the input schema of {version}: {e}")))?;
         Ok(Resolved { workflow: version, digest, pins, contract })
     }
 
@@ -147,11 +151,7 @@ fn highest<'v, M>(versions: &'v BTreeMap<Version, Entry<M>>, requirement: &Versi
     versions.iter().rev().find(|(v, _)| requirement.matches(v.semver())).map(|(_, entry)| entry)
 }
 
-fn contract(schema: &serde_json::Value) -> Result<Validator, Diagnosis> {
-    jsonschema::draft202012::new(schema).map_err(|e| Diagnosis::new(Code::SCHEMA_INVALID, e.to_string()))
-}
-
-impl kapelle_manifest::Catalog for Snapshot {
+impl kapelle_manifest::Catalog for &Snapshot {
     fn agent(&self, name: &AgentName, requirement: &VersionReq) -> Option<Arc<Agent>> {
         self.agent_entry(name, requirement).map(|e| Arc::clone(&e.manifest))
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use kapelle_engine::behaviour::knows;
 use kapelle_engine::{Body, Channel, Command, Record, Run, RunStatus, apply, outstanding};
+use kapelle_telemetry::metrics::{ENTRIES_REFUSED, REBUILDS, RECONCILED_RUNS};
 use kapelle_types::{RunId, Timestamp};
 use lru::LruCache;
 
@@ -157,7 +158,7 @@ impl Core {
             match item.content {
                 Content::Record(record) => self.take(item.run, record, plans, out),
                 Content::Garbage { reason } => {
-                    metrics::counter!("kapelle_entries_refused_total", "reason" => reason).increment(1);
+                    ENTRIES_REFUSED.counter(&[reason]).increment(1);
                     tracing::warn!(run = %item.run, seq = item.seq, reason, "an entry cannot be read and is passed over");
                     self.progress.release(item.seq);
                 }
@@ -288,10 +289,10 @@ impl Core {
 
     /// Goes on with a run that was rebuilt: performs what it waits for, then takes what came meanwhile.
     fn rebuilt(&mut self, mut run: Run, records: &[Record], loading: Loading, out: &mut Vec<Effect>) {
-        metrics::counter!("kapelle_rebuilds_total").increment(1);
+        REBUILDS.counter(&[]).increment(1);
         for record in records {
             for entry in &record.entries {
-                apply(&mut run, entry, record.channel, record.stamp);
+                let _ = apply(&mut run, entry, record.channel, record.stamp); // `outstanding` gives what is still wanted
             }
         }
         let known = run.last_seq();
@@ -348,13 +349,13 @@ impl Core {
         let suspected = self.open.suspect(self.now, tasks.oldest, recreated);
         if suspected > 0 {
             tracing::warn!(recreated, suspected, "the task queue does not hold what it should; queueing again");
-            metrics::counter!("kapelle_reconciled_runs_total", "cause" => "tasks_lost").increment(suspected as u64);
+            RECONCILED_RUNS.counter(&["tasks_lost"]).increment(suspected as u64);
         }
     }
 
     /// Performs what a run waits for, rebuilding it first if it is not in memory.
     fn look(&mut self, id: RunId, out: &mut Vec<Effect>) {
-        metrics::counter!("kapelle_reconciled_runs_total", "cause" => "overdue").increment(1);
+        RECONCILED_RUNS.counter(&["overdue"]).increment(1);
         if let Some(run) = self.cache.take(&id) {
             let commands = outstanding(&run, self.now);
             self.emit(&run, 0, self.now, commands, out);

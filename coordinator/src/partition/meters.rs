@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use kapelle_engine::{Body, Run};
+use kapelle_telemetry::metrics::{ENTRIES_IGNORED, RUN_DURATION, RUNS_FINISHED, RUNS_STARTED, STEPS};
 use kapelle_types::AgentVersion;
-use metrics::{Counter, Histogram, counter, histogram};
+use metrics::{Counter, Histogram};
 
 /// Handles by what they count.
 #[derive(Default)]
@@ -18,7 +19,7 @@ impl Meters {
     /// An entry was ignored, by name.
     pub(crate) fn ignored(&mut self, reason: &'static str) {
         let meter = self.ignored.entry(reason);
-        meter.or_insert_with(|| counter!("kapelle_entries_ignored_total", "reason" => reason)).increment(1);
+        meter.or_insert_with(|| ENTRIES_IGNORED.counter(&[reason])).increment(1);
     }
 
     /// A report was accepted.
@@ -26,7 +27,7 @@ impl Meters {
         let (step, outcome) = match body {
             Body::StepSucceeded(report) => (&report.task.step.step, "succeeded"),
             Body::StepFailed(report) => (&report.task.step.step, "failed"),
-            Body::RunSubmitted(_) => return counter!("kapelle_runs_started_total").increment(1),
+            Body::RunSubmitted(_) => return RUNS_STARTED.counter(&[]).increment(1),
             Body::TimerFired { .. }
             | Body::CancelRequested { .. }
             | Body::TerminateRequested { .. }
@@ -41,7 +42,7 @@ impl Meters {
             return meter.increment(1);
         }
         let (name, version) = (agent.name.to_string(), agent.version.to_string());
-        let meter = counter!("kapelle_steps_total", "agent" => name, "version" => version, "outcome" => outcome);
+        let meter = STEPS.counter(&[&name, &version, outcome]);
         meter.increment(1);
         self.steps.insert((agent.clone(), outcome), meter);
     }
@@ -49,9 +50,10 @@ impl Meters {
     /// A run ended.
     pub(crate) fn finished(&mut self, run: &Run) {
         let status = run.status().name();
-        let (count, duration) = self.finished.entry(status).or_insert_with(|| {
-            (counter!("kapelle_runs_finished_total", "status" => status), histogram!("kapelle_run_duration_seconds"))
-        });
+        let (count, duration) = self
+            .finished
+            .entry(status)
+            .or_insert_with(|| (RUNS_FINISHED.counter(&[status]), RUN_DURATION.histogram(&[])));
         count.increment(1);
         let since = run.submitted_at().unwrap_or_else(|| run.last_progress());
         duration.record(run.last_progress().since(since).as_secs_f64());

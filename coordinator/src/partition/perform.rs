@@ -49,7 +49,7 @@ impl Performer {
     #[must_use]
     pub fn new(bus: Bus, coordinator: &str, done: mpsc::Sender<Vec<Token>>) -> Self {
         let principal = Principal(format!("coordinator:{coordinator}"));
-        Self { bus, principal, done, latency: metrics::histogram!("kapelle_publish_seconds") }
+        Self { bus, principal, done, latency: kapelle_telemetry::metrics::PUBLISH.histogram(&[]) }
     }
 
     /// Sends all orders without waiting for one before the next. Their acknowledgements are awaited in the background;
@@ -130,9 +130,7 @@ impl Performer {
             }
             Command::CancelTimer { timer } => Message::CancelTimer(TimerSubject { partition, run_id, timer }),
             Command::WriteDeadLetter(ref letter) => self.dead_letter(&order, (**letter).clone()).await,
-            Command::RemoveDeadLetter { step, agent } => {
-                Message::RemoveDeadLetter(DeadSubject { agent, run_id, step })
-            }
+            Command::RemoveDeadLetter { step, agent } => Message::RemoveDeadLetter(DeadSubject { agent, run_id, step }),
             Command::FinishRun(finish) => {
                 let finish = self.finish(*finish).await;
                 Message::Control(run_id, self.record(order.traceparent, Body::RunFinished(Box::new(finish))))

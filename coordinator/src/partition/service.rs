@@ -1,44 +1,22 @@
-//! Drives one partition's core with the real broker.
+//! A partition that is being served: taken, driven, asked, let go.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use kapelle_bus::Bus;
-use kapelle_bus::cursors::{Cursor, Cursors};
-use kapelle_bus::runlog::RawRecord;
-use kapelle_bus::tail::{Read, Tail};
-use kapelle_engine::Body;
-use kapelle_proto::{decode_record, stream};
-use kapelle_telemetry::clock;
-use kapelle_types::{Partition, RunId, Timestamp};
-use metrics::{Gauge, Histogram, gauge, histogram};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use kapelle_types::Partition;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::core::{Core, CoreConfig};
-use super::effect::{Effect, Item, Loaded, TasksState, Token};
-use super::load;
-use super::perform::Performer;
+use super::driver::{Driver, Why};
+use crate::listing::{Answer, Query};
 use crate::plans::PlanStore;
-use crate::listing::{Answer, Ended, Query};
-use crate::runs::{RunRow, Waiters, view};
+use crate::runs::Waiters;
 
-/// How often overdue runs are looked for.
-const TICK: Duration = Duration::from_millis(250);
-/// How often the broker is asked what the task queue and the log look like.
-const OBSERVE: Duration = Duration::from_secs(1);
-/// How often the cursor is written while it moves.
-const SAVE_EVERY: Duration = Duration::from_millis(500);
-/// Entries after which the cursor is written earlier.
-const SAVE_ENTRIES: u64 = 1_000;
-/// Rebuilds at once.
-const LOADS_MAX: usize = 64;
-/// Acknowledgement batches that may wait for the loop.
-const DONE_WAITING_MAX: usize = 4_096;
-/// How long a partition that is let go waits for its last acknowledgements.
-const LET_GO_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a partition that cannot be taken is left alone.
+const TAKE_AGAIN: Duration = Duration::from_millis(500);
 
 /// What a partition is served with.
 #[derive(Clone)]
@@ -79,12 +57,14 @@ pub struct Counts {
     pub open: usize,
     /// Of these, waiting for people.
     pub stalled: usize,
+    /// How long the most overdue one has been waiting for a look.
+    pub overdue: Duration,
 }
 
 /// A listing that is asked for.
-struct Question {
-    query: Query,
-    answer: oneshot::Sender<Answer>,
+pub(super) struct Question {
+    pub(super) query: Query,
+    pub(super) answer: oneshot::Sender<Answer>,
 }
 
 /// Asks a running partition.
@@ -150,328 +130,28 @@ async fn serve(
     while !stop.is_cancelled() {
         let taken = tokio::select! {
             () = stop.cancelled() => return,
-            taken = Service::take(&config, &shared) => taken,
+            taken = Driver::take(&config, &shared) => taken,
         };
         match taken {
-            Ok(mut service) => {
-                tracing::info!(%partition, cursor = service.core.cursor(), "serving the partition");
-                let why = service.run(&stop, &mut asked, &counts).await;
-                service.let_go().await;
+            Ok(mut driver) => {
+                tracing::info!(%partition, cursor = driver.cursor(), "serving the partition");
+                let why = driver.run(&stop, &mut asked, &counts).await;
+                driver.let_go().await;
                 match why {
                     Why::Stopped => return,
                     Why::Newer(reason) => {
                         tracing::error!(%partition, reason, "entries of a newer build; letting the partition go");
                         return;
                     }
-                    Why::StreamChanged => tracing::warn!(%partition, "the log is another one; starting from what is there"),
+                    Why::StreamChanged => {
+                        tracing::warn!(%partition, "the log is another one; starting from what is there")
+                    }
                 }
             }
             Err(error) => {
                 tracing::warn!(%partition, %error, "cannot take the partition yet");
-                sleep(Duration::from_millis(500)).await;
+                sleep(TAKE_AGAIN).await;
             }
         }
-    }
-}
-
-/// Why serving ended.
-enum Why {
-    Stopped,
-    Newer(String),
-    StreamChanged,
-}
-
-struct Service {
-    core: Core,
-    ended: Ended,
-    config: Config,
-    shared: Shared,
-    tail: Tail,
-    cursors: Cursors,
-    saved: (u64, Instant),
-    created: i64,
-    performer: Performer,
-    done: mpsc::Receiver<Vec<Token>>,
-    loads: (mpsc::Sender<(RunId, Loaded)>, mpsc::Receiver<(RunId, Loaded)>),
-    loading: Arc<Semaphore>,
-    meters: Meters,
-    tasks: watch::Receiver<Option<Observed>>,
-    observer: JoinHandle<()>,
-}
-
-/// What the broker was last seen to hold.
-#[derive(Debug, Clone, Copy)]
-struct Observed {
-    tasks: TasksState,
-    log_created: i64,
-    /// The log's last sequence went back since it was seen before.
-    log_shrunk: bool,
-}
-
-struct Meters {
-    lag: Gauge,
-    owner: Gauge,
-    open: Gauge,
-    stalled: Gauge,
-    overdue: Gauge,
-    apply: Histogram,
-}
-
-impl Service {
-    /// Reads the cursor, lists what is open and begins to read.
-    async fn take(config: &Config, shared: &Shared) -> Result<Self, kapelle_bus::Error> {
-        let bus = &shared.bus;
-        let partition = config.partition;
-        let log = bus.stream_state(&stream::runs(partition)).await?;
-        let cursors = Cursors::open(bus).await?;
-        let cursor = match cursors.load(partition).await? {
-            Some(c) if c.stream_created == log.created && c.seq <= log.last_seq => c.seq,
-            Some(_) | None => log.first_seq.saturating_sub(1),
-        };
-        let looks_per_tick = (config.looks_per_second / 4).max(1);
-        let cache_bytes_max = config.cache_bytes_max;
-        let mut core = Core::new(CoreConfig { cursor, high_water: log.last_seq, cache_bytes_max, looks_per_tick });
-        let mut ended = Ended::default();
-        if log.messages > 0 {
-            let mut open = Vec::new();
-            for raw in bus.last_controls(partition).await? {
-                match mark(&raw) {
-                    Some(row) => ended.push(row),
-                    None => open.push((raw.run, raw.stamp.at)),
-                }
-            }
-            core.discovered(open, clock::now());
-        }
-        let (sender, done) = mpsc::channel(DONE_WAITING_MAX);
-        let performer = Performer::new(bus.clone(), &config.coordinator, sender);
-        let (observed, tasks) = watch::channel(None);
-        let observer = tokio::spawn(observe(bus.clone(), partition, observed));
-        Ok(Self {
-            core,
-            ended,
-            tail: Tail::start(bus.clone(), partition, cursor),
-            cursors,
-            saved: (cursor, Instant::now()),
-            created: log.created,
-            performer,
-            done,
-            loads: mpsc::channel(LOADS_MAX * 2),
-            loading: Arc::new(Semaphore::new(LOADS_MAX)),
-            meters: Meters::new(partition),
-            tasks,
-            observer,
-            config: config.clone(),
-            shared: shared.clone(),
-        })
-    }
-
-    async fn run(
-        &mut self,
-        stop: &CancellationToken,
-        asked: &mut mpsc::Receiver<Question>,
-        counts: &watch::Sender<Counts>,
-    ) -> Why {
-        let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut effects = Vec::new();
-        loop {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return Why::Stopped,
-                Some(tokens) = self.done.recv() => tokens.into_iter().for_each(|t| self.core.performed(t)),
-                Some((run, loaded)) = self.loads.1.recv() => self.core.loaded(run, loaded, &mut effects),
-                _ = ticks.tick() => {
-                    if let Some(why) = self.tick(&mut effects, counts) { return why }
-                }
-                Some(question) = asked.recv() => self.answer(question),
-                Some(chunk) = self.tail.next(), if self.core.wants_reads() => self.read(chunk, &mut effects).await,
-            }
-            if let Some(reason) = self.carry_out(&mut effects).await {
-                return Why::Newer(reason);
-            }
-            self.save_cursor(false).await;
-        }
-    }
-
-    /// Decodes and applies a chunk.
-    async fn read(&mut self, chunk: Vec<Read>, effects: &mut Vec<Effect>) {
-        let payloads = self.shared.bus.payloads();
-        let mut items: Vec<Item> = Vec::with_capacity(chunk.len());
-        for read in &chunk {
-            loop {
-                match load::decode(&payloads, read).await {
-                    Ok(item) => break items.extend(item),
-                    Err(error) => {
-                        tracing::warn!(%error, "a stored payload cannot be fetched yet");
-                        sleep(Duration::from_millis(200)).await;
-                    }
-                }
-            }
-        }
-        let started = Instant::now();
-        self.core.read(items, &*self.shared.plans, effects);
-        self.meters.apply.record(started.elapsed().as_secs_f64());
-    }
-
-    /// Does what the core wants done. Says why if the partition has to be let go.
-    async fn carry_out(&mut self, effects: &mut Vec<Effect>) -> Option<String> {
-        let mut orders = Vec::new();
-        let mut newer = None;
-        for effect in effects.drain(..) {
-            match effect {
-                Effect::Perform(order) => orders.push(*order),
-                Effect::Load { run, .. } => self.load(run),
-                Effect::Settled(run) => self.settled(run),
-                Effect::Orphan(run) => self.remove_orphan(run),
-                Effect::LetGo { reason } => newer = Some(reason),
-            }
-        }
-        self.performer.perform(orders).await;
-        newer
-    }
-
-    fn load(&self, run: RunId) {
-        let (answer, shared, slots) = (self.loads.0.clone(), self.shared.clone(), Arc::clone(&self.loading));
-        tokio::spawn(async move {
-            let Ok(_slot) = slots.acquire_owned().await else { return };
-            while !answer.is_closed() {
-                match load::load(&shared.bus, &shared.plans, run).await {
-                    Ok(loaded) => {
-                        let _ = answer.send((run, loaded)).await;
-                        return;
-                    }
-                    Err(error) => {
-                        tracing::warn!(%run, %error, "a run cannot be rebuilt yet");
-                        sleep(Duration::from_millis(200)).await;
-                    }
-                }
-            }
-        });
-    }
-
-    fn remove_orphan(&self, run: RunId) {
-        metrics::counter!("kapelle_entries_refused_total", "reason" => "no_such_run").increment(1);
-        tracing::warn!(%run, "entries that belong to no run; removing them");
-        let bus = self.shared.bus.clone();
-        tokio::spawn(async move {
-            if let Err(error) = bus.purge_run(run).await {
-                tracing::warn!(%run, %error, "they stay for now");
-            }
-        });
-    }
-
-    fn tick(&mut self, effects: &mut Vec<Effect>, counts: &watch::Sender<Counts>) -> Option<Why> {
-        let observed = *self.tasks.borrow_and_update();
-        self.core.tick(clock::now(), observed.map(|o| o.tasks), effects);
-        let (open, stalled) = self.core.open_counts();
-        counts.send_replace(Counts { open, stalled });
-        let lag = observed.map_or(0, |o| o.tasks.log_end.saturating_sub(self.core.read_seq()));
-        self.meters.observe(lag, open, stalled, self.core.oldest_overdue());
-        let changed = |o: Observed| o.log_created != self.created || o.log_shrunk;
-        observed.is_some_and(changed).then_some(Why::StreamChanged)
-    }
-
-    fn answer(&self, question: Question) {
-        let open = self.core.open_runs().map(|(id, row)| RunRow::open(*id, row));
-        let _ = question.answer.send(question.query.pick(open, self.ended.iter()));
-    }
-
-    /// A run ended or stalled: whoever waits is told, and a listing remembers the end.
-    fn settled(&mut self, id: RunId) {
-        let Some(run) = self.core.cached(&id) else { return };
-        self.shared.waiters.settled(id, || view(run));
-        if run.is_finished() {
-            let times = (run.submitted_at().unwrap_or_default(), run.last_progress());
-            self.ended.push(RunRow::ended(id, Some(run.plan().workflow.clone()), run.status(), times));
-        }
-    }
-
-    async fn save_cursor(&mut self, last: bool) {
-        let seq = self.core.cursor();
-        let (saved, at) = self.saved;
-        let due = at.elapsed() >= SAVE_EVERY || seq >= saved + SAVE_ENTRIES;
-        if seq == saved || !(due || last) {
-            return;
-        }
-        self.saved = (seq, Instant::now());
-        let (cursors, partition) = (self.cursors.clone(), self.config.partition);
-        let cursor = Cursor { seq, stream_created: self.created };
-        let save = async move {
-            if let Err(error) = cursors.save(partition, cursor).await {
-                tracing::debug!(%partition, %error, "the cursor is not written; entries behind it are read again");
-            }
-        };
-        if last {
-            save.await;
-        } else {
-            tokio::spawn(save);
-        }
-    }
-
-    /// Waits a little for what is in flight, then writes the cursor.
-    async fn let_go(mut self) {
-        let deadline = Instant::now() + LET_GO_PATIENCE;
-        while !self.core.is_idle() {
-            match tokio::time::timeout_at(deadline, self.done.recv()).await {
-                Ok(Some(tokens)) => tokens.into_iter().for_each(|t| self.core.performed(t)),
-                Ok(None) | Err(_) => break,
-            }
-        }
-        self.save_cursor(true).await;
-        self.meters.owner.set(0.0);
-        tracing::info!(partition = %self.config.partition, cursor = self.core.cursor(), "let the partition go");
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        self.observer.abort();
-    }
-}
-
-/// The row of a run whose last control record is the mark of its end.
-fn mark(raw: &RawRecord) -> Option<RunRow> {
-    let record = decode_record(raw.channel, raw.stamp, &raw.payload).ok()?;
-    let Body::RunFinished(finished) = &record.entries.last()?.body else { return None };
-    Some(RunRow::ended(raw.run, None, finished.status, (raw.stamp.at, raw.stamp.at)))
-}
-
-/// Asks the broker once a second what the task queue and the log look like: the queue first, see `compare_tasks`.
-async fn observe(bus: Bus, partition: Partition, observed: watch::Sender<Option<Observed>>) {
-    let log_name = stream::runs(partition);
-    let mut log_end = 0;
-    while !observed.is_closed() {
-        sleep(OBSERVE).await;
-        let Ok(tasks) = bus.stream_state(stream::TASKS).await else { continue };
-        let Ok(log) = bus.stream_state(&log_name).await else { continue };
-        let oldest: Option<Timestamp> = (tasks.messages > 0).then_some(tasks.first_at);
-        let tasks = TasksState { created: tasks.created, oldest, log_end: log.last_seq };
-        let log_shrunk = log.last_seq < log_end;
-        log_end = log.last_seq;
-        observed.send_replace(Some(Observed { tasks, log_created: log.created, log_shrunk }));
-    }
-}
-
-impl Meters {
-    fn new(partition: Partition) -> Self {
-        let label = partition.to_string();
-        let owner = gauge!("kapelle_partition_owner", "partition" => label.clone());
-        owner.set(1.0);
-        Self {
-            owner,
-            lag: gauge!("kapelle_partition_lag", "partition" => label.clone()),
-            open: gauge!("kapelle_runs_open", "partition" => label.clone()),
-            stalled: gauge!("kapelle_stalled_runs", "partition" => label.clone()),
-            overdue: gauge!("kapelle_oldest_overdue_timer_seconds", "partition" => label),
-            apply: histogram!("kapelle_apply_seconds"),
-        }
-    }
-
-    #[allow(clippy::cast_precision_loss)] // counts far below 2^52
-    fn observe(&self, lag: u64, open: usize, stalled: usize, overdue: Duration) {
-        self.lag.set(lag as f64);
-        self.open.set(open as f64);
-        self.stalled.set(stalled as f64);
-        self.overdue.set(overdue.as_secs_f64());
     }
 }

@@ -30,7 +30,7 @@ pub(crate) async fn rebuild(bus: &Bus, plans: &PlanStore, id: RunId) -> Result<R
             let mut run = Run::new(id, plan);
             for record in &records {
                 for entry in &record.entries {
-                    apply(&mut run, entry, record.channel, record.stamp);
+                    let _ = apply(&mut run, entry, record.channel, record.stamp);
                 }
             }
             Ok(Rebuilt { run, records })

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::context::ContextBuilder;
 use async_nats::{Client, ConnectOptions, Event};
+use kapelle_telemetry::metrics::NATS_SERVER_ERRORS;
 use kapelle_types::Partitions;
 use tokio::sync::watch;
 
@@ -63,6 +64,9 @@ impl Connection {
                 observe(&event, &count, &sender);
                 async {}
             });
+        if let Some((user, password)) = userinfo(&config.url) {
+            options = options.user_and_password(user, password);
+        }
         if let Some(file) = &config.credentials {
             options = options.credentials_file(file).await.map_err(Error::unavailable)?;
         }
@@ -80,7 +84,8 @@ impl Connection {
         )
         .await
         .map_err(|e| Error::Unavailable(format!("{} ({})", e, config.url)))?;
-        let jetstream = ContextBuilder::new().timeout(ACK_TIMEOUT).max_ack_inflight(ACKS_IN_FLIGHT_MAX).build(client.clone());
+        let jetstream =
+            ContextBuilder::new().timeout(ACK_TIMEOUT).max_ack_inflight(ACKS_IN_FLIGHT_MAX).build(client.clone());
         Ok(Self { client, jetstream, epochs })
     }
 
@@ -103,6 +108,16 @@ impl Connection {
     }
 }
 
+/// User and password of the first address that has them: the client library reads them from nowhere else.
+fn userinfo(urls: &str) -> Option<(String, String)> {
+    urls.split(',').find_map(|url| {
+        let authority = url.trim().split_once("://").map_or(url, |(_, rest)| rest);
+        let (userinfo, _) = authority.rsplit_once('@')?;
+        let (user, password) = userinfo.split_once(':')?;
+        Some((user.to_owned(), password.to_owned()))
+    })
+}
+
 /// Says in logs and metrics what happens to the connection.
 fn observe(event: &Event, count: &AtomicU64, epochs: &watch::Sender<u64>) {
     match event {
@@ -116,7 +131,7 @@ fn observe(event: &Event, count: &AtomicU64, epochs: &watch::Sender<u64>) {
         Event::Disconnected => tracing::warn!("the connection to the broker is lost; reconnecting"),
         // A denied publish is silent but for this event.
         Event::ServerError(error) => {
-            metrics::counter!("kapelle_nats_server_errors_total").increment(1);
+            NATS_SERVER_ERRORS.counter(&[]).increment(1);
             tracing::warn!(%error, "the broker reports an error");
         }
         other => tracing::debug!(event = %other, "broker event"),
@@ -168,5 +183,17 @@ impl Bus {
     #[must_use]
     pub fn payloads(&self) -> Payloads {
         Payloads::new(self.jetstream().clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_and_password_come_from_the_address() {
+        assert_eq!(userinfo("nats://a:1,nats://u:p@b:2"), Some(("u".to_owned(), "p".to_owned())));
+        assert_eq!(userinfo("nats://127.0.0.1:4222"), None);
+        assert_eq!(userinfo("u:p:q@host"), Some(("u".to_owned(), "p:q".to_owned())));
     }
 }

@@ -1,7 +1,7 @@
 //! How far each partition is done: one key a partition, written by its owner.
 
 use async_nats::jetstream::kv::Store;
-use kapelle_proto::{bucket};
+use kapelle_proto::bucket;
 use kapelle_types::Partition;
 use serde::{Deserialize, Serialize};
 

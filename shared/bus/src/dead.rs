@@ -4,8 +4,8 @@ use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::context::PublishAckFuture;
 use bytes::Bytes;
 use futures::StreamExt;
-use kapelle_proto::subject::{DeadSubject};
-use kapelle_proto::{stream};
+use kapelle_proto::stream;
+use kapelle_proto::subject::DeadSubject;
 
 use crate::{Bus, Error};
 

@@ -1,13 +1,20 @@
 //! CloudEvents 1.0 on `kapelle.event.<type>`, for anyone who wants to know.
 
-use kapelle_proto::subject::{EventSubject};
+use kapelle_proto::subject::EventSubject;
 use serde_json::{Value, json};
 
 use crate::Bus;
 
 impl Bus {
     /// Publishes an event in the structured JSON form of CloudEvents 1.0, at most once: an event is news, never truth.
-    pub async fn emit(&self, kind: &'static str, subject: &str, id: &str, time: kapelle_types::Timestamp, data: &Value) {
+    pub async fn emit(
+        &self,
+        kind: &'static str,
+        subject: &str,
+        id: &str,
+        time: kapelle_types::Timestamp,
+        data: &Value,
+    ) {
         let event = json!({
             "specversion": "1.0",
             "id": id,

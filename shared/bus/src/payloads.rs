@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::object_store::{GetErrorKind, ObjectStore};
-use kapelle_proto::{bucket};
+use kapelle_proto::bucket;
 use kapelle_types::{Payload, PayloadRef, Sha256, limits};
 use serde_json::Value;
 use tokio::io::AsyncReadExt;

@@ -52,7 +52,9 @@ pub async fn provision(jetstream: &Context, layout: &Layout) -> Result<LayoutRec
 fn missing_log(name: &str) -> Error {
     Error::Refused {
         refusal: crate::Refusal::Other,
-        message: format!("stream {name} was provisioned and is not there; is this the right data folder, disk and key?"),
+        message: format!(
+            "stream {name} was provisioned and is not there; is this the right data folder, disk and key?"
+        ),
     }
 }
 

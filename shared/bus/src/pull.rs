@@ -85,7 +85,7 @@ impl TaskPuller {
         epochs.mark_unchanged();
         let now = Instant::now();
         Ok(Self {
-            credit: Credit::new(client.clone()),
+            credit: Credit::new(client.clone(), epochs.clone()),
             requests: Requests::new(slots),
             pause: Pause { until: None, next: PAUSE_MIN },
             stopping: false,
@@ -218,7 +218,8 @@ impl TaskPuller {
         if status == 100 {
             return;
         }
-        let header = |name: &str| message.headers.as_ref().and_then(|h| h.get(name)).and_then(|v| v.as_str().parse().ok());
+        let header =
+            |name: &str| message.headers.as_ref().and_then(|h| h.get(name)).and_then(|v| v.as_str().parse().ok());
         let pending = header("Nats-Pending-Messages");
         let id = message.subject.as_str().rsplit('.').next().and_then(|id| id.parse().ok());
         let Some(id) = id.filter(|id| self.requests.is_current(*id)) else { return };

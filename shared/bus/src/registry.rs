@@ -4,7 +4,7 @@
 
 use async_nats::jetstream::kv::{CreateErrorKind, Operation, Store};
 use futures::StreamExt;
-use kapelle_proto::{bucket};
+use kapelle_proto::bucket;
 use kapelle_types::{Sha256, Timestamp, Version};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -7,7 +7,7 @@ use async_nats::jetstream::context::PublishAckFuture;
 use bytes::Bytes;
 use futures::StreamExt;
 use kapelle_engine::{Channel, Stamp};
-use kapelle_proto::subject::{RunSubject};
+use kapelle_proto::subject::RunSubject;
 use kapelle_proto::{stream, subject};
 use kapelle_types::{Partition, RunId, Timestamp};
 use serde_json::json;
@@ -113,7 +113,11 @@ impl Bus {
     }
 
     /// One batched direct get: the messages and how many more there are.
-    async fn direct_get(&self, partition: Partition, request: &serde_json::Value) -> Result<(Vec<RawRecord>, u64), Error> {
+    async fn direct_get(
+        &self,
+        partition: Partition,
+        request: &serde_json::Value,
+    ) -> Result<(Vec<RawRecord>, u64), Error> {
         let client = self.client();
         let inbox = client.new_inbox();
         let mut answers = client.subscribe(inbox.clone()).await.map_err(Error::unavailable)?;
@@ -170,8 +174,7 @@ impl Bus {
             deliver_policy: DeliverPolicy::LastPerSubject,
             ..pull::OrderedConfig::default()
         };
-        let consumer =
-            self.jetstream().create_consumer_on_stream(config, &stream).await.map_err(Error::unavailable)?;
+        let consumer = self.jetstream().create_consumer_on_stream(config, &stream).await.map_err(Error::unavailable)?;
         let mut pending = consumer.cached_info().num_pending;
         let name = consumer.cached_info().name.clone();
         let mut records = Vec::new();

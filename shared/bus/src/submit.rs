@@ -9,7 +9,7 @@ use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::pull;
 use bytes::Bytes;
 use futures::StreamExt;
-use kapelle_proto::{stream};
+use kapelle_proto::stream;
 
 use crate::provision::SUBMIT_CONSUMER;
 use crate::{Bus, Error};

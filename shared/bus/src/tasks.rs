@@ -2,8 +2,8 @@
 
 use async_nats::jetstream::context::PublishAckFuture;
 use bytes::Bytes;
-use kapelle_proto::subject::{TaskSubject};
-use kapelle_proto::{stream};
+use kapelle_proto::stream;
+use kapelle_proto::subject::TaskSubject;
 use kapelle_types::AgentVersion;
 
 use crate::{Bus, Error};

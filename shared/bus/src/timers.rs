@@ -5,8 +5,8 @@ use async_nats::header::{NATS_SCHEDULE, NATS_SCHEDULE_TARGET};
 use async_nats::jetstream::context::PublishAckFuture;
 use bytes::Bytes;
 use kapelle_engine::Channel;
+use kapelle_proto::stream;
 use kapelle_proto::subject::{RunSubject, TimerSubject};
-use kapelle_proto::{stream};
 use kapelle_types::Timestamp;
 
 use crate::{Bus, Error};
@@ -17,7 +17,12 @@ impl Bus {
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the connection is gone.
-    pub async fn start_timer(&self, timer: &TimerSubject, due: Timestamp, record: Bytes) -> Result<PublishAckFuture, Error> {
+    pub async fn start_timer(
+        &self,
+        timer: &TimerSubject,
+        due: Timestamp,
+        record: Bytes,
+    ) -> Result<PublishAckFuture, Error> {
         let target = RunSubject { partition: timer.partition, run_id: timer.run_id, channel: Channel::Control };
         let mut headers = HeaderMap::new();
         headers.insert(NATS_SCHEDULE, format!("@at {}", due.rfc3339()));

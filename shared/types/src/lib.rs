@@ -20,6 +20,6 @@ pub use error::{Diagnosis, InvalidName};
 pub use id::{Principal, RunId};
 pub use name::{AgentName, AgentVersion, StepId, Version, WorkflowName, WorkflowVersion};
 pub use partition::{Partition, Partitions};
-pub use payload::{Payload, PayloadRef, Sha256};
+pub use payload::{Payload, PayloadRef, Sha256, json_depth};
 pub use step::{Attempt, StepRef, TaskId};
 pub use time::Timestamp;

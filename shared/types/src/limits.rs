@@ -32,6 +32,8 @@ pub const EXPRESSION_MEMORY_BYTES_MAX: u64 = 256 * 1024 * 1024;
 pub const MANIFEST_BYTES_MAX: usize = 1024 * 1024;
 /// Nesting of a payload's JSON; `serde_json` itself stops at 128.
 pub const JSON_DEPTH_MAX: usize = 128;
+/// Nesting of an input or an output: leaves templates room to put them into something without meeting `JSON_DEPTH_MAX`.
+pub const PAYLOAD_DEPTH_MAX: usize = 64;
 /// Characters of an idempotency key.
 pub const KEY_CHARS_MAX: usize = 256;
 /// Times that an attempt may be lost with its worker before the step gives up.

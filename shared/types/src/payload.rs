@@ -97,6 +97,17 @@ impl Payload {
     }
 }
 
+/// How deeply a value is nested: 0 for a scalar, 1 for a list or object of scalars. Values that a parser read are at most
+/// 128 deep, so the recursion is bounded.
+#[must_use]
+pub fn json_depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(json_depth).max().unwrap_or(0),
+        Value::Object(fields) => 1 + fields.values().map(json_depth).max().unwrap_or(0),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    }
+}
+
 impl From<Value> for Payload {
     fn from(value: Value) -> Self {
         Self::inline(value)

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
+use async_nats::connection::State;
 use async_nats::{Client, Subject};
 use bytes::Bytes;
 use kapelle_proto::subject::TaskSubject;
 use kapelle_types::Timestamp;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::ack::AckInfo;
 
@@ -18,6 +19,8 @@ pub(super) struct Credit(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     client: Client,
+    /// Counts connections: see [`Delivery::ack`].
+    epochs: watch::Receiver<u64>,
     held: AtomicUsize,
     /// The puller wants to be woken when `held` falls to this; -1 if never.
     wake_at: AtomicI64,
@@ -25,9 +28,9 @@ struct Shared {
 }
 
 impl Credit {
-    pub(super) fn new(client: Client) -> Self {
-        let held = AtomicUsize::new(0);
-        Self(Arc::new(Shared { client, held, wake_at: AtomicI64::new(-1), freed: Notify::new() }))
+    pub(super) fn new(client: Client, epochs: watch::Receiver<u64>) -> Self {
+        let (held, wake_at) = (AtomicUsize::new(0), AtomicI64::new(-1));
+        Self(Arc::new(Shared { client, epochs, held, wake_at, freed: Notify::new() }))
     }
 
     pub(super) fn held(&self) -> usize {
@@ -54,6 +57,7 @@ impl Credit {
             stream_seq: ack.stream_seq,
             stored_at: ack.stored_at,
             reply,
+            epoch: *self.0.epochs.borrow(),
             credit: Arc::clone(&self.0),
         }
     }
@@ -74,14 +78,23 @@ pub struct Delivery {
     /// When it was queued, by the broker's clock.
     pub stored_at: Timestamp,
     reply: Subject,
+    epoch: u64,
     credit: Arc<Shared>,
 }
 
 impl Delivery {
     /// Takes the task out of the queue. Sent and not awaited: if it is lost the task comes again, is reported as lost, and
     /// that report is about an attempt that is decided.
+    ///
+    /// Not sent at all if the connection is another than the task came by. An acknowledgement names a sequence, and a
+    /// broker that lost the end of TASKS in a crash gives the same sequences to other tasks: it would take one of those out.
     pub async fn ack(self) {
-        let sent = self.credit.client.publish(self.reply.clone(), Bytes::from_static(b"+ACK")).await;
+        let client = &self.credit.client;
+        if *self.credit.epochs.borrow() != self.epoch || client.connection_state() != State::Connected {
+            tracing::debug!(subject = %self.subject, "not acknowledged: the connection is another one");
+            return;
+        }
+        let sent = client.publish(self.reply.clone(), Bytes::from_static(b"+ACK")).await;
         if let Err(error) = sent {
             tracing::debug!(%error, "an acknowledgement could not be sent: the connection is closed");
         }

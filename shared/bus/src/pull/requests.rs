@@ -76,7 +76,8 @@ impl Requests {
 
     /// A request ended with this many undelivered; `None` means that it was never taken.
     pub(super) fn ended(&mut self, id: u64, undelivered: Option<usize>) {
-        let Some(request) = id.checked_sub(self.first_id).and_then(|at| self.live.get_mut(usize::try_from(at).ok()?)) else {
+        let Some(request) = id.checked_sub(self.first_id).and_then(|at| self.live.get_mut(usize::try_from(at).ok()?))
+        else {
             return;
         };
         let batch = std::mem::take(&mut request.batch);
