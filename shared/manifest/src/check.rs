@@ -10,7 +10,7 @@ use crate::issue::Issue;
 use crate::manifest::Manifest;
 use crate::pointer::Pointer;
 use crate::problem::Problem;
-use crate::sourced::Sourced;
+use crate::sourced::{PROBLEMS_MAX, Sourced};
 use crate::{Agent, Workflow};
 
 /// Checks a manifest against itself and against the agents that there are.
@@ -20,7 +20,8 @@ pub fn check(sourced: &Sourced, catalog: &dyn Catalog) -> Vec<Problem> {
         Manifest::Agent(agent) => check_agent(agent),
         Manifest::Workflow(workflow) => check_workflow(workflow, catalog),
     };
-    let mut problems: Vec<Problem> = issues.into_iter().map(|issue| sourced.problem(issue)).collect();
+    let mut problems: Vec<Problem> =
+        issues.into_iter().take(PROBLEMS_MAX).map(|issue| sourced.problem(issue)).collect();
     problems.sort_by_key(|problem| (problem.line, problem.column));
     problems
 }

@@ -87,7 +87,7 @@ impl Contract {
         let schema = schema?;
         match schema.value {
             Value::Object(_) | Value::Bool(_) => Some(Self { schema: schema.value.clone() }),
-            _ => schema.expected("a JSON Schema, an object", issues),
+            _ => schema.expected("a JSON Schema (an object)", "", issues),
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+/// How durations are written.
+pub(crate) const HINT: &str = "write `200ms`, `20s`, `2m` or `1h30m`";
 /// Units, the longest first.
 const UNITS: &[(&str, u64)] = &[("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 /// No duration in a manifest is longer: a year and a day.

@@ -12,8 +12,8 @@ pub(crate) struct Issue {
     pub(crate) code: Code,
     pub(crate) pointer: Pointer,
     pub(crate) side: Side,
-    /// The piece of the part's text that it is about, and how far into it.
-    pub(crate) piece: Option<(String, usize)>,
+    /// The piece of the part's text that it is about, and the byte in it if not all of it is meant.
+    pub(crate) piece: Option<(String, Option<usize>)>,
     pub(crate) message: String,
     pub(crate) label: String,
     pub(crate) hint: String,
@@ -44,9 +44,11 @@ impl Issue {
 
     /// An expression in the template or string at `pointer`.
     pub(crate) fn expression(pointer: &Pointer, error: &expression::Error) -> Self {
-        let issue = Self::new(error.code(), &pointer.below(&error.pointer), error.message.clone());
+        // The way out stands behind a semicolon; here it has a place of its own.
+        let (message, hint) = error.message.split_once("; ").unwrap_or((&error.message, ""));
+        let issue = Self::new(error.code(), &pointer.below(&error.pointer), message).hint(hint);
         let issue = if error.source_text.contains("${") { issue.on_key() } else { issue };
-        Self { piece: Some((error.source_text.clone(), error.offset.unwrap_or(0))), ..issue }.label(match error.kind {
+        Self { piece: Some((error.source_text.clone(), error.offset)), ..issue }.label(match error.kind {
             expression::ErrorKind::Syntax => "in this expression",
             expression::ErrorKind::Reference => "not there",
             expression::ErrorKind::Bound => "too much",
@@ -60,7 +62,7 @@ impl Issue {
     }
 
     pub(crate) fn piece(mut self, text: impl Into<String>) -> Self {
-        self.piece = Some((text.into(), 0));
+        self.piece = Some((text.into(), None));
         self
     }
 
@@ -88,6 +90,7 @@ pub(crate) fn choice<'a>(known: impl IntoIterator<Item = &'a str>) -> String {
     const SHOWN_MAX: usize = 12;
     let mut names: Vec<String> = known.into_iter().map(|it| format!("`{it}`")).collect();
     names.sort();
+    names.dedup();
     match names.as_slice() {
         [] => String::new(),
         [only] => format!("there is only {only}"),

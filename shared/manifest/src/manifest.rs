@@ -18,6 +18,7 @@ const LATER: &[&str] =
 
 /// A manifest.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant)] // few exist at a time, and they are taken apart at once
 pub enum Manifest {
     /// A capability that does work.
     Agent(Agent),

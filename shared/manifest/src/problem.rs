@@ -101,23 +101,43 @@ impl Problem {
 }
 
 /// The bytes to mark: the piece if it is found, one line of the part otherwise.
-fn narrow(text: &str, part: Range<usize>, piece: Option<&(String, usize)>) -> Range<usize> {
+fn narrow(text: &str, part: Range<usize>, piece: Option<&(String, Option<usize>)>) -> Range<usize> {
     let inside = text.get(part.clone()).unwrap_or_default();
-    if let Some((piece, offset)) = piece.filter(|(piece, _)| !piece.is_empty())
-        && let Some(at) = inside.find(piece.as_str())
-    {
-        // One character where the error is; all of the piece if that is not known better.
-        let start = (part.start + at + offset).min(part.end);
-        let rest = &text[start..part.start + at + piece.len()];
-        let len = match rest.find(|c: char| !c.is_alphanumeric() && c != '_' && c != '.') {
-            _ if *offset == 0 => rest.len(),
-            Some(0) => rest.chars().next().map_or(0, char::len_utf8),
-            Some(len) => len,
-            None => rest.len(),
-        };
-        return start..start + first_line(&text[start..start + len]);
+    let Some((start, end)) = piece.and_then(|(piece, offset)| mark(inside, piece, *offset)) else {
+        return part.start..part.start + first_line(inside);
+    };
+    let (start, end) = (part.start + start, part.start + end);
+    start..start + first_line(&text[start..end])
+}
+
+/// Where in a text a piece stands: all of it, or the word at its byte `offset`.
+fn mark(text: &str, piece: &str, offset: Option<usize>) -> Option<(usize, usize)> {
+    let places = find(text, piece)?;
+    let place = |offset: usize| places.iter().find(|(at, _)| *at >= offset).map(|(_, place)| *place);
+    let end = places.last().map(|(_, place)| place + text[*place..].chars().next().map_or(0, char::len_utf8))?;
+    let Some(offset) = offset else { return Some((place(0)?, end)) };
+    let Some(start) = place(offset) else { return Some((end, end)) };
+    let word = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
+    let rest = &text[start..end];
+    let len = match rest.find(|c| !word(c)) {
+        Some(0) => rest.chars().next().map_or(0, char::len_utf8),
+        Some(len) => len,
+        None => rest.len(),
+    };
+    Some((start, start + len))
+}
+
+/// Finds a piece in a text, whatever the white space: YAML folds the lines of what it reads. The result maps each
+/// character of the piece that is no white space to its place in the text.
+fn find(text: &str, piece: &str) -> Option<Vec<(usize, usize)>> {
+    let visible =
+        |text: &str| -> Vec<(usize, char)> { text.char_indices().filter(|(_, c)| !c.is_whitespace()).collect() };
+    let (text, piece) = (visible(text), visible(piece));
+    if piece.is_empty() {
+        return None;
     }
-    part.start..part.start + first_line(inside)
+    let at = text.windows(piece.len()).position(|window| window.iter().zip(&piece).all(|((_, a), (_, b))| a == b))?;
+    Some(piece.iter().zip(&text[at..]).map(|((offset, _), (place, _))| (*offset, *place)).collect())
 }
 
 fn first_line(text: &str) -> usize {

@@ -40,7 +40,7 @@ impl<'v> Part<'v> {
     pub(crate) fn fields(&self, issues: &mut Issues) -> Option<Fields<'v>> {
         match self.value {
             Value::Object(map) => Some(Fields { map, pointer: self.pointer.clone(), known: vec![] }),
-            _ => self.expected("an object with named fields", issues),
+            _ => self.expected("an object with named fields", "", issues),
         }
     }
 
@@ -54,7 +54,10 @@ impl<'v> Part<'v> {
                     .map(|(index, value)| Part { value, pointer: self.pointer.item(index) })
                     .collect(),
             ),
-            _ => self.expected("a list", issues),
+            Value::String(_) | Value::Number(_) => {
+                self.expected("a list", &format!("write a list of one: `[{}]`", plain(self.value)), issues)
+            }
+            _ => self.expected("a list", "", issues),
         }
     }
 
@@ -66,13 +69,20 @@ impl<'v> Part<'v> {
                 None
             }
             Value::String(text) => Some(text),
-            _ => self.expected("a text", issues),
+            Value::Number(_) | Value::Bool(_) => {
+                self.expected("a text", "quote it if it is meant to be a text", issues)
+            }
+            _ => self.expected("a text", "", issues),
         }
     }
 
     /// A name or version of its own shape.
     pub(crate) fn name<T: std::str::FromStr<Err = InvalidName>>(&self, issues: &mut Issues) -> Option<T> {
-        let text = self.text(issues)?;
+        // A version such as 1.2 is a number to YAML; what a version is says more than that.
+        let text = match self.value {
+            Value::Number(number) => &number.to_string(),
+            _ => self.text(issues)?,
+        };
         match text.parse() {
             Ok(name) => Some(name),
             Err(invalid) => {
@@ -88,7 +98,7 @@ impl<'v> Part<'v> {
     /// A whole number within bounds.
     pub(crate) fn count(&self, min: u32, max: u32, issues: &mut Issues) -> Option<u32> {
         let Value::Number(number) = self.value else {
-            return self.expected(&format!("a whole number from {min} to {max}"), issues);
+            return self.expected(&format!("a whole number from {min} to {max}"), "", issues);
         };
         match number.as_u64().and_then(|it| u32::try_from(it).ok()).filter(|it| (min..=max).contains(it)) {
             Some(count) => Some(count),
@@ -103,7 +113,7 @@ impl<'v> Part<'v> {
     /// A number within bounds.
     pub(crate) fn number(&self, min: f64, max: f64, issues: &mut Issues) -> Option<f64> {
         let Value::Number(number) = self.value else {
-            return self.expected(&format!("a number from {min} to {max}"), issues);
+            return self.expected(&format!("a number from {min} to {max}"), "", issues);
         };
         match number.as_f64().filter(|it| (min..=max).contains(it)) {
             Some(it) => Some(it),
@@ -118,13 +128,13 @@ impl<'v> Part<'v> {
     /// A duration above zero.
     pub(crate) fn duration(&self, issues: &mut Issues) -> Option<Duration> {
         let Value::String(text) = self.value else {
-            return self.expected("a duration such as `200ms`, `20s`, `2m` or `1h30m`", issues);
+            return self.expected("a duration", duration::HINT, issues);
         };
         match duration::parse(text) {
             Ok(duration) => Some(duration),
             Err(why) => {
                 let issue = Issue::rule(&self.pointer, format!("`{text}` is not a duration: {why}"));
-                issues.push(issue.label("not a duration").hint("write `200ms`, `20s`, `2m` or `1h30m`"));
+                issues.push(issue.label("not a duration").hint(duration::HINT));
                 None
             }
         }
@@ -133,7 +143,7 @@ impl<'v> Part<'v> {
     /// An expression, with or without its `${ }`.
     pub(crate) fn expression(&self, issues: &mut Issues) -> Option<Expression> {
         let Value::String(text) = self.value else {
-            return self.expected("an expression such as `${input.on}`", issues);
+            return self.expected("an expression", "write `${…}`, for example `${input.on}`", issues);
         };
         Expression::compile(text).map_err(|error| issues.push(Issue::expression(&self.pointer, &error))).ok()
     }
@@ -150,7 +160,7 @@ impl<'v> Part<'v> {
         let names = words.iter().map(|(name, _)| *name);
         let Value::String(text) = self.value else {
             let all: Vec<String> = names.map(|name| format!("`{name}`")).collect();
-            return self.expected(&all.join(" or "), issues);
+            return self.expected(&all.join(" or "), "", issues);
         };
         if let Some((_, it)) = words.iter().find(|(name, _)| name == text) {
             return Some(*it);
@@ -160,22 +170,30 @@ impl<'v> Part<'v> {
         None
     }
 
-    pub(crate) fn expected<T>(&self, what: &str, issues: &mut Issues) -> Option<T> {
-        let (found, hint) = match self.value {
-            Value::Null => ("nothing".to_owned(), ""),
-            Value::Bool(it) => (format!("the boolean {it}"), "quote it if it is meant to be a text"),
-            Value::Number(it) => (format!("the number {it}"), "quote it if it is meant to be a text"),
-            Value::String(it) => (format!("the text `{}`", it.chars().take(40).collect::<String>()), ""),
-            Value::Array(_) => ("a list".to_owned(), ""),
-            Value::Object(_) => ("an object".to_owned(), ""),
+    pub(crate) fn expected<T>(&self, what: &str, hint: &str, issues: &mut Issues) -> Option<T> {
+        let found = match self.value {
+            Value::Null => "nothing".to_owned(),
+            Value::Bool(it) => format!("the boolean {it}"),
+            Value::Number(it) => format!("the number {it}"),
+            Value::String(_) => format!("the text `{}`", plain(self.value)),
+            Value::Array(_) => "a list".to_owned(),
+            Value::Object(_) => "an object".to_owned(),
         };
-        let hint = if what == "a text" { hint } else { "" };
         let issue = Issue::shape(&self.pointer, format!("{what} is expected here, not {found}"));
-        let issue =
-            if matches!(self.value, Value::Array(_) | Value::Object(_) | Value::Null) { issue.on_key() } else { issue };
+        let issue = match self.value {
+            Value::Array(_) | Value::Object(_) | Value::Null => issue.on_key(),
+            Value::Bool(_) | Value::Number(_) | Value::String(_) => issue,
+        };
         issues.push(issue.label(format!("expected {what}")).hint(hint));
         None
     }
+}
+
+/// A scalar as it is written, cut to what fits into a message.
+fn plain(value: &Value) -> String {
+    const CHARS_MAX: usize = 40;
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    text.chars().take(CHARS_MAX).collect()
 }
 
 impl<'v> Fields<'v> {

@@ -1,6 +1,7 @@
 //! What is wrong with a declared JSON Schema, and what a path into a payload finds there.
 
 use jsonschema::ValidationError;
+use jsonschema::error::ValidationErrorKind;
 use kapelle_expression::{Segment, nearest};
 use serde_json::{Map, Value};
 
@@ -72,12 +73,14 @@ const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 /// What the schema compiler would not say, or not say well: misspelt keywords and types, references to elsewhere.
 pub(crate) fn invalid(schema: &Value) -> Vec<InvalidSchema> {
     let mut found = Vec::new();
-    walk(schema, &Pointer::root(), &mut found);
+    walk(schema, Some(schema), &Pointer::root(), &mut found);
     found
 }
 
-fn walk(schema: &Value, pointer: &Pointer, found: &mut Vec<InvalidSchema>) {
+/// `base` is what local references start from, unless an `$id` makes that hard to say.
+fn walk(schema: &Value, base: Option<&Value>, pointer: &Pointer, found: &mut Vec<InvalidSchema>) {
     let Value::Object(keywords) = schema else { return };
+    let base = base.filter(|_| !keywords.contains_key("$id"));
     for (name, value) in keywords {
         let at = pointer.field(name);
         let mut report = |message: String, hint: String| {
@@ -88,6 +91,11 @@ fn walk(schema: &Value, pointer: &Pointer, found: &mut Vec<InvalidSchema>) {
                 format!("`{target}` is outside this schema, and nothing is fetched"),
                 "copy it into `$defs` and refer to it as `#/$defs/…`".to_owned(),
             ),
+            ("$ref", Value::String(target))
+                if base.is_some_and(|base| !target.contains('%') && dangles(base, target)) =>
+            {
+                report(format!("`{target}` points to nothing in this schema"), String::new());
+            }
             ("$schema", Value::String(dialect)) if dialect.trim_end_matches('#') != DIALECT => report(
                 format!("schemas are JSON Schema 2020-12, not `{dialect}`"),
                 format!("write `{DIALECT}`, or leave it out"),
@@ -100,12 +108,12 @@ fn walk(schema: &Value, pointer: &Pointer, found: &mut Vec<InvalidSchema>) {
                     report(format!("there is no type `{name}`"), hint);
                 }
             }
-            (name, value) if ONE.contains(&name) => walk(value, &at, found),
+            (name, value) if ONE.contains(&name) => walk(value, base, &at, found),
             (name, Value::Array(items)) if LIST.contains(&name) => {
-                items.iter().enumerate().for_each(|(index, item)| walk(item, &at.item(index), found));
+                items.iter().enumerate().for_each(|(index, item)| walk(item, base, &at.item(index), found));
             }
             (name, Value::Object(fields)) if MAP.contains(&name) => {
-                fields.iter().for_each(|(name, schema)| walk(schema, &at.field(name), found));
+                fields.iter().for_each(|(name, schema)| walk(schema, base, &at.field(name), found));
             }
             (name, _)
                 if ONE.contains(&name) || LIST.contains(&name) || MAP.contains(&name) || PLAIN.contains(&name) => {}
@@ -120,13 +128,21 @@ fn walk(schema: &Value, pointer: &Pointer, found: &mut Vec<InvalidSchema>) {
     }
 }
 
+fn dangles(base: &Value, target: &str) -> bool {
+    target.strip_prefix('#').filter(|path| path.starts_with('/')).is_some_and(|path| base.pointer(path).is_none())
+}
+
 /// The compiler's error, with the place in the schema that it is about.
 pub(crate) fn reworded(schema: &Value, error: &ValidationError<'_>) -> InvalidSchema {
     let pointer = error.instance_path().as_str();
     let message = match schema.pointer(pointer) {
+        Some(value) if matches!(error.kind(), ValidationErrorKind::Format { .. }) => {
+            let what = if pointer.ends_with("pattern") { "a regular expression" } else { "what is expected here" };
+            format!("`{}` is not {what}", short(value.as_str().unwrap_or_default()))
+        }
         Some(value) if !pointer.is_empty() => {
-            let message = error.masked_with("this").to_string();
-            format!("`{}` is not a schema here: {}", short(&value.to_string()), short(&message))
+            let message = error.masked_with("it").to_string();
+            format!("`{}` is not allowed here: {}", short(&value.to_string()), short(&message))
         }
         _ => short(&error.to_string()),
     };

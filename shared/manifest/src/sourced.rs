@@ -6,6 +6,9 @@ use crate::problem::{Problem, Source};
 use crate::spans::Spans;
 use crate::yaml;
 
+/// Problems of one file that are reported; nobody reads more before the first are mended.
+pub(crate) const PROBLEMS_MAX: usize = 100;
+
 /// A manifest with the places of its parts.
 #[derive(Debug, Clone)]
 pub struct Sourced {
@@ -46,7 +49,8 @@ pub fn parse(file_name: &str, text: &str) -> Result<Vec<Sourced>, Vec<Problem>> 
             Ok(manifest) => {
                 manifests.push(Sourced { manifest, source: Some(source.clone()), spans: document.spans });
             }
-            Err(issues) => {
+            Err(mut issues) => {
+                issues.truncate(PROBLEMS_MAX.saturating_sub(problems.len()));
                 problems.extend(issues.into_iter().map(|it| Problem::locate(it, Some(&source), &document.spans)));
             }
         }

@@ -23,7 +23,9 @@ pub(crate) fn optional_retry<S: Serializer>(policy: &Option<RetryPolicy>, s: S) 
 }
 
 pub(crate) fn optional_expression<S: Serializer>(it: &Option<Expression>, s: S) -> Result<S::Ok, S::Error> {
-    it.as_ref().map(|it| format!("${{{}}}", it.source())).serialize(s)
+    // A comment would swallow the brace behind it.
+    let end = |source: &str| if source.contains("//") { "\n}" } else { "}" };
+    it.as_ref().map(|it| format!("${{{}{}", it.source(), end(it.source()))).serialize(s)
 }
 
 pub(crate) fn template<S: Serializer>(template: &Template, s: S) -> Result<S::Ok, S::Error> {

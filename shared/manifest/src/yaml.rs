@@ -44,9 +44,9 @@ pub(crate) fn read(text: &str) -> Result<Vec<Document>, Unreadable> {
         return Err(Unreadable {
             code: Code::MANIFEST_BOUND,
             message: format!("the file is {} bytes long, {MANIFEST_BYTES_MAX} are allowed", text.len()),
-            label: "",
+            label: "this file",
             hint: "split it into several files and apply their folder",
-            at: None,
+            at: Some(0..1),
         });
     }
     let nodes: Vec<Node> =
@@ -239,6 +239,12 @@ const TRANSLATIONS: &[(&str, &str, &str)] = &[
         "this is neither a `key: value` nor a `- item`",
         "a key is followed by `:` and a space",
     ),
+    (
+        "illegal placement of ':'",
+        "a `:` is not expected here",
+        "a bracket before it, `[` or `{`, may not be closed; a text that contains `: ` has to be quoted",
+    ),
+    ("found a tab", "a tab cannot indent", "YAML is indented with spaces only; the tab is behind this place"),
     ("unclosed bracket '['", "this `[` is never closed", "add the `]`"),
     ("unclosed bracket '{'", "this `{` is never closed", "add the `}`"),
     (

@@ -87,8 +87,8 @@ fn agent(index: usize, step: &Step, catalog: &dyn Catalog) -> Vec<Issue> {
 fn input(index: usize, step: &Step, agent: &Agent) -> Vec<Issue> {
     let Value::Object(sent) = step.with.source() else { return vec![] };
     let schema = agent.spec.input.schema();
-    let combines = |keyword: &&str| schema.get(*keyword).is_some();
-    if ["$ref", "allOf", "anyOf", "oneOf", "if", "not", "$dynamicRef"].iter().any(|it| combines(&it)) {
+    let combining = ["$ref", "allOf", "anyOf", "oneOf", "if", "not", "$dynamicRef"];
+    if combining.iter().any(|keyword| schema.get(*keyword).is_some()) {
         return vec![];
     }
     let version = agent.version();
