@@ -1,0 +1,8 @@
+//! Manifests from text to values, and every class of bad input.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on should panic
+
+mod bad_input;
+mod garbage;
+mod manifests;
+mod samples;
