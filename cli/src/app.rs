@@ -1,0 +1,92 @@
+//! What a command is run with, and how its end becomes the process's.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::args::{Cli, Command, Shared};
+use crate::client::Client;
+use crate::command;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{Format, Output};
+
+/// How long what still runs in the background may hold up the end of the process: a broker child has to be stopped.
+const LAST_WAIT: Duration = Duration::from_secs(2);
+
+/// Everything a command needs besides its own arguments.
+#[derive(Debug)]
+pub(crate) struct App {
+    /// Where the coordinator's API is.
+    pub(crate) address: String,
+    /// Where results go.
+    pub(crate) output: Output,
+    /// What is logged, for a command that sends its logs elsewhere than to stderr.
+    pub(crate) log_filter: String,
+}
+
+/// How a command ended.
+pub(crate) type End = Result<Exit, Failure>;
+
+impl App {
+    /// Sets up this process for one command line.
+    pub(crate) fn start(cli: Cli) -> ExitCode {
+        let Cli { shared, command } = cli;
+        let output = Output::new(shared.output);
+        let end = set_up_logs(&shared, &command).and_then(|()| {
+            let log_filter = shared.filter(true).to_owned();
+            let app = Self { address: shared.address, output, log_filter };
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            let end = runtime.block_on(app.run(command));
+            runtime.shutdown_timeout(LAST_WAIT);
+            end
+        });
+        match end {
+            Ok(exit) => exit.into(),
+            Err(failure) => {
+                tell(&failure, output.format());
+                failure.exit().into()
+            }
+        }
+    }
+
+    /// Dials the coordinator.
+    pub(crate) async fn client(&self) -> Result<Client, Failure> {
+        Client::connect(&self.address).await
+    }
+
+    async fn run(&self, command: Command) -> End {
+        match command {
+            Command::Demo(args) => Box::pin(command::demo::run(self, args)).await,
+            Command::Dev(args) => Box::pin(command::dev::run(self, args)).await,
+            Command::Doctor(args) => command::doctor::run(self, args).await,
+            Command::Apply(args) => command::apply::run(self, args).await,
+            Command::Agent(verb) => command::registry::run(self, "Agent", verb).await,
+            Command::Workflow(verb) => command::registry::run(self, "Workflow", verb).await,
+            Command::Run(verb) => command::run::run(self, verb).await,
+            Command::Dlq(verb) => command::dlq::run(self, verb).await,
+            Command::Queue(verb) => command::fleet::queue(self, verb).await,
+            Command::Worker(verb) => Box::pin(command::worker::run(self, verb)).await,
+            Command::Coordinator(verb) => Box::pin(command::coordinator::run(self, verb)).await,
+            Command::Bench(args) => Box::pin(command::bench::run(self, &args)).await,
+        }
+    }
+}
+
+/// The demo draws on the terminal and sends its logs to a file; it sets them up by itself.
+fn set_up_logs(shared: &Shared, command: &Command) -> Result<(), Failure> {
+    if matches!(command, Command::Demo(_)) {
+        return Ok(());
+    }
+    kapelle_telemetry::logs::init(shared.log_format, shared.filter(command.is_role()))
+        .map_err(|e| Failure::usage(e.to_string(), "The flag is `--log-filter`, the variable KAPELLE_LOG."))
+}
+
+/// Says on stderr why the command failed. If not even that can be written, there is nobody to tell.
+fn tell(failure: &Failure, format: Format) {
+    let text = match format {
+        Format::Table | Format::Yaml => failure.text(),
+        Format::Json => failure.json().map_or_else(String::new, |json| format!("{json}\n")),
+    };
+    let _ = anstream::stderr().write_all(text.as_bytes());
+}

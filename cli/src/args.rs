@@ -1,0 +1,114 @@
+//! The command line as a value: what every command shares, and the list of commands.
+
+use clap::{Args, Parser, Subcommand};
+use kapelle_telemetry::logs;
+
+use crate::client::DEFAULT_ADDRESS;
+use crate::command;
+use crate::output::Format;
+
+/// Kapelle: the orchestration layer for fleets of AI agents, on NATS JetStream.
+#[derive(Debug, Parser)]
+#[command(name = "kapelle", version, about, propagate_version = true, max_term_width = 110)]
+#[command(after_help = "\
+Start here:
+  kapelle demo                     see it work on a real dependency tree
+  kapelle dev                      run everything on this machine
+  kapelle apply -f FILE            register agents and workflows
+  kapelle run execute WORKFLOW     start a run and wait for its result
+
+Exit codes: 0 ok, 1 failed, 2 usage, 3 denied, 4 not found, 5 unavailable. Every error has a code (K0201) with a page
+under docs/errors/.")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) shared: Shared,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct Shared {
+    /// The coordinator's gRPC address
+    #[arg(long, global = true, env = "KAPELLE_ADDRESS", default_value = DEFAULT_ADDRESS, value_name = "URL")]
+    pub(crate) address: String,
+
+    /// How results are printed; with json, errors are a JSON object on stderr
+    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) output: Format,
+
+    /// How logs look on stderr: text or json
+    #[arg(long, global = true, default_value_t = logs::Format::Text, value_name = "FORMAT")]
+    pub(crate) log_format: logs::Format,
+
+    /// What is logged, such as `kapelle_worker=debug`. Default: our news from a role (dev, coordinator, worker), only
+    /// trouble from the other commands
+    #[arg(long, global = true, env = "KAPELLE_LOG", value_name = "FILTER")]
+    pub(crate) log_filter: Option<String>,
+
+    /// Log more; twice logs everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// The commands, in the order of `--help`: first steps, manifests, runs, operation.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show Kapelle at work: a software intake of a real dependency tree, from nothing to an SBOM
+    Demo(command::demo::Args),
+    /// Run everything on this machine: a real broker, a coordinator, a worker
+    Dev(command::dev::Args),
+    /// Check that everything that should answer does, and say what mends what does not
+    Doctor(command::doctor::Args),
+    /// Register agents and workflows: all of them or nothing
+    Apply(command::apply::Args),
+    /// Agents that are registered
+    #[command(subcommand)]
+    Agent(command::registry::Verb),
+    /// Workflows that are registered
+    #[command(subcommand)]
+    Workflow(command::registry::Verb),
+    /// Start, watch and steer runs
+    #[command(subcommand)]
+    Run(command::run::Verb),
+    /// Dead letters: steps that gave up
+    #[command(subcommand)]
+    Dlq(command::dlq::Verb),
+    /// The queues of the agents
+    #[command(subcommand)]
+    Queue(command::fleet::QueueVerb),
+    /// Start a worker; list those that are there
+    #[command(subcommand)]
+    Worker(command::worker::Verb),
+    /// Start a coordinator; list those that are there
+    #[command(subcommand)]
+    Coordinator(command::coordinator::Verb),
+    /// Measure the product against bare JetStream, as ratios
+    Bench(kapelle_bench::Args),
+}
+
+impl Command {
+    /// Whether this process becomes a part of the system that runs until it is stopped.
+    pub(crate) const fn is_role(&self) -> bool {
+        matches!(
+            self,
+            Self::Dev(_)
+                | Self::Worker(command::worker::Verb::Start(_))
+                | Self::Coordinator(command::coordinator::Verb::Start(_))
+        )
+    }
+}
+
+impl Shared {
+    /// The log filter that `-v`, `--log-filter` and the kind of command come to.
+    pub(crate) fn filter(&self, role: bool) -> &str {
+        match (&self.log_filter, self.verbose) {
+            (Some(filter), _) => filter,
+            (None, 0) if role => logs::DEFAULT_FILTER,
+            (None, 0) => "warn,async_nats=error",
+            (None, 1) => "info,kapelle=debug",
+            (None, _) => "debug",
+        }
+    }
+}

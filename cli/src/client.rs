@@ -1,0 +1,93 @@
+//! The coordinator's gRPC API as commands use it: one connection, and errors that say what mends them.
+
+mod follow;
+mod status;
+
+use std::time::Duration;
+
+use kapelle_proto::v1::dead_letter_service_client::DeadLetterServiceClient;
+use kapelle_proto::v1::fleet_service_client::FleetServiceClient;
+use kapelle_proto::v1::registry_service_client::RegistryServiceClient;
+use kapelle_proto::v1::run_service_client::RunServiceClient;
+use kapelle_types::Code;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+pub(crate) use follow::{Until, follow};
+pub(crate) use status::{failure, is_transient};
+
+/// Where `kapelle dev` and `kapelle coordinator start` serve the API unless told otherwise.
+pub(crate) const DEFAULT_ADDRESS: &str = "http://127.0.0.1:7450";
+/// How long dialling may take.
+const CONNECT_WAIT_MAX: Duration = Duration::from_secs(3);
+/// A coordinator that answers no ping for as long is gone, even if its host still holds the connection.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+/// One answer at most: a run's history with its payloads is the largest.
+const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// A connection to a coordinator. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    address: String,
+    channel: Channel,
+}
+
+impl Client {
+    /// Dials `address`, with or without `http://`.
+    pub(crate) async fn connect(address: &str) -> Result<Self, Failure> {
+        let address = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
+        let endpoint = Endpoint::from_shared(address.clone()).map_err(|e| {
+            Failure::usage(format!("`{address}` is no address: {e}"), format!("It looks like {DEFAULT_ADDRESS}."))
+        })?;
+        let channel = endpoint
+            .connect_timeout(CONNECT_WAIT_MAX)
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_INTERVAL)
+            .connect()
+            .await
+            .map_err(|e| unreachable(&address, &status::root_cause(&e)))?;
+        Ok(Self { address, channel })
+    }
+
+    /// Runs.
+    pub(crate) fn runs(&self) -> RunServiceClient<Channel> {
+        RunServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// Dead letters.
+    pub(crate) fn dead_letters(&self) -> DeadLetterServiceClient<Channel> {
+        DeadLetterServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// Manifests.
+    pub(crate) fn registry(&self) -> RegistryServiceClient<Channel> {
+        RegistryServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// Workers, queues, coordinators.
+    pub(crate) fn fleet(&self) -> FleetServiceClient<Channel> {
+        FleetServiceClient::new(self.channel.clone())
+    }
+
+    /// The connection itself, for services that are not ours (health).
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// What an error status means here.
+    pub(crate) fn failure(&self, status: tonic::Status) -> Failure {
+        failure(&self.address, &status)
+    }
+}
+
+/// Nobody answers at the address.
+fn unreachable(address: &str, why: &str) -> Failure {
+    let message = format!("No coordinator answers at {address}: {why}.");
+    let hint = "Start one with `kapelle dev`, or name a running one with `--address` or KAPELLE_ADDRESS.";
+    debug_assert_eq!(Exit::of(Code::COORDINATOR_UNAVAILABLE), Exit::Unavailable);
+    Failure::coded(Code::COORDINATOR_UNAVAILABLE, message, hint)
+}

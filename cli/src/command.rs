@@ -1,0 +1,13 @@
+//! The commands, one module each: its arguments, what it does, what it prints.
+
+pub(crate) mod apply;
+pub(crate) mod bench;
+pub(crate) mod coordinator;
+pub(crate) mod demo;
+pub(crate) mod dev;
+pub(crate) mod dlq;
+pub(crate) mod doctor;
+pub(crate) mod fleet;
+pub(crate) mod registry;
+pub(crate) mod run;
+pub(crate) mod worker;

@@ -1,0 +1,122 @@
+//! `kapelle coordinator …`.
+
+use std::net::SocketAddr;
+
+use clap::{Args, Subcommand, ValueEnum};
+use kapelle_bus::layout::{Layout, TaskStorage};
+use kapelle_coordinator::{Config, Coordinator};
+use kapelle_types::Partitions;
+use serde_json::json;
+
+use super::fleet;
+use crate::app::{App, End};
+use crate::exit::Exit;
+use crate::shutdown::Signals;
+use crate::stack::{self, Address, BROKER_PATIENCE};
+
+/// What can be done with coordinators.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Start a coordinator: it owns a share of the runs and serves the gRPC API. SIGTERM drains it, a second one ends it
+    Start(Start),
+    /// Coordinators that are there, and the partitions that each owns
+    List,
+}
+
+/// How to start a coordinator.
+#[derive(Debug, Args)]
+pub(crate) struct Start {
+    #[command(flatten)]
+    broker: Address,
+    /// Where the gRPC API listens; port 0 takes a free one
+    #[arg(long, default_value_t = stack::GRPC, value_name = "ADDRESS")]
+    grpc_address: SocketAddr,
+    /// Where Prometheus finds the metrics; port 0 takes a free one
+    #[arg(long, default_value_t = stack::METRICS_COORDINATOR, value_name = "ADDRESS")]
+    metrics_address: SocketAddr,
+    /// Partitions of the run log, where nothing is provisioned yet; never changed afterwards
+    #[arg(long, default_value = "16", value_parser = stack::partitions)]
+    partitions: Partitions,
+    /// Copies of every stream, where nothing is provisioned yet: 1 on one node, 3 on a cluster
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
+    replicas: u8,
+    /// Where queued tasks are kept. They are derived from the log, so losing them costs time and no work. Default: async on
+    /// one node, memory on a cluster
+    #[arg(long, value_enum)]
+    tasks: Option<Tasks>,
+    /// Its name; unique among those that live. Default: a random one
+    #[arg(long)]
+    id: Option<String>,
+    /// Runs that may be open at once, over all coordinators; beyond it, submissions are refused
+    #[arg(long, default_value_t = Config::default().open_runs_max, value_name = "RUNS")]
+    open_runs_max: u64,
+    /// Memory for runs that are kept rebuilt, in MiB
+    #[arg(long, default_value_t = Config::default().cache_bytes_max >> 20, value_name = "MIB")]
+    cache_mib: usize,
+}
+
+/// Where queued tasks are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Tasks {
+    /// A file that is written behind the acknowledgement.
+    Async,
+    /// A file that is written before it, for backlogs that outgrow memory.
+    File,
+    /// Memory, copied over the cluster.
+    Memory,
+}
+
+impl Start {
+    fn config(&self) -> Config {
+        let tasks = self.tasks.unwrap_or(if self.replicas > 1 { Tasks::Memory } else { Tasks::Async });
+        let tasks = match tasks {
+            Tasks::Async => TaskStorage::AsyncFile,
+            Tasks::File => TaskStorage::File,
+            Tasks::Memory => TaskStorage::Memory,
+        };
+        let defaults = Config::default();
+        Config {
+            id: self.id.clone().unwrap_or_else(|| defaults.id.clone()),
+            grpc_address: self.grpc_address,
+            layout: Layout { partitions: self.partitions, replicas: usize::from(self.replicas), tasks },
+            open_runs_max: self.open_runs_max,
+            cache_bytes_max: self.cache_mib << 20,
+            ..defaults
+        }
+    }
+}
+
+/// `kapelle coordinator …`.
+pub(crate) async fn run(app: &App, verb: Verb) -> End {
+    match verb {
+        Verb::Start(args) => start(app, args).await,
+        Verb::List => fleet::coordinators(app).await.map(|()| Exit::Ok),
+    }
+}
+
+async fn start(app: &App, args: Start) -> End {
+    let mut signals = Signals::listen()?;
+    stack::must_be_free(args.grpc_address, "--grpc-address")?;
+    let metrics = stack::metrics(args.metrics_address)?;
+    let config = args.config();
+    let id = config.id.clone();
+    let started = signals.unless(async {
+        let connection = args.broker.connect(&format!("kapelle-coordinator {id}"), BROKER_PATIENCE).await?;
+        Coordinator::start(config, connection).await.map_err(stack::taken_grpc)
+    });
+    let Some(coordinator) = started.await.transpose()? else { return Ok(Exit::Ok) };
+    // Printed when it answers, for whoever started it and waits.
+    let ready = json!({
+        "role": "coordinator", "id": id, "grpc_address": coordinator.grpc_address().to_string(),
+        "metrics_address": metrics.addr().to_string(), "nats_url": args.broker.nats_url, "pid": std::process::id(),
+    });
+    let sentence = format!(
+        "Coordinator {id} answers on {}; metrics on http://{}/metrics.",
+        coordinator.grpc_address(),
+        metrics.addr()
+    );
+    app.output.stream(&ready, |_| sentence)?;
+    signals.next().await;
+    tracing::info!("draining; a second signal ends it at once");
+    signals.leave(coordinator.stop()).await
+}

@@ -1,0 +1,90 @@
+//! `kapelle agent …` and `kapelle workflow …`: what is registered.
+
+use clap::Subcommand;
+use kapelle_proto::v1;
+use kapelle_types::Code;
+
+use crate::app::{App, End};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{Table, bold, yaml};
+use crate::view;
+
+/// What can be asked about registered manifests.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Every registered version
+    List,
+    /// One version: who owns it, where it came from, its manifest
+    Describe {
+        /// The name, or name@version; without a version the highest
+        name: String,
+    },
+}
+
+/// `kind` is `Agent` or `Workflow`.
+pub(crate) async fn run(app: &App, kind: &str, verb: Verb) -> End {
+    match verb {
+        Verb::List => list(app, kind).await?,
+        Verb::Describe { name } => describe(app, kind, &name).await?,
+    }
+    Ok(Exit::Ok)
+}
+
+async fn list(app: &App, kind: &str) -> Result<(), Failure> {
+    let client = app.client().await?;
+    let request = v1::ListManifestsRequest { kind: kind.to_owned() };
+    let answer = client.registry().list_manifests(request).await.map_err(|s| client.failure(s))?.into_inner();
+    let manifests: Vec<view::Manifest> = answer.manifests.into_iter().map(Into::into).collect();
+    app.output.show(&manifests, |manifests| table(kind, manifests))
+}
+
+async fn describe(app: &App, kind: &str, name: &str) -> Result<(), Failure> {
+    let (name, version) = name.split_once('@').unwrap_or((name, ""));
+    let client = app.client().await?;
+    let request = v1::GetManifestRequest { kind: kind.to_owned(), name: name.to_owned(), version: version.to_owned() };
+    let answer = client.registry().get_manifest(request).await.map_err(|s| {
+        let failure = client.failure(s);
+        // In a workflow an unknown agent is a mistake; here it is what was looked for.
+        if failure.code() == Some(Code::UNKNOWN_AGENT) { failure.ending(Exit::NotFound) } else { failure }
+    })?;
+    let manifest = view::Manifest::from(answer.into_inner());
+    app.output.show(&manifest, page)
+}
+
+fn table(kind: &str, manifests: &[view::Manifest]) -> String {
+    let mut table = Table::new(&["name", "version", "owner", "digest"]);
+    for m in manifests {
+        table.row([m.name.clone(), m.version.clone(), m.owner.clone(), m.digest.chars().take(12).collect()]);
+    }
+    table.render(&format!("No {}s are registered. Register some with `kapelle apply -f FILE`.", kind.to_lowercase()))
+}
+
+fn page(m: &view::Manifest) -> String {
+    let origin = if m.origin.is_empty() { "-" } else { &m.origin };
+    let title = bold(&format!("{} {}@{}", m.kind, m.name, m.version));
+    let manifest = yaml(&m.manifest).unwrap_or_else(|e| e.message().to_owned());
+    format!("{title}\nowner   {}\ndigest  {}\norigin  {origin}\n\n{manifest}", m.owner, m.digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn lists_and_pages() {
+        let manifest = view::Manifest {
+            kind: "Agent".into(),
+            name: "inventory".into(),
+            version: "1.0.0".into(),
+            owner: "platform@example.com".into(),
+            digest: "0123456789abcdef".into(),
+            origin: String::new(),
+            manifest: json!({ "kind": "Agent", "spec": { "runtime": { "process": { "command": ["python3", "a.py"] } } } }),
+        };
+        insta::assert_snapshot!("list", table("Agent", std::slice::from_ref(&manifest)));
+        insta::assert_snapshot!("describe", anstream::adapter::strip_str(&page(&manifest)).to_string());
+        assert_eq!(table("Workflow", &[]), "No workflows are registered. Register some with `kapelle apply -f FILE`.");
+    }
+}

@@ -1,0 +1,118 @@
+//! `kapelle run …`: starting, watching and steering runs.
+
+mod input;
+mod page;
+mod select;
+mod start;
+mod steer;
+mod watch;
+
+use clap::Subcommand;
+use kapelle_proto::v1;
+
+use crate::app::{App, End};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::view;
+
+pub(crate) use page::{advice, steps};
+pub(crate) use start::submit;
+
+/// What can be done with runs.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Words that are easily confused:
+  retry      the same run, from its failed steps
+  cancel     asks; what runs may end, nothing new starts
+  terminate  stops at once
+  pause      holds new steps; resume lets them go
+
+A run ends COMPLETED, FAILED, CANCELED, TERMINATED or TIMED_OUT. STALLED is no end: a step gave up, and the run waits until
+somebody mends the cause and retries it, or cancels it.")]
+pub(crate) enum Verb {
+    /// Start a run and print its id
+    Start(start::Start),
+    /// Start a run, wait until it ends or STALLS and print it; exit 0 only for COMPLETED
+    Execute(start::Execute),
+    /// Runs, the latest first
+    List(select::List),
+    /// How many runs there are
+    Count(select::Filter),
+    /// One run: how it stands and its steps
+    Describe(Id),
+    /// One run's log: every recorded fact, oldest first
+    Show(Id),
+    /// One run's output; exit 0 only for COMPLETED
+    Result(Id),
+    /// Watch a run until it ends
+    Watch(Id),
+    /// Ask a run to end: what runs may finish, nothing new starts
+    Cancel(steer::Steer),
+    /// Stop a run at once
+    Terminate(steer::Steer),
+    /// Hold a run's new steps
+    Pause(steer::Steer),
+    /// Let a paused run go on
+    Resume(steer::Steer),
+    /// Retry the steps of a STALLED run that gave up
+    Retry(steer::Retry),
+}
+
+/// One run.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Id {
+    /// The run's id, as `run start` printed it
+    run: String,
+}
+
+/// `kapelle run …`.
+pub(crate) async fn run(app: &App, verb: Verb) -> End {
+    match verb {
+        Verb::Start(args) => start::start(app, args).await,
+        Verb::Execute(args) => start::execute(app, args).await,
+        Verb::List(args) => select::list(app, args).await,
+        Verb::Count(filter) => select::count(app, filter).await,
+        Verb::Describe(id) => describe(app, id).await,
+        Verb::Show(id) => show(app, id).await,
+        Verb::Result(id) => result(app, id).await,
+        Verb::Watch(id) => watch::watch(app, &id.run).await,
+        Verb::Cancel(args) => steer::steer(app, steer::Wish::Cancel, args).await,
+        Verb::Terminate(args) => steer::steer(app, steer::Wish::Terminate, args).await,
+        Verb::Pause(args) => steer::steer(app, steer::Wish::Pause, args).await,
+        Verb::Resume(args) => steer::steer(app, steer::Wish::Resume, args).await,
+        Verb::Retry(args) => steer::retry(app, args).await,
+    }
+}
+
+async fn get(app: &App, id: Id) -> Result<view::Run, Failure> {
+    let client = app.client().await?;
+    let answer = client.runs().get(v1::GetRunRequest { run_id: id.run }).await.map_err(|s| client.failure(s))?;
+    Ok(answer.into_inner().into())
+}
+
+async fn describe(app: &App, id: Id) -> End {
+    let run = get(app, id).await?;
+    app.output.show(&run, |run| page::describe(run, kapelle_telemetry::clock::now()))?;
+    Ok(Exit::Ok)
+}
+
+async fn show(app: &App, id: Id) -> End {
+    let client = app.client().await?;
+    let request = v1::HistoryRequest { run_id: id.run };
+    let answer = client.runs().history(request).await.map_err(|s| client.failure(s))?.into_inner();
+    let entries: Vec<view::Entry> = answer.entries.into_iter().map(Into::into).collect();
+    app.output.show(&entries, |entries| page::history(entries))?;
+    Ok(Exit::Ok)
+}
+
+async fn result(app: &App, id: Id) -> End {
+    let run = get(app, id).await?;
+    if run.status == "COMPLETED" {
+        // The output alone, as JSON unless YAML is asked for, so that it can be piped on.
+        app.output.show(&run.output, |output| serde_json::to_string_pretty(output).unwrap_or_default())?;
+        return Ok(Exit::Ok);
+    }
+    let why = run.error.as_ref().map(|e| format!(": {} {}", e.code, e.message)).unwrap_or_default();
+    let message = format!("Run {} has no result: it is {}{why}.", run.run_id, run.status);
+    Err(Failure::plain(Exit::Failed, message).hint(page::advice(&run)))
+}

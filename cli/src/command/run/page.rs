@@ -1,0 +1,191 @@
+//! Runs and their logs as people read them.
+
+use std::fmt::Write as _;
+
+use kapelle_types::Timestamp;
+
+use crate::command::fleet::since;
+use crate::output::{Table, bold, dim, span, status};
+use crate::view::{Entry, Run, RunRow, Step};
+
+/// Characters of one line about a cause.
+const CAUSE_CHARS_MAX: usize = 160;
+
+/// A run as a whole: how it stands, its steps, what went wrong and what to do.
+pub(crate) fn describe(run: &Run, now: Timestamp) -> String {
+    let mut text = format!("{}  {}\n", bold(&run.run_id), status(&run.status));
+    let _ = writeln!(text, "workflow   {}", run.workflow); // a String takes whatever is written to it
+    let _ = writeln!(
+        text,
+        "submitted  {} ({} ago)",
+        run.submitted_at.as_deref().unwrap_or("-"),
+        since(run.submitted_at.as_deref(), now)
+    );
+    if let Some(finished) = &run.finished_at {
+        let _ =
+            writeln!(text, "finished   {finished}{}", took(run).map(|t| format!(" (took {t})")).unwrap_or_default());
+    }
+    if let Some(key) = &run.key {
+        let _ = writeln!(text, "key        {key}");
+    }
+    if !run.labels.is_empty() {
+        let labels: Vec<_> = run.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let _ = writeln!(text, "labels     {}", labels.join(" "));
+    }
+    let _ = write!(text, "\n{}\n", steps(&run.steps));
+    text.push_str(&trouble(run));
+    text
+}
+
+/// How a run ended, in a few lines, with its output.
+pub(crate) fn outcome(run: &Run) -> String {
+    let took = took(run).map(|t| dim(&format!("  in {t}"))).unwrap_or_default();
+    let mut text = format!("{}  {}{took}\n", bold(&run.run_id), status(&run.status));
+    if !run.output.is_null() {
+        let _ = writeln!(text, "\n{}", serde_json::to_string_pretty(&run.output).unwrap_or_default());
+    }
+    text.push_str(&trouble(run));
+    text
+}
+
+/// What to do about a run that has no result.
+pub(crate) fn advice(run: &Run) -> String {
+    let id = &run.run_id;
+    match run.status.as_str() {
+        "COMPLETED" => String::new(),
+        "STALLED" => {
+            format!("Mend the cause, then `kapelle run retry {id}`; or give it up with `kapelle run cancel {id}`.")
+        }
+        "PAUSED" => format!("Let it go on with `kapelle run resume {id}`."),
+        "FAILED" | "TIMED_OUT" | "CANCELED" | "TERMINATED" => format!("Its log: `kapelle run show {id}`."),
+        _ => format!("Watch it with `kapelle run watch {id}`."),
+    }
+}
+
+fn trouble(run: &Run) -> String {
+    let Some(error) = &run.error else { return String::new() };
+    let mut text = format!("\n{}  {}\n", status("FAIL").replace("FAIL", &error.code), error.message);
+    for line in error.evidence.lines() {
+        let _ = writeln!(text, "  {}", dim(line));
+    }
+    let _ = writeln!(text, "\n{}", advice(run));
+    text
+}
+
+fn took(run: &Run) -> Option<String> {
+    let end = Timestamp::parse(run.finished_at.as_deref()?)?;
+    Some(span(end.since(Timestamp::parse(run.submitted_at.as_deref()?)?)))
+}
+
+/// The steps as a table.
+pub(crate) fn steps(steps: &[Step]) -> String {
+    let mut table = Table::new(&["step", "status", "done", "attempts", "retries", "agent", "cause"]);
+    for s in steps {
+        let done = s.members.map_or_else(|| "-".to_owned(), |m| format!("{}/{}", m.done, m.total));
+        let cause = s.error.as_ref().map(|e| format!("{} {}", e.code, e.message)).unwrap_or_default();
+        let cause = cause.chars().take(CAUSE_CHARS_MAX).collect();
+        let (attempts, retries) = (s.attempts.to_string(), s.retries().to_string());
+        table.row([s.step.clone(), s.status.clone(), done, attempts, retries, s.agent.clone(), cause]);
+    }
+    table.render("It has no steps.")
+}
+
+/// Runs as a table.
+pub(crate) fn rows(runs: &[RunRow], total: u64, now: Timestamp) -> String {
+    let mut table = Table::new(&["run", "workflow", "status", "age", "last progress"]);
+    for r in runs {
+        let (age, progress) = (since(r.submitted_at.as_deref(), now), since(r.last_progress_at.as_deref(), now));
+        table.row([&r.run_id, &r.workflow, &r.status, &age, &progress].map(String::clone));
+    }
+    let mut text = table.render("No runs.");
+    if total > runs.len() as u64 {
+        let _ = write!(text, "\n{}", dim(&format!("{} of {total}; more with --limit", runs.len())));
+    }
+    text
+}
+
+/// A log as a table.
+pub(crate) fn history(entries: &[Entry]) -> String {
+    let mut table = Table::new(&["seq", "at", "entry", "what", "by"]);
+    for e in entries {
+        let at = e.at.clone().unwrap_or_default();
+        let gist: String = e.gist().chars().take(CAUSE_CHARS_MAX).collect();
+        table.row([e.seq.to_string(), at, e.kind.to_owned(), gist, e.principal.clone()]);
+    }
+    table.render("Its log is empty.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kapelle_proto::v1;
+
+    fn stalled() -> Run {
+        let failure = v1::StepFailure {
+            code: "rate_limited".into(),
+            message: "too many requests".into(),
+            kind: 1,
+            evidence: "Traceback\n  File x".into(),
+            ..Default::default()
+        };
+        let step = |step: &str, status: &str, attempts, total, done, failure| v1::StepView {
+            step: step.into(),
+            status: status.into(),
+            agent: format!("{step}@1.0.0"),
+            attempts,
+            members_total: total,
+            members_done: done,
+            failure,
+            ..Default::default()
+        };
+        Run::from(v1::RunView {
+            run_id: "0192f0c1-2345-7abc-8def-0123456789ab".into(),
+            workflow: "software-intake@1.0.0".into(),
+            status: v1::RunStatus::Stalled as i32,
+            error: Some(failure.clone()),
+            steps: vec![
+                step("inventory", "SUCCEEDED", 1, 0, 0, None),
+                step("review", "GAVE_UP", 415, 412, 411, Some(failure)),
+                step("score", "WAITING", 0, 0, 0, None),
+            ],
+            submitted_at_unix_nanos: 1_000_000_000,
+            idempotency_key: Some("intake-1".into()),
+            labels: [("team".to_owned(), "legal".to_owned())].into(),
+            ..Default::default()
+        })
+    }
+
+    fn plain(text: &str) -> String {
+        anstream::adapter::strip_str(text).to_string()
+    }
+
+    #[test]
+    fn a_stalled_run_says_what_would_mend_it() {
+        insta::assert_snapshot!("describe", plain(&describe(&stalled(), Timestamp::from_millis(61_000))));
+    }
+
+    #[test]
+    fn a_completed_run_shows_its_output() {
+        let run = Run {
+            status: "COMPLETED".into(),
+            output: serde_json::json!({ "risk": 0.25 }),
+            error: None,
+            finished_at: crate::output::moment(3_500_000_000),
+            ..stalled()
+        };
+        insta::assert_snapshot!("outcome", plain(&outcome(&run)));
+    }
+
+    #[test]
+    fn a_list_says_that_there_is_more() {
+        let row = RunRow {
+            run_id: "r-1".into(),
+            workflow: "intake@1.0.0".into(),
+            status: "RUNNING".into(),
+            submitted_at: crate::output::moment(1_000_000_000),
+            last_progress_at: None,
+        };
+        insta::assert_snapshot!("rows", plain(&rows(&[row], 7, Timestamp::from_millis(61_000))));
+        assert_eq!(rows(&[], 0, Timestamp::from_millis(0)), "No runs.");
+    }
+}

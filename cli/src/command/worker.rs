@@ -1,0 +1,124 @@
+//! `kapelle worker …`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use kapelle_bus::{Bus, Connection, Error};
+use kapelle_manifest::Manifest;
+use kapelle_worker::{AgentSpec, Config, Worker};
+use serde_json::json;
+
+use super::fleet;
+use crate::app::{App, End};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::manifests;
+use crate::shutdown::Signals;
+use crate::stack::{self, Address, BROKER_PATIENCE};
+
+/// How often a worker that came before any coordinator looks again.
+const PROVISIONED_LOOK: Duration = Duration::from_millis(500);
+
+/// What can be done with workers.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Start a worker: it executes the tasks of its agents. SIGTERM drains it, a second one ends it
+    Start(Start),
+    /// Workers that are there, and the agents that each serves
+    List,
+}
+
+/// How to start a worker.
+#[derive(Debug, Args)]
+pub(crate) struct Start {
+    #[command(flatten)]
+    broker: Address,
+    /// A manifest file, or a folder with everything below it, whose process agents are served; repeat it for more. The
+    /// manifests have to be registered too (`kapelle apply`)
+    #[arg(long, required = true, num_args = 1.., value_name = "DIR")]
+    agents: Vec<PathBuf>,
+    /// Tasks that it does at once, over all its agents. Default: twice the cores, at least 8
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    slots: Option<u16>,
+    /// Where Prometheus finds the metrics; port 0 takes a free one
+    #[arg(long, default_value_t = stack::METRICS_WORKER, value_name = "ADDRESS")]
+    metrics_address: SocketAddr,
+    /// Its name, unique among those that live. Default: a random one
+    #[arg(long)]
+    id: Option<String>,
+    /// How long a drain waits for what runs
+    #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    drain_grace: Duration,
+}
+
+/// `kapelle worker …`.
+pub(crate) async fn run(app: &App, verb: Verb) -> End {
+    match verb {
+        Verb::Start(args) => start(app, args).await,
+        Verb::List => fleet::workers(app).await.map(|()| Exit::Ok),
+    }
+}
+
+async fn start(app: &App, args: Start) -> End {
+    let mut signals = Signals::listen()?;
+    let mut config = Config { drain_grace: args.drain_grace, agents: agents(&args.agents)?, ..Config::default() };
+    config.slots = args.slots.map_or(config.slots, usize::from);
+    config.id = args.id.unwrap_or(config.id);
+    let id = config.id.clone();
+    let served: Vec<_> = config.agents.iter().map(|a| a.version.to_string()).collect();
+    let metrics = stack::metrics(args.metrics_address)?;
+    let started = signals.unless(async {
+        let connection = args.broker.connect(&format!("kapelle-worker {id}"), BROKER_PATIENCE).await?;
+        let bus = provisioned(connection).await?;
+        Worker::start(config, bus).await.map_err(|e| stack::worker_failure(&e))
+    });
+    let Some(worker) = started.await.transpose()? else { return Ok(Exit::Ok) };
+    // Printed when it is ready, for whoever started it and waits.
+    let ready = json!({
+        "role": "worker", "id": id, "agents": served, "metrics_address": metrics.addr().to_string(),
+        "nats_url": args.broker.nats_url, "pid": std::process::id(),
+    });
+    let sentence = format!("Worker {id} serves {}; metrics on http://{}/metrics.", served.join(", "), metrics.addr());
+    app.output.stream(&ready, |_| sentence)?;
+    signals.next().await;
+    tracing::info!("draining; a second signal ends it at once");
+    let left = async {
+        worker.drain().await; // it has logged how it went
+    };
+    signals.leave(left).await
+}
+
+/// The process agents of these manifests.
+fn agents(sources: &[PathBuf]) -> Result<Vec<AgentSpec>, Failure> {
+    let found = manifests::read(sources)?;
+    let agents = found.iter().filter_map(|f| match &f.sourced.manifest {
+        Manifest::Agent(agent) => manifests::spec(agent, &f.folder),
+        Manifest::Workflow(_) => None,
+    });
+    let agents: Vec<_> = agents.collect();
+    if agents.is_empty() {
+        let hint = "`--agents` takes folders with manifests of kind Agent and `runtime: { process: … }`.";
+        return Err(Failure::usage("There is no process agent to serve.", hint));
+    }
+    Ok(agents)
+}
+
+/// Waits for the first coordinator of this broker: it provisions the streams and fixes the number of partitions.
+async fn provisioned(connection: Connection) -> Result<Bus, Failure> {
+    let mut told = false;
+    loop {
+        match Bus::open(connection.clone()).await {
+            Ok(bus) => return Ok(bus),
+            Err(Error::NotFound(_) | Error::Unavailable(_)) => {
+                if !told {
+                    tracing::info!("waiting for a coordinator to provision the broker");
+                    told = true;
+                }
+                tokio::time::sleep(PROVISIONED_LOOK).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Runs what is applied: every process agent in the registry whose folder is on this machine is served by our worker.
+
+use std::path::Path;
+use std::time::Duration;
+
+use kapelle_bus::registry::{Kind, Registered, Registry};
+use kapelle_bus::{Bus, Error};
+use kapelle_manifest::Manifest;
+use kapelle_worker::Handle;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use crate::manifests;
+
+/// How long to wait before the registry is watched again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// The worker with whoever brings it its agents.
+pub(crate) struct Agents {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Handle>,
+}
+
+impl Agents {
+    /// Serves what is registered and what will be.
+    pub(crate) fn serve(worker: Handle, bus: Bus) -> Self {
+        let (stop, mut stopped) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            loop {
+                let watched = async {
+                    if let Err(error) = watch(&worker, &bus).await {
+                        tracing::debug!(%error, "the registry cannot be watched right now");
+                    }
+                    sleep(AGAIN).await;
+                };
+                tokio::select! {
+                    _ = &mut stopped => return worker,
+                    () = watched => {}
+                }
+            }
+        });
+        Self { stop, task }
+    }
+
+    /// Takes no further agents; gives the worker back, to be drained.
+    pub(crate) async fn stop(self) -> Option<Handle> {
+        let _ = self.stop.send(()); // it fails only if the task has ended
+        self.task.await.ok()
+    }
+}
+
+/// Until the watch breaks off. What is served already stays as it is: versions are immutable.
+async fn watch(worker: &Handle, bus: &Bus) -> Result<(), Error> {
+    let mut records = Registry::open(bus).await?.watch().await?;
+    while let Some(record) = records.recv().await {
+        if let Some(record) = record.filter(|r| r.kind == Kind::Agent) {
+            take(worker, &record).await;
+        }
+    }
+    Ok(())
+}
+
+async fn take(worker: &Handle, record: &Registered) {
+    let agent = format!("{}@{}", record.name, record.version);
+    let manifest = match serde_json::from_value(record.manifest.clone()) {
+        Ok(Manifest::Agent(manifest)) => manifest,
+        Ok(Manifest::Workflow(_)) => return,
+        Err(error) => return tracing::warn!(agent, %error, "the registered manifest cannot be read"),
+    };
+    let folder = Path::new(&record.origin);
+    let Some(spec) = manifests::spec(&manifest, folder) else {
+        return tracing::debug!(agent, "a native agent: a worker of one's own serves it");
+    };
+    if record.origin.is_empty() || !folder.is_dir() {
+        return tracing::warn!(agent, folder = record.origin, "not served here: its folder is not on this machine");
+    }
+    if let Err(error) = worker.add_agent(spec).await {
+        tracing::warn!(agent, %error, "the agent cannot be served");
+    }
+}

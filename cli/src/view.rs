@@ -1,0 +1,24 @@
+//! What the coordinator answers, as programs get it from `-o json` and `-o yaml`: snake_case names, times in RFC 3339,
+//! payloads as JSON values. The names here are a contract; tables for people are made elsewhere.
+
+mod dead_letter;
+mod entry;
+mod fleet;
+mod manifest;
+mod run;
+
+use serde_json::Value;
+
+pub(crate) use dead_letter::{DeadLetter, DeadLetterCount};
+pub(crate) use entry::Entry;
+pub(crate) use fleet::{Coordinator, Queue, Worker};
+pub(crate) use manifest::Manifest;
+pub(crate) use run::{Error, Run, RunRow, Step, is_final, is_settled, status_name};
+
+/// A payload as a value; null where there is none. What is not JSON (it never should be) is shown as text.
+fn payload(json: &[u8]) -> Value {
+    if json.is_empty() {
+        return Value::Null;
+    }
+    serde_json::from_slice(json).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(json).into_owned()))
+}

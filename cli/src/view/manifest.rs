@@ -1,0 +1,29 @@
+//! Registered manifests.
+
+use kapelle_proto::v1;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::payload;
+
+/// One registered version.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Manifest {
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) owner: String,
+    pub(crate) digest: String,
+    pub(crate) origin: String,
+    /// Only where one manifest was asked for.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub(crate) manifest: Value,
+}
+
+impl From<v1::ManifestView> for Manifest {
+    fn from(wire: v1::ManifestView) -> Self {
+        let manifest = payload(&wire.json);
+        let v1::ManifestView { kind, name, version, owner, digest, origin, .. } = wire;
+        Self { kind, name, version, owner, digest, origin, manifest }
+    }
+}
