@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Subcommand, ValueEnum};
+use clap::{Args as ClapArgs, Subcommand};
 use kapelle_broker::Durability;
 
 /// Compares the product with bare JetStream and prints ratios.
@@ -10,15 +10,6 @@ use kapelle_broker::Durability;
 pub struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
-}
-
-/// How results are printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// For people.
-    Table,
-    /// One JSON object.
-    Json,
 }
 
 #[derive(Debug, Clone, Subcommand)]
@@ -99,9 +90,6 @@ pub(crate) struct Common {
     /// The nats-server to start.
     #[arg(long)]
     pub(crate) nats_server: Option<PathBuf>,
-    /// How to print.
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    pub(crate) output: Output,
 }
 
 impl Common {

@@ -13,27 +13,28 @@ mod floor;
 mod floor_worker;
 mod machine;
 mod measure;
-mod print;
 mod product;
 mod product_worker;
 mod rounds;
+mod table;
 
-pub use args::{Args, Output};
+pub use args::Args;
+pub use rounds::Comparison;
 
 use args::Command;
 
-/// Runs the benchmark that the arguments ask for, or the part of one that this process was started for.
+/// Runs the benchmark that the arguments ask for, or the part of one that this process was started for (then there is no
+/// result).
 ///
 /// # Errors
 /// A broker or a process did not start, or a run did not end as it should.
-pub async fn run(args: Args) -> anyhow::Result<()> {
+pub async fn run(args: &Args) -> anyhow::Result<Option<Comparison>> {
     let (workload, common) = match &args.command {
         Command::Throughput(args) => args.workload(),
         Command::Latency(args) => args.workload(),
         Command::Fanout(args) => args.workload(),
-        Command::FloorWorker(part) => return floor_worker::run(part).await,
-        Command::ProductWorker(part) => return product_worker::run(part).await,
+        Command::FloorWorker(part) => return floor_worker::run(part).await.map(|()| None),
+        Command::ProductWorker(part) => return product_worker::run(part).await.map(|()| None),
     };
-    let result = rounds::run(&workload, common).await?;
-    print::print(&result, common.output)
+    rounds::run(&workload, common).await.map(Some)
 }

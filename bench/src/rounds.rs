@@ -11,7 +11,7 @@ use crate::product;
 
 /// Everything that was measured.
 #[derive(Debug, Serialize)]
-pub(crate) struct Comparison {
+pub struct Comparison {
     pub(crate) benchmark: &'static str,
     pub(crate) runs: usize,
     pub(crate) steps: usize,

@@ -1,21 +1,22 @@
-//! The result, for people or for programs.
+//! The result for people.
 
-use std::io::Write;
+use std::fmt::Write;
 
-use crate::args::Output;
 use crate::measure::{Half, median};
 use crate::rounds::Comparison;
 
-pub(crate) fn print(result: &Comparison, output: Output) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    match output {
-        Output::Json => writeln!(out, "{}", serde_json::to_string_pretty(result)?)?,
-        Output::Table => table(&mut out, result)?,
+impl Comparison {
+    /// The figures as a table, floor beside product.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let mut out = String::new();
+        // Writing to a string cannot fail.
+        let _ = table(&mut out, self);
+        out
     }
-    Ok(())
 }
 
-fn table(out: &mut impl Write, result: &Comparison) -> anyhow::Result<()> {
+fn table(out: &mut String, result: &Comparison) -> std::fmt::Result {
     writeln!(
         out,
         "bench {}: {} runs × {} steps, {} in flight, {} bytes, durability {}, {} partitions, {} rounds",
