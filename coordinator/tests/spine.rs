@@ -1,5 +1,7 @@
 //! The whole way of a job inside one process, against a real nats-server.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic where it stands")]
+
 mod support {
     //! A broker, coordinators and a worker with one scripted agent.
     pub(crate) mod fleet;

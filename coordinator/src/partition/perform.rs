@@ -6,11 +6,11 @@ use std::time::Duration;
 use async_nats::jetstream::context::PublishAckFuture;
 use bytes::Bytes;
 use kapelle_bus::{Bus, Refusal};
-use kapelle_engine::{Body, Channel, Command, DeadLetter, DispatchTask, Entry, FinishRun};
+use kapelle_engine::{Body, Channel, Command, DeadLetter, Entry, FinishRun};
 use kapelle_proto::subject::{DeadSubject, TaskSubject, TimerSubject};
 use kapelle_proto::{DeadLetterRecord, Task, encode_record};
 use kapelle_retry::{Delays, Policy};
-use kapelle_types::{Payload, Principal, RunId, Timestamp, limits};
+use kapelle_types::{Payload, Principal, RunId, Timestamp, WorkflowVersion, limits};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
@@ -118,22 +118,35 @@ impl Performer {
 
     /// The one place where a command becomes a message.
     async fn message(&self, order: Order) -> Message {
-        let partition = self.bus.partitions().of(&order.run);
-        let run_id = order.run;
-        match order.command {
-            Command::DispatchTask(ref dispatch) => self.task(&order, (**dispatch).clone()).await,
+        let Order { run: run_id, command, traceparent, .. } = order;
+        let partition = self.bus.partitions().of(&run_id);
+        match command {
+            Command::DispatchTask(dispatch) => {
+                let task = Task {
+                    run_id,
+                    task: dispatch.task,
+                    agent: dispatch.agent,
+                    workflow: order.workflow,
+                    input: dispatch.input,
+                    timeout: dispatch.timeout,
+                    deadline: dispatch.deadline,
+                    traceparent,
+                    principal: order.principal,
+                    queued_at: order.at,
+                };
+                self.task(task).await
+            }
             Command::WithdrawTask { task, agent } => Message::Withdraw(TaskSubject { agent, run_id, task }),
             Command::StartTimer { timer, due } => {
-                let body = Body::TimerFired { timer: timer.clone() };
-                let record = self.record(order.traceparent, body);
+                let record = self.record(traceparent, Body::TimerFired { timer: timer.clone() });
                 Message::Timer(TimerSubject { partition, run_id, timer }, due, record)
             }
             Command::CancelTimer { timer } => Message::CancelTimer(TimerSubject { partition, run_id, timer }),
-            Command::WriteDeadLetter(ref letter) => self.dead_letter(&order, (**letter).clone()).await,
+            Command::WriteDeadLetter(letter) => self.dead_letter(run_id, order.workflow, *letter).await,
             Command::RemoveDeadLetter { step, agent } => Message::RemoveDeadLetter(DeadSubject { agent, run_id, step }),
             Command::FinishRun(finish) => {
                 let finish = self.finish(*finish).await;
-                Message::Control(run_id, self.record(order.traceparent, Body::RunFinished(Box::new(finish))))
+                Message::Control(run_id, self.record(traceparent, Body::RunFinished(Box::new(finish))))
             }
         }
     }
@@ -142,54 +155,30 @@ impl Performer {
         encode_record(&[Entry { id: String::new(), principal: self.principal.clone(), traceparent, body }])
     }
 
-    async fn task(&self, order: &Order, dispatch: DispatchTask) -> Message {
-        let DispatchTask { task, agent, input, timeout, deadline } = dispatch;
-        let subject = TaskSubject { agent: agent.clone(), run_id: order.run, task: task.clone() };
-        let mut message = Task {
-            run_id: order.run,
-            task,
-            agent,
-            workflow: order.workflow.clone(),
-            input,
-            timeout,
-            deadline,
-            traceparent: order.traceparent.clone(),
-            principal: order.principal.clone(),
-            queued_at: order.at,
-        };
-        let mut bytes = message.encode();
-        if self.outgrows(&message.input, &bytes) {
-            self.store(&mut message.input).await;
-            bytes = message.encode();
+    async fn task(&self, mut task: Task) -> Message {
+        let mut bytes = task.encode();
+        if task.input.stored.is_none() && bytes.len() > limits::PAYLOAD_INLINE_BYTES_MAX {
+            self.store(&mut task.input).await;
+            bytes = task.encode();
         }
-        Message::Task(subject, bytes)
+        Message::Task(TaskSubject { agent: task.agent, run_id: task.run_id, task: task.task }, bytes)
     }
 
-    async fn dead_letter(&self, order: &Order, mut letter: DeadLetter) -> Message {
-        let subject = DeadSubject { agent: letter.agent.clone(), run_id: order.run, step: letter.task.step.clone() };
-        let size = letter.input.value.as_ref().map_or(0, |v| serde_json::to_vec(v).map_or(0, |b| b.len()));
-        if letter.input.stored.is_none() && size > limits::PAYLOAD_INLINE_BYTES_MAX {
+    async fn dead_letter(&self, run_id: RunId, workflow: WorkflowVersion, mut letter: DeadLetter) -> Message {
+        let subject = DeadSubject { agent: letter.agent.clone(), run_id, step: letter.task.step.clone() };
+        if is_large(&letter.input) {
             self.store(&mut letter.input).await;
         }
-        let record = DeadLetterRecord { run_id: order.run, workflow: order.workflow.clone(), letter };
-        Message::DeadLetter(subject, record.encode())
+        Message::DeadLetter(subject, DeadLetterRecord { run_id, workflow, letter }.encode())
     }
 
     async fn finish(&self, mut finish: FinishRun) -> FinishRun {
         if let Some(output) = &mut finish.output
-            && output.stored.is_none()
-            && let Some(value) = &output.value
-            && serde_json::to_vec(value).is_ok_and(|b| b.len() > limits::PAYLOAD_INLINE_BYTES_MAX)
+            && is_large(output)
         {
             self.store(output).await;
         }
         finish
-    }
-
-    /// Whether a message is so large that its payload has to travel as a claim check.
-    #[allow(clippy::unused_self)]
-    fn outgrows(&self, payload: &Payload, encoded: &Bytes) -> bool {
-        payload.stored.is_none() && encoded.len() > limits::PAYLOAD_INLINE_BYTES_MAX
     }
 
     /// Stores a payload, however long the broker takes. A value that no store takes is left as it is: the broker's own
@@ -237,6 +226,13 @@ impl Performer {
         };
         Ok(sent)
     }
+}
+
+/// Whether a payload that travels inline has to be stored instead.
+fn is_large(payload: &Payload) -> bool {
+    let size = |value| serde_json::to_vec(value).map_or(0, |bytes| bytes.len());
+    let value = payload.value.as_deref().filter(|_| payload.stored.is_none());
+    value.is_some_and(|value| size(value) > limits::PAYLOAD_INLINE_BYTES_MAX)
 }
 
 /// Waits for the acknowledgement. A task that is queued or running already is what was wanted.

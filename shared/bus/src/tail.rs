@@ -98,7 +98,7 @@ async fn read_until_doubt(
     sender: &mpsc::Sender<Vec<Read>>,
 ) -> Result<(), Error> {
     let mut epochs = bus.connection().epochs();
-    let epoch = *epochs.borrow_and_update();
+    epochs.mark_unchanged();
     let stream = stream::runs(partition);
     let config = pull::OrderedConfig {
         filter_subject: subject::runs_filter(partition),
@@ -110,10 +110,14 @@ async fn read_until_doubt(
     let mut chunks = Box::pin(messages.ready_chunks(CHUNK));
     let mut heard = Instant::now();
     loop {
-        let chunk = match timeout(SILENCE, chunks.next()).await {
+        let next = tokio::select! {
+            // What was asked on the old connection is never answered.
+            _ = epochs.changed() => return Ok(()),
+            next = timeout(SILENCE, chunks.next()) => next,
+        };
+        let chunk = match next {
             Ok(Some(chunk)) => chunk,
             Ok(None) => return Ok(()),
-            Err(_) if *epochs.borrow() != epoch => return Ok(()),
             Err(_) => {
                 let waiting = bus.stream_state(&stream).await?.last_seq > *last;
                 if waiting && heard.elapsed() > SILENCE * 2 {
@@ -135,7 +139,7 @@ async fn read_until_doubt(
                 reads.push(read);
             }
         }
-        if sender.send(reads).await.is_err() || *epochs.borrow() != epoch {
+        if sender.send(reads).await.is_err() {
             return Ok(());
         }
     }
