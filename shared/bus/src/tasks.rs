@@ -2,6 +2,7 @@
 
 use async_nats::jetstream::context::PublishAckFuture;
 use bytes::Bytes;
+use futures::{Stream, StreamExt};
 use kapelle_proto::stream;
 use kapelle_proto::subject::TaskSubject;
 use kapelle_types::AgentVersion;
@@ -29,6 +30,11 @@ pub struct QueueState {
     pub max_in_flight: u64,
 }
 
+/// Where workers of an agent version hear what is withdrawn: a core subject, since it is news and no fact.
+fn withdrawn(agent: &AgentVersion) -> String {
+    format!("kapelle.withdrawn.{}.{}", agent.name, agent.version.token())
+}
+
 impl Bus {
     /// Sends an attempt to its queue; the future is the acknowledgement. `AlreadyThere` means that it is queued or running.
     ///
@@ -38,12 +44,28 @@ impl Bus {
         self.jetstream().publish(task.to_string(), message).await.map_err(Error::from)
     }
 
-    /// Takes an attempt out of its queue, delivered or not. Harmless if it is not there.
+    /// Takes an attempt out of its queue, delivered or not, and tells the worker that may have it. Harmless if it is not
+    /// there. The message to the worker may be lost: then the attempt runs to its end and its report is ignored.
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the broker did not answer.
     pub async fn withdraw_task(&self, task: &TaskSubject) -> Result<(), Error> {
-        self.purge(stream::TASKS, &task.to_string()).await
+        let subject = task.to_string();
+        self.purge(stream::TASKS, &subject).await?;
+        self.client().publish(withdrawn(&task.agent), subject.into()).await.map_err(Error::unavailable)
+    }
+
+    /// The attempts of an agent version that are withdrawn from now on. Nothing else may be in flight for them.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the connection is gone.
+    pub async fn withdrawals(&self, agent: &AgentVersion) -> Result<impl Stream<Item = TaskSubject> + use<>, Error> {
+        let messages = self.client().subscribe(withdrawn(agent)).await.map_err(Error::unavailable)?;
+        let subject = |message: async_nats::Message| {
+            let text = std::str::from_utf8(&message.payload).ok().and_then(|text| text.parse().ok());
+            std::future::ready(text)
+        };
+        Ok(messages.filter_map(subject))
     }
 
     /// How much waits in the queue of an agent version.
