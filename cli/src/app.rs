@@ -23,6 +23,8 @@ pub(crate) struct App {
     pub(crate) output: Output,
     /// What is logged, for a command that sends its logs elsewhere than to stderr.
     pub(crate) log_filter: String,
+    /// How this program was called, so that the commands it recommends can be pasted.
+    pub(crate) program: String,
 }
 
 /// How a command ended.
@@ -35,7 +37,8 @@ impl App {
         let output = Output::new(shared.output);
         let end = set_up_logs(&shared, &command).and_then(|()| {
             let log_filter = shared.filter(true).to_owned();
-            let app = Self { address: shared.address, output, log_filter };
+            let program = program(std::env::args().next());
+            let app = Self { address: shared.address, output, log_filter, program };
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             let end = runtime.block_on(app.run(command));
             runtime.shutdown_timeout(LAST_WAIT);
@@ -73,6 +76,11 @@ impl App {
     }
 }
 
+/// As it was called by its path; just `kapelle` if it was found on the PATH.
+fn program(called: Option<String>) -> String {
+    called.filter(|c| c.contains('/') && !c.contains(' ')).unwrap_or_else(|| "kapelle".to_owned())
+}
+
 /// The demo draws on the terminal and sends its logs to a file; it sets them up by itself.
 fn set_up_logs(shared: &Shared, command: &Command) -> Result<(), Failure> {
     if matches!(command, Command::Demo(_)) {
@@ -89,4 +97,19 @@ fn tell(failure: &Failure, format: Format) {
         Format::Json => failure.json().map_or_else(String::new, |json| format!("{json}\n")),
     };
     let _ = anstream::stderr().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn what_is_recommended_can_be_pasted() {
+        for (called, program) in [
+            (Some("kapelle"), "kapelle"),
+            (Some("target/release/kapelle"), "target/release/kapelle"),
+            (Some("/a folder/kapelle"), "kapelle"),
+            (None, "kapelle"),
+        ] {
+            assert_eq!(super::program(called.map(str::to_owned)), program);
+        }
+    }
 }

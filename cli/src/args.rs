@@ -9,7 +9,7 @@ use crate::output::Format;
 
 /// Kapelle: the orchestration layer for fleets of AI agents, on NATS JetStream.
 #[derive(Debug, Parser)]
-#[command(name = "kapelle", version, about, propagate_version = true, max_term_width = 110)]
+#[command(name = "kapelle", version, about, max_term_width = 110)]
 #[command(after_help = "\
 Start here:
   kapelle demo                     see it work on a real dependency tree
@@ -17,8 +17,8 @@ Start here:
   kapelle apply -f FILE            register agents and workflows
   kapelle run execute WORKFLOW     start a run and wait for its result
 
-Exit codes: 0 ok, 1 failed, 2 usage, 3 denied, 4 not found, 5 unavailable. Every error has a code (K0201) with a page
-under docs/errors/.")]
+Exit codes: 0 ok, 1 failed, 2 usage, 3 denied, 4 not found, 5 unavailable.
+Every error has a code such as K0201 with a page under docs/errors/.")]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) shared: Shared,
@@ -31,20 +31,20 @@ pub(crate) struct Cli {
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Shared {
     /// The coordinator's gRPC address
-    #[arg(long, global = true, env = "KAPELLE_ADDRESS", default_value = DEFAULT_ADDRESS, value_name = "URL")]
+    #[arg(long, global = true, env = "KAPELLE_ADDRESS", hide_env_values = true, default_value = DEFAULT_ADDRESS, value_name = "URL")]
     pub(crate) address: String,
 
-    /// How results are printed; with json, errors are a JSON object on stderr
-    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    /// How results are printed: table, json or yaml; with json, errors are a JSON object on stderr
+    #[arg(short, long, global = true, value_enum, default_value_t, hide_possible_values = true, value_name = "FORMAT")]
     pub(crate) output: Format,
 
     /// How logs look on stderr: text or json
     #[arg(long, global = true, default_value_t = logs::Format::Text, value_name = "FORMAT")]
     pub(crate) log_format: logs::Format,
 
-    /// What is logged, such as `kapelle_worker=debug`. Default: our news from a role (dev, coordinator, worker), only
-    /// trouble from the other commands
-    #[arg(long, global = true, env = "KAPELLE_LOG", value_name = "FILTER")]
+    /// What is logged, such as `kapelle_worker=debug`. Default: news from dev, coordinator and worker, only trouble from
+    /// the other commands
+    #[arg(long, global = true, env = "KAPELLE_LOG", hide_env_values = true, value_name = "FILTER")]
     pub(crate) log_filter: Option<String>,
 
     /// Log more; twice logs everything
@@ -112,3 +112,6 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,10 +46,10 @@ pub(crate) enum BrokerPlan {
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Address {
     /// The NATS servers, separated by commas
-    #[arg(long, env = "KAPELLE_NATS_URL", default_value = DEFAULT_NATS_URL, value_name = "URL")]
+    #[arg(long, env = "KAPELLE_NATS_URL", hide_env_values = true, default_value = DEFAULT_NATS_URL, value_name = "URL")]
     pub(crate) nats_url: String,
     /// A NATS credentials file. Default: none
-    #[arg(long, env = "KAPELLE_NATS_CREDS", value_name = "FILE")]
+    #[arg(long, env = "KAPELLE_NATS_CREDS", hide_env_values = true, value_name = "FILE")]
     pub(crate) nats_creds: Option<PathBuf>,
 }
 

@@ -42,7 +42,7 @@ pub(crate) struct Start {
     replicas: u8,
     /// Where queued tasks are kept. They are derived from the log, so losing them costs time and no work. Default: async on
     /// one node, memory on a cluster
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, value_name = "async|file|memory", hide_possible_values = true)]
     tasks: Option<Tasks>,
     /// Its name; unique among those that live. Default: a random one
     #[arg(long)]

@@ -91,7 +91,9 @@ pub(crate) async fn run(app: &App, args: Args) -> End {
     signals.leave(stack.stop()).await?;
     let Some(result) = shown else { return Err(interrupted(run_id.as_deref())) };
     let result: DemoResult = result?;
-    app.output.show(&result, |result| result::page(result, &args.data_dir))?;
+    app.output.show(&result, |result| {
+        result::page(result, &result::Shown { program: &app.program, data_dir: &args.data_dir })
+    })?;
     Ok(if result.is_good() { Exit::Ok } else { Exit::Failed })
 }
 

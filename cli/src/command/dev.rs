@@ -20,11 +20,11 @@ use crate::stack::{self, Address, BrokerPlan, DEFAULT_NATS_URL, Embedded, Settin
 /// How to run everything.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-It runs the process agents that are applied to it: whoever reaches its gRPC address can have programs started here. Keep the
-address local.
+It runs the process agents that are applied to it: whoever reaches its gRPC address can have
+programs started here. Keep the address local.
 
-What survives: with `--durability standard` everything that was acknowledged survives a killed process, and all but the last
-100 ms a power cut; with `power` everything survives both.")]
+What survives: with `--durability standard`, everything that was acknowledged survives a killed
+process, and all but the last 100 ms a power cut; with `power`, everything survives both.")]
 pub(crate) struct Args {
     /// The folder that the broker's store lies in
     #[arg(long, default_value = ".kapelle/dev", value_name = "DIR")]
@@ -32,11 +32,11 @@ pub(crate) struct Args {
     /// What survives a power cut: standard (all but the last 100 ms) or power (everything)
     #[arg(long, default_value_t = Durability::Standard)]
     durability: Durability,
-    /// Use this running NATS instead of starting one
-    #[arg(long, env = "KAPELLE_NATS_URL", value_name = "URL", conflicts_with = "nats_server")]
+    /// Use this running NATS instead of starting one. Default: none
+    #[arg(long, env = "KAPELLE_NATS_URL", hide_env_values = true, value_name = "URL", conflicts_with = "nats_server")]
     nats_url: Option<String>,
     /// A NATS credentials file, for --nats-url. Default: none
-    #[arg(long, env = "KAPELLE_NATS_CREDS", value_name = "FILE")]
+    #[arg(long, env = "KAPELLE_NATS_CREDS", hide_env_values = true, value_name = "FILE")]
     nats_creds: Option<PathBuf>,
     /// The nats-server to start. Default: the one on the PATH if it is new enough, else one that is fetched once
     #[arg(long, value_name = "PATH")]
@@ -100,7 +100,7 @@ pub(crate) async fn run(app: &App, args: Args) -> End {
             "metrics_address": metrics.addr().to_string(), "nats_url": stack.nats_url(),
             "data_dir": args.data_dir, "pid": std::process::id(),
         });
-        app.output.stream(&ready, |_| banner(&args, &stack, metrics.addr()))
+        app.output.stream(&ready, |_| banner(&args, &stack, metrics.addr(), &app.program))
     };
     let told: Result<(), Failure> = told.await;
     if told.is_ok() {
@@ -111,7 +111,7 @@ pub(crate) async fn run(app: &App, args: Args) -> End {
     told.and(left)
 }
 
-fn banner(args: &Args, stack: &Stack, metrics: SocketAddr) -> String {
+fn banner(args: &Args, stack: &Stack, metrics: SocketAddr, program: &str) -> String {
     let survives = match args.durability {
         Durability::Standard => "survives a killed process; a power cut but for the last 100 ms",
         Durability::Power => "survives a killed process and a power cut",
@@ -134,8 +134,8 @@ fn banner(args: &Args, stack: &Stack, metrics: SocketAddr) -> String {
     let broker =
         if stack.nats_url() == DEFAULT_NATS_URL { String::new() } else { format!(" --nats-url {}", stack.nats_url()) };
     for next in ["apply -f examples/software-intake", "workflow list", "run list"] {
-        text += &format!("  kapelle {next}{flag}\n");
+        text += &format!("  {program} {next}{flag}\n");
     }
-    text += &format!("  kapelle doctor{flag}{broker}\n");
+    text += &format!("  {program} doctor{flag}{broker}\n");
     text + &format!("\n  {}\n", dim("Ctrl-C stops it in order."))
 }

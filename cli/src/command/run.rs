@@ -27,8 +27,8 @@ Words that are easily confused:
   terminate  stops at once
   pause      holds new steps; resume lets them go
 
-A run ends COMPLETED, FAILED, CANCELED, TERMINATED or TIMED_OUT. STALLED is no end: a step gave up, and the run waits until
-somebody mends the cause and retries it, or cancels it.")]
+A run ends COMPLETED, FAILED, CANCELED, TERMINATED or TIMED_OUT. STALLED is no end: a step gave
+up, and the run waits until somebody mends the cause and retries it, or cancels it.")]
 pub(crate) enum Verb {
     /// Start a run and print its id
     Start(start::Start),

@@ -34,8 +34,26 @@ impl Result {
     }
 }
 
+/// How things are named on the page.
+pub(super) struct Shown<'a> {
+    /// As this program was called.
+    pub(super) program: &'a str,
+    /// As it was given.
+    pub(super) data_dir: &'a Path,
+}
+
+impl Shown<'_> {
+    /// The path of a file in the data folder as a person would type it.
+    fn path(&self, output: &Value, pointer: &str) -> String {
+        let path = output.pointer(pointer).and_then(Value::as_str).unwrap_or("-");
+        Path::new(path)
+            .file_name()
+            .map_or_else(|| path.to_owned(), |name| self.data_dir.join(name).display().to_string())
+    }
+}
+
 /// The result for people.
-pub(super) fn page(result: &Result, data_dir: &Path) -> String {
+pub(super) fn page(result: &Result, shown: &Shown<'_>) -> String {
     let run = &result.run;
     let mut text = format!("\n  {}", bold(&status(&run.status)));
     if let Some(took) = took(run) {
@@ -60,13 +78,14 @@ pub(super) fn page(result: &Result, data_dir: &Path) -> String {
     line("licences", &categories(output));
     let risk = output["risk"].as_f64().unwrap_or_default();
     line("risk", &format!("{risk:.2} ({}), {} components with a finding", word("/level"), count("/findings")));
-    line("SBOM", word("/sbom/path"));
+    line("SBOM", &shown.path(output, "/sbom/path"));
     line("", &validity(result));
-    line("report", word("/report/path"));
+    line("report", &shown.path(output, "/report/path"));
     let retries: u32 = run.steps.iter().map(crate::view::Step::retries).sum();
     let attempts: u32 = run.steps.iter().map(|s| s.attempts).sum();
-    line("tasks", &format!("{attempts} executed, {retries} retries"));
-    text + &next(result, data_dir)
+    let retries = if retries == 1 { "1 retry".to_owned() } else { format!("{retries} retries") };
+    line("tasks", &format!("{attempts} executed, {retries}"));
+    text + &next(result, shown)
 }
 
 fn validity(result: &Result) -> String {
@@ -101,22 +120,20 @@ fn trouble(result: &Result) -> String {
     text
 }
 
-fn next(result: &Result, data_dir: &Path) -> String {
-    let report = result.run.output.pointer("/report/path").and_then(Value::as_str).unwrap_or("-");
+fn next(result: &Result, shown: &Shown<'_>) -> String {
+    let Shown { program, data_dir } = shown;
     let mut text = format!("\n  {}\n", bold("What to try next"));
-    let dev = format!("kapelle dev --data-dir {}", data_dir.display());
-    let describe = format!("kapelle run describe {}", result.run.run_id);
     for (command, why) in [
-        (format!("less {report}"), "what was found, for people"),
-        (dev, "everything again, on this run's store; then, beside it:"),
-        (describe, "the run and its steps"),
+        (format!("less {}", shown.path(&result.run.output, "/report/path")), "what was found, for people"),
         (
-            "kapelle run execute software-intake --input FILE".to_owned(),
-            "another one; README.md in the example says how",
+            format!("{program} dev --data-dir {}", data_dir.display()),
+            "everything again on this run's store; then beside it:",
         ),
-        ("make demo INPUT=examples/software-intake/samples/npm".to_owned(), "an npm project"),
+        (format!("{program} run describe {}", result.run.run_id), "the run and its steps"),
+        (format!("{program} run show {}", result.run.run_id), "its log, every recorded fact"),
+        (format!("{program} demo --input examples/software-intake/samples/npm"), "an npm project"),
     ] {
-        let _ = writeln!(text, "  {command:<64} {}", dim(why));
+        let _ = writeln!(text, "  {command}\n      {}", dim(why));
     }
     text
 }
@@ -161,7 +178,10 @@ mod tests {
 
     #[test]
     fn the_result_says_what_was_found_and_where() {
-        let page = page(&result(v1::RunStatus::Completed, true), Path::new(".kapelle/demo"));
+        let page = page(
+            &result(v1::RunStatus::Completed, true),
+            &Shown { program: "target/debug/kapelle", data_dir: Path::new(".kapelle/demo") },
+        );
         insta::assert_snapshot!("page", anstream::adapter::strip_str(&page).to_string());
     }
 

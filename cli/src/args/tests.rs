@@ -1,0 +1,122 @@
+//! The command line as users type it: what is understood, what is refused, and every command's help.
+
+use clap::{CommandFactory, Parser};
+
+use super::Cli;
+
+fn refused(line: &str) -> bool {
+    Cli::try_parse_from(line.split_whitespace()).is_err()
+}
+
+#[test]
+fn the_definition_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn what_scripts_use_is_understood() {
+    for line in [
+        "kapelle dev",
+        "kapelle dev --data-dir d --durability power --nats-url nats://h:4222",
+        "kapelle dev --nats-port 0 --grpc-address 127.0.0.1:0 --metrics-address 127.0.0.1:0 --agents a b --slots 4",
+        "kapelle apply -f manifests",
+        "kapelle apply -f a.yaml -f - --dry-run -o json",
+        "kapelle run execute intake --input in.json --key k -o json",
+        "kapelle -o json run execute intake --input - --wait 90s --label team=legal --version ^1",
+        "kapelle run start intake",
+        "kapelle run list --status STALLED --status failed --workflow intake -n 5",
+        "kapelle run retry r --step review:17",
+        "kapelle run cancel r --reason because",
+        "kapelle dlq discard --agent a --older-than 2d --yes",
+        "kapelle dlq replay --run r --step s --dry-run",
+        "kapelle coordinator start --partitions 8 --replicas 3 --id c-1 --nats-creds f --tasks memory",
+        "kapelle worker start --agents examples --slots 4 --id w-1",
+        "kapelle worker list -o yaml",
+        "kapelle doctor --nats-url nats://127.0.0.1:4222 -o json",
+        "kapelle demo --input package-lock.json",
+        "kapelle --address http://h:1 -vv queue list",
+    ] {
+        assert!(!refused(line), "{line}");
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    for line in [
+        "kapelle",
+        "kapelle run",
+        "kapelle apply",
+        "kapelle dev --durability some",
+        "kapelle dev --partitions 0",
+        "kapelle dev --slots 0",
+        "kapelle dev --nats-url nats://h --nats-server /bin/x",
+        "kapelle run start",
+        "kapelle run start w --label nonsense",
+        "kapelle run execute w --wait soon",
+        "kapelle run list --status DONE",
+        "kapelle dlq replay --step s",
+        "kapelle worker start",
+        "kapelle coordinator start --replicas 6",
+        "kapelle queue list -o xml",
+        "kapelle sing",
+    ] {
+        assert!(refused(line), "{line}");
+    }
+}
+
+/// Help is read by people: a change of it is seen in review.
+#[test]
+fn help_reads_well() {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("snapshots");
+    let _bound = settings.bind_to_scope();
+    for path in [
+        "",
+        "demo",
+        "dev",
+        "doctor",
+        "apply",
+        "agent",
+        "workflow",
+        "run",
+        "run start",
+        "run execute",
+        "run list",
+        "run retry",
+        "dlq",
+        "dlq replay",
+        "queue",
+        "worker start",
+        "coordinator start",
+    ] {
+        let mut command = Cli::command().term_width(110);
+        command.build();
+        let mut found = &mut command;
+        for name in path.split_whitespace() {
+            found = found.find_subcommand_mut(name).unwrap();
+        }
+        let name = if path.is_empty() { "kapelle".to_owned() } else { path.replace(' ', "_") };
+        insta::assert_snapshot!(name, found.render_help().to_string());
+    }
+}
+
+/// Every flag says what it does, and what happens without it.
+#[test]
+fn every_flag_documents_its_default() {
+    fn walk(command: &clap::Command) {
+        for arg in command.get_arguments().filter(|a| !a.is_positional() && !a.is_global_set()) {
+            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            let flag = format!("{} --{}", command.get_name(), arg.get_id());
+            assert!(!help.is_empty(), "{flag} says nothing");
+            let takes_value = arg.get_action().takes_values() && !matches!(arg.get_id().as_str(), "help" | "version");
+            let is_filter =
+                help.starts_with("Only ") || help.contains("repeat it for more") || help.contains("idempotency key");
+            let told =
+                !arg.get_default_values().is_empty() || help.contains("Default:") || arg.is_required_set() || is_filter;
+            assert!(!takes_value || told || help.starts_with("With --run"), "{flag} does not say its default: {help}");
+        }
+        // The benchmark documents its own.
+        command.get_subcommands().filter(|c| c.get_name() != "bench").for_each(walk);
+    }
+    walk(&Cli::command());
+}
