@@ -182,6 +182,9 @@ impl Core {
         if let Some(loading) = self.loading.get_mut(&id) {
             return loading.waiting.push(record);
         }
+        if self.cache.peek(&id).is_some_and(|run| run.last_seq() >= seq) {
+            return self.progress.release(seq); // a rebuild ran ahead of the reader and has it
+        }
         if let Some(run) = self.cache.take(&id) {
             self.advance(run, &record, out);
             return self.progress.release(seq);
