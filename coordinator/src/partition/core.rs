@@ -27,6 +27,9 @@ const FINISHED_MAX: usize = 8_192;
 const PENDING_MAX: usize = 20_000;
 /// Rebuilds in progress beyond which no more is read.
 const LOADING_MAX: usize = 2_000;
+/// A log that grows no more for this long counts as read: its last sequences may be timers or purged entries, which no
+/// reader is given.
+const LOG_STILL: Duration = Duration::from_secs(2);
 /// How long a run whose plan cannot be built waits for the next try.
 const NO_PLAN_PAUSE: Duration = Duration::from_secs(30);
 
@@ -62,6 +65,8 @@ pub struct Core {
     finished: LruCache<RunId, ()>,
     progress: Progress,
     tasks: Option<TasksState>,
+    /// Where the log ends, and since when it does.
+    log_end: (u64, Timestamp),
     meters: Meters,
 }
 
@@ -79,6 +84,7 @@ impl Core {
             finished,
             progress: Progress::new(config.cursor),
             tasks: None,
+            log_end: (0, Timestamp::default()),
             meters: Meters::default(),
             config,
         }
@@ -346,7 +352,11 @@ impl Core {
     fn compare_tasks(&mut self, tasks: TasksState) {
         let recreated = self.tasks.is_some_and(|before| before.created != tasks.created);
         self.tasks = Some(tasks);
-        if !recreated && self.read_seq < tasks.log_end {
+        if self.log_end.0 != tasks.log_end {
+            self.log_end = (tasks.log_end, self.now);
+        }
+        let read = self.read_seq >= tasks.log_end || self.now.since(self.log_end.1) > LOG_STILL;
+        if !recreated && !read {
             return;
         }
         let suspected = self.open.suspect(self.now, tasks.oldest, recreated);
