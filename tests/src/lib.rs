@@ -1,1 +1,3 @@
-//! Placeholder.
+//! What the test suites share.
+
+pub mod harness;
