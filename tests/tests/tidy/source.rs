@@ -72,7 +72,7 @@ fn pure_crates_do_no_io() {
     let ours = |f: &&File| PURE.iter().any(|c| f.path.starts_with(&format!("{c}/src/")));
     let problems = with_ending(&[".rs"]).filter(ours).flat_map(|f| {
         let code = f.text.lines().enumerate().filter(|(_, l)| !l.trim_start().starts_with("//"));
-        code.flat_map(|(n, line)| {
+        code.flat_map(move |(n, line)| {
             let said = IMPURE.iter().filter(|what| line.contains(**what));
             said.map(move |what| format!("{}:{}: {what}", f.path, n + 1))
         })
