@@ -3,8 +3,8 @@
 //!
 //! | the run is | then |
 //! |---|---|
-//! | not submitted, or finished and marked | nothing |
-//! | finished, not marked | the mark, and what the end takes back |
+//! | not submitted | nothing |
+//! | finished | what the end takes back, which may have been lost after the mark was written; the mark if it is missing |
 //! | halted | what the halt took back, dead letters as they should be, the deadline's timer |
 //! | open | attempts in flight, pending timers, dead letters as they should be |
 
@@ -49,12 +49,14 @@ pub fn outstanding(run: &Run, now: Timestamp) -> Vec<Command> {
 }
 
 fn finished(run: &Run, commands: &mut Vec<Command>) {
-    let Some(outcome) = run.outcome().filter(|_| !run.marked) else { return };
+    let Some(outcome) = run.outcome() else { return };
     withdraw(run, commands);
     remove_dead_letters(run, commands);
     remove_revived(run, commands);
-    cancel_deadline(run, outcome.status, commands);
-    commands.push(Command::FinishRun(Box::new(outcome.clone())));
+    if !run.marked {
+        cancel_deadline(run, outcome.status, commands); // lost, it goes off once more and is ignored
+        commands.push(Command::FinishRun(Box::new(outcome.clone())));
+    }
 }
 
 fn deadline(run: &Run, commands: &mut Vec<Command>) {

@@ -1,5 +1,5 @@
 //! `RunFinished`: the mark of an outcome that was decided by the entries before it. It adds nothing; with it, nothing is
-//! outstanding any more.
+//! outstanding any more but what the end takes back, since the mark may be written before that is.
 
 use crate::ignored::Ignored;
 use crate::turn::Turn;
