@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use kapelle_broker::{Binary, Config, Search, Server};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::sync::oneshot;
 
 use crate::args::Common;
 
@@ -68,8 +69,8 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// Starts this very binary with other arguments and waits until a line of its output contains `ready`.
-    pub(crate) async fn start(arguments: &[String], ready: Option<&str>) -> anyhow::Result<(Self, String)> {
+    /// Starts this very binary with other arguments.
+    pub(crate) fn spawn(arguments: &[String]) -> anyhow::Result<(Self, oneshot::Receiver<()>)> {
         let program: PathBuf = std::env::current_exe()?;
         let mut child = Command::new(program)
             .args(arguments)
@@ -81,18 +82,28 @@ impl Part {
             .with_context(|| format!("starting {}", arguments.join(" ")))?;
         let pid = child.id().context("the part ended at once")?;
         let mut lines = BufReader::new(child.stdout.take().context("no output")?).lines();
-        let wanted = ready.unwrap_or(READY);
-        let line = tokio::time::timeout(START_PATIENCE, async {
-            while let Some(line) = lines.next_line().await? {
-                if line.contains(wanted) {
-                    return Ok(line);
+        let (ready, is_ready) = oneshot::channel();
+        let out = tokio::spawn(async move {
+            let mut ready = Some(ready);
+            while let Ok(Some(line)) = lines.next_line().await {
+                if line == READY
+                    && let Some(ready) = ready.take()
+                {
+                    let _ = ready.send(());
                 }
             }
-            bail!("`{}` ended before it was ready", arguments.join(" "))
         });
-        let line = line.await.with_context(|| format!("`{}` is not ready in time", arguments.join(" ")))??;
-        let out = tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Ok((Self { child, pid, _out: out }, line))
+        Ok((Self { child, pid, _out: out }, is_ready))
+    }
+
+    /// Starts a part of the bench and waits until it says that it is ready.
+    pub(crate) async fn start(arguments: &[String]) -> anyhow::Result<Self> {
+        let (part, ready) = Self::spawn(arguments)?;
+        let ready = tokio::time::timeout(START_PATIENCE, ready).await;
+        ready
+            .with_context(|| format!("`{}` is not ready in time", arguments.join(" ")))?
+            .with_context(|| format!("`{}` ended before it was ready", arguments.join(" ")))?;
+        Ok(part)
     }
 
     pub(crate) fn usage(&self) -> Usage {

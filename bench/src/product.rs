@@ -27,10 +27,10 @@ pub(crate) async fn half(workload: &Workload, common: &Common) -> anyhow::Result
     let broker = Broker::start(common).await?;
     let address = free_address()?;
     let coordinator = coordinator(&broker.url, &address, common);
-    let (coordinator, _) = Part::start(&coordinator, Some("grpc")).await?;
+    let (coordinator, _) = Part::spawn(&coordinator)?;
     let channel = connect(&address).await?;
     register(channel.clone(), workload).await?;
-    let (worker, _) = Part::start(&part("product-worker", &broker.url, common), None).await?;
+    let worker = Part::start(&part("product-worker", &broker.url, common)).await?;
     let input: Bytes = serde_json::to_vec(&input(workload, common))?.into();
     let mut client = RunServiceClient::new(channel).max_decoding_message_size(64 << 20);
     drive(&mut client, &warm_up(workload), &input).await?;
@@ -54,6 +54,8 @@ fn coordinator(url: &str, address: &str, common: &Common) -> Vec<String> {
     let arguments = [
         "coordinator",
         "start",
+        "--log-filter",
+        "warn",
         "--nats-url",
         url,
         "--grpc-address",

@@ -85,7 +85,7 @@ async fn floor_half(workload: &Workload, common: &Common) -> anyhow::Result<Half
     let context = floor::connect(&broker.url).await?;
     floor::provision(&context, partitions).await?;
     let arguments = part("floor-worker", &broker.url, common);
-    let (worker, _) = Part::start(&arguments, None).await?;
+    let worker = Part::start(&arguments).await?;
     let payload: Bytes = serde_json::to_vec(&payload(common.payload))?.into();
     floor::drive(&context, &warm_up(workload), partitions, payload.clone()).await?;
     let client = std::process::id();
