@@ -32,13 +32,14 @@ impl Consumer {
 
     /// Runs until the worker drains. Says how many attempts had to be abandoned.
     pub(crate) async fn run(mut self) -> usize {
-        let draining = self.executor.draining.clone();
+        let draining = self.executor.draining.clone().cancelled_owned();
+        tokio::pin!(draining);
         let mut check = interval(LEASE_CHECK_INTERVAL);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
-                () = draining.cancelled() => break,
+                () = &mut draining => break,
                 _ = check.tick() => self.renew().await,
                 delivery = self.puller.next() => match delivery {
                     Some(delivery) => self.accept(delivery).await,

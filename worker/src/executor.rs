@@ -60,7 +60,7 @@ impl Executor {
         drop(slot);
         let duration = began.elapsed();
         let (result, usage) = match ended {
-            Ok(Answer { value, usage }) => (output::fit(value, &self.payloads).await, usage),
+            Ok(Answer { value, usage }) => (output::fit(value, &self.payloads).await, sane(usage)),
             Err(failure) => (Err(failure), Usage::default()),
         };
         let work = Work { worker: self.worker.as_ref().to_owned(), started_at, duration };
@@ -104,6 +104,12 @@ fn body(task: TaskId, outcome: Outcome) -> Body {
         Ok(fitted) => Body::StepSucceeded(StepSucceeded { task, output: fitted.payload, work, usage }),
         Err(failure) => Body::StepFailed(StepFailed { task, failure, work, usage }),
     }
+}
+
+/// A cost that is no amount of money counts as none: it would spoil every sum that it goes into.
+fn sane(usage: Usage) -> Usage {
+    let is_amount = usage.cost_usd.is_finite() && usage.cost_usd >= 0.0;
+    Usage { cost_usd: if is_amount { usage.cost_usd } else { 0.0 }, ..usage }
 }
 
 /// The attempt's own timeout, or what is left of the run's deadline if that is less.

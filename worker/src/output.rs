@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use kapelle_bus::payloads::{self, Payloads};
 use kapelle_engine::Failure;
 use kapelle_retry::{Delays, Policy};
-use kapelle_types::limits::{PAYLOAD_BYTES_MAX, PAYLOAD_INLINE_BYTES_MAX};
+use kapelle_types::limits::{JSON_DEPTH_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_INLINE_BYTES_MAX};
 use kapelle_types::{Code, Payload};
 use serde_json::Value;
 
@@ -26,8 +26,12 @@ pub(crate) struct Fitted {
 /// report itself would have to.
 ///
 /// # Errors
-/// It exceeds the payload limit: K0404.
+/// It exceeds the payload limit, or is nested deeper than any reader of it goes: K0404.
 pub(crate) async fn fit(value: Value, store: &Payloads) -> Result<Fitted, Failure> {
+    if !is_flat(&value, JSON_DEPTH_MAX - 1) {
+        let message = format!("the output is nested {JSON_DEPTH_MAX} levels deep or more");
+        return Err(failure::permanent(Code::AGENT_OUTPUT_TOO_LARGE, message));
+    }
     let payload_bytes = json_bytes(&value).ok_or_else(too_large)?;
     if payload_bytes <= PAYLOAD_INLINE_BYTES_MAX {
         return Ok(Fitted { payload: Payload::inline(value), record_bytes: payload_bytes, payload_bytes });
@@ -55,6 +59,15 @@ fn too_large() -> Failure {
     failure::permanent(Code::AGENT_OUTPUT_TOO_LARGE, message)
 }
 
+/// Whether a value has no more than this many arrays and objects inside each other.
+fn is_flat(value: &Value, depth_max: usize) -> bool {
+    match value {
+        Value::Array(items) => depth_max > 0 && items.iter().all(|v| is_flat(v, depth_max - 1)),
+        Value::Object(fields) => depth_max > 0 && fields.values().all(|v| is_flat(v, depth_max - 1)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+    }
+}
+
 /// The length of a value as JSON text; `None` if it is above the payload limit. Nothing is kept of it.
 fn json_bytes(value: &Value) -> Option<usize> {
     let mut counter = Counter(0);
@@ -78,6 +91,18 @@ impl Write for Counter {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    /// What passes can be read again by whoever reads the log.
+    #[test]
+    fn what_is_flat_enough_is_what_can_be_read_back() {
+        let nested = |depth| (0..depth).fold(json!(1), |inner, _| json!([inner]));
+        for (depth, flat) in
+            [(0, true), (JSON_DEPTH_MAX - 1, true), (JSON_DEPTH_MAX, false), (JSON_DEPTH_MAX * 2, false)]
+        {
+            assert_eq!(is_flat(&nested(depth), JSON_DEPTH_MAX - 1), flat, "{depth}");
+            assert_eq!(serde_json::from_str::<Value>(&nested(depth).to_string()).is_ok(), flat, "{depth}");
+        }
+    }
 
     #[test]
     fn values_are_measured_up_to_the_limit() {

@@ -66,4 +66,12 @@ mod tests {
         assert_eq!(output.value, json!({ "words": 4, "counts": { "now": 2, "play": 1, "they": 1 } }));
         assert_eq!(WordCount.run(Task::of(json!({}))).await.unwrap_err().code, "bad_input");
     }
+
+    #[test]
+    fn the_manifests_can_be_applied() {
+        let files = [include_str!("../manifests/word-count.yaml"), include_str!("../manifests/count-words.yaml")];
+        for text in files {
+            assert_eq!(kapelle_manifest::parse("manifest", text).unwrap().len(), 1);
+        }
+    }
 }

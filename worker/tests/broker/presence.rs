@@ -48,9 +48,8 @@ async fn records_are_replaced_removed_and_written_anew() {
     assert_eq!(rig.bus.present().await.unwrap(), [record("a", 8), record("b", 2)]);
 }
 
-/// The record is written with its TTL even where a marker of an earlier one stands (NATS drops it in `create`).
 #[tokio::test]
-async fn a_record_that_is_not_renewed_expires() {
+async fn a_record_carries_the_time_after_which_it_expires() {
     let rig = Rig::start().await;
     let worker = rig.worker(1, echoes()).await;
     eventually("presence", || async { (!rig.bus.present().await.unwrap().is_empty()).then_some(()) }).await;
