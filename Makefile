@@ -13,6 +13,7 @@ export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 
 INPUT ?=
 BENCH ?=
+SEEDS ?= 200000
 KAPELLE := target/debug/kapelle
 TEST := $(if $(shell cargo nextest --version 2>/dev/null),nextest run,test)
 SKIP = { echo "SKIPPED $@: $(1)"; test -z "$${KAPELLE_CI:-}"; }
@@ -33,6 +34,15 @@ check: fmt lint unit tidy ## Format, lints, unit tests and tidy: before each com
 .PHONY: test
 test: fmt lint rust doc python metrics deny ## Everything that CI runs
 	@echo "make test: everything passed"
+
+.PHONY: chaos
+chaos: ## The end-to-end and simulation tests, many times as long
+	KAPELLE_CHAOS=1 cargo $(TEST) --locked -p kapelle-tests $(if $(findstring nextest,$(TEST)),--profile chaos -E 'binary(/^e2e/)',--test 'e2e*')
+	KAPELLE_SIM_SEEDS=$(SEEDS) cargo $(TEST) --locked -p kapelle-tests --test simulation
+
+.PHONY: mutants
+mutants: ## Plant bugs in production code; each has to be found
+	python3 tests/mutations/run.py
 
 .PHONY: bench
 bench: ## The product against bare JetStream, as ratios: make bench BENCH='--durability power'

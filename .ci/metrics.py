@@ -46,11 +46,14 @@ def scrape(kapelle, folder):
     """What Prometheus would get after one run."""
     free = "127.0.0.1:0"
     dev = subprocess.Popen(
-        [kapelle, "dev", "-o", "json", "--data-dir", folder / "data", "--nats-port", "0", "--grpc-address", free,
+        [kapelle, "dev", "-o", "json", "--log-filter", "error", "--data-dir", folder / "data", "--nats-port", "0", "--grpc-address", free,
          "--metrics-address", free, "--agents", EXAMPLE],
         cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
-        ready = json.loads(dev.stdout.readline())
+        line = dev.stdout.readline()
+        if not line:
+            sys.exit("kapelle dev did not start")
+        ready = json.loads(line)
         source = {"kind": "npm", "root": str(EXAMPLE / "samples" / "npm")}
         job = json.dumps({"source": source, "output_dir": str(folder / "out")})
         subprocess.run(
