@@ -81,6 +81,7 @@ pub(crate) struct Stack {
     broker: Option<Broker>,
     coordinator: kapelle_coordinator::Handle,
     agents: Agents,
+    connection: Connection,
     nats_url: String,
 }
 
@@ -102,11 +103,11 @@ impl Stack {
             ..kapelle_coordinator::Config::default()
         };
         let coordinator = Coordinator::start(config, connection.clone()).await.map_err(ports::taken_grpc)?;
-        let bus = Bus::open(connection).await?;
+        let bus = Bus::open(connection.clone()).await?;
         let mut config = kapelle_worker::Config::default();
         config.slots = settings.slots.unwrap_or(config.slots);
         let worker = Worker::start(config, bus.clone()).await.map_err(|e| worker_failure(&e))?;
-        Ok(Self { broker, coordinator, agents: Agents::serve(worker, bus), nats_url: address.nats_url })
+        Ok(Self { broker, coordinator, agents: Agents::serve(worker, bus), connection, nats_url: address.nats_url })
     }
 
     /// Where clients find the API.
@@ -130,6 +131,8 @@ impl Stack {
             worker.drain().await;
         }
         self.coordinator.stop().await;
+        // Closed from our side, so that the broker's end is no lost connection.
+        let _ = self.connection.client().drain().await;
         if let Some(broker) = self.broker {
             broker.stop().await;
         }

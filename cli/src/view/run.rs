@@ -129,10 +129,14 @@ impl From<v1::StepView> for Step {
 }
 
 impl Step {
-    /// Attempts beyond the first of each member (or of the step).
-    pub(crate) fn retries(&self) -> u32 {
-        let firsts = self.members.map_or_else(|| self.attempts.min(1), |m| m.done + m.running);
-        self.attempts.saturating_sub(firsts)
+    /// Attempts that failed: all that neither succeeded nor are in flight. Each is followed by a retry unless the step gives
+    /// up.
+    pub(crate) fn failed_attempts(&self) -> u32 {
+        let good = match self.members {
+            Some(members) => members.done + members.running,
+            None => u32::from(matches!(self.status.as_str(), "SUCCEEDED" | "RUNNING")),
+        };
+        self.attempts.saturating_sub(good)
     }
 }
 
@@ -184,12 +188,21 @@ mod tests {
     }
 
     #[test]
-    fn retries_are_what_came_on_top() {
-        let step = |attempts, members_total, members_done, members_running| {
-            Step::from(v1::StepView { attempts, members_total, members_done, members_running, ..Default::default() })
+    fn what_neither_succeeded_nor_runs_has_failed() {
+        let step = |status: &str, attempts, members_total, members_done, members_running| {
+            let status = status.to_owned();
+            Step::from(v1::StepView {
+                status,
+                attempts,
+                members_total,
+                members_done,
+                members_running,
+                ..Default::default()
+            })
         };
-        assert_eq!(step(0, 0, 0, 0).retries(), 0);
-        assert_eq!(step(3, 0, 0, 0).retries(), 2);
-        assert_eq!(step(12, 100, 4, 6).retries(), 2);
+        assert_eq!(step("WAITING", 0, 0, 0, 0).failed_attempts(), 0);
+        assert_eq!(step("RUNNING", 3, 0, 0, 0).failed_attempts(), 2);
+        assert_eq!(step("GAVE_UP", 3, 0, 0, 0).failed_attempts(), 3);
+        assert_eq!(step("RUNNING", 12, 100, 4, 6).failed_attempts(), 2);
     }
 }

@@ -28,6 +28,8 @@ struct Shown {
     bar: Option<ProgressBar>,
     status: String,
     started: Option<Instant>,
+    /// How long it took, once it is over.
+    took: Option<Duration>,
     told: Instant,
 }
 
@@ -50,8 +52,7 @@ impl Progress {
     /// Something is being prepared.
     pub(super) fn begin(&mut self, what: &str, doing: &str) {
         if let Some(bars) = &self.bars {
-            let bar = bars.add(spinner());
-            bar.set_prefix(what.to_owned());
+            let bar = spinner(bars, what);
             bar.set_message(doing.to_owned());
             self.preparing = Some(bar);
         }
@@ -80,8 +81,10 @@ impl Progress {
 
     /// Nothing moves any more.
     pub(super) fn finish(&mut self) {
-        for bar in self.preparing.take().into_iter().chain(self.steps.values_mut().filter_map(|s| s.bar.take())) {
-            bar.abandon();
+        let bars = self.preparing.take().into_iter().chain(self.steps.values_mut().filter_map(|s| s.bar.take()));
+        if bars.map(|bar| bar.abandon()).count() > 0 {
+            // The cursor stands behind the last bar.
+            let _ = writeln!(anstream::stderr());
         }
     }
 
@@ -89,18 +92,19 @@ impl Progress {
         let now = Instant::now();
         let bars = self.bars.as_ref();
         let shown = self.steps.entry(step.step.clone()).or_insert_with(|| {
-            let bar = bars.map(|bars| bars.add(spinner()));
-            if let Some(bar) = &bar {
-                bar.set_prefix(step.step.clone());
-            }
-            Shown { bar, status: String::new(), started: None, told: now }
+            let bar = bars.map(|bars| spinner(bars, &step.step));
+            Shown { bar, status: String::new(), started: None, took: None, told: now }
         });
         if shown.started.is_none() && step.attempts > 0 {
             shown.started = Some(now);
         }
         let changed = shown.status != step.status;
         shown.status.clone_from(&step.status);
-        let text = message(step, shown.started.map(|s| now - s));
+        let running = shown.took.or_else(|| shown.started.map(|s| now - s));
+        if is_over(&step.status) {
+            shown.took = running;
+        }
+        let text = message(step, running);
         if let Some(bar) = &shown.bar {
             draw(bar, step, &text);
         } else if changed || now - shown.told >= COUNTING_INTERVAL && step.members.is_some() && step.status == "RUNNING"
@@ -114,7 +118,7 @@ impl Progress {
     fn say(&self, line: &str) {
         match &self.bars {
             Some(bars) => {
-                let _ = bars.println(line);
+                let _ = line.split('\n').try_for_each(|part| bars.println(part));
             }
             None => {
                 let _ = writeln!(anstream::stderr(), "{line}");
@@ -152,7 +156,7 @@ fn message(step: &Step, running: Option<Duration>) -> String {
             parts.push(format!("{} in flight", m.running));
         }
     }
-    match step.retries() {
+    match step.failed_attempts() {
         0 => {}
         1 => parts.push("1 retry".into()),
         many => parts.push(format!("{many} retries")),
@@ -166,8 +170,10 @@ fn message(step: &Step, running: Option<Duration>) -> String {
     parts.join("  ")
 }
 
-fn spinner() -> ProgressBar {
+fn spinner(bars: &MultiProgress, of: &str) -> ProgressBar {
     let bar = ProgressBar::new_spinner().with_style(style("  {prefix:12} {spinner} {msg}"));
+    let bar = bars.add(bar.with_prefix(of.to_owned()));
+    // Only now: a bar that ticks before it has its place draws where it stands.
     bar.enable_steady_tick(TICK);
     bar
 }

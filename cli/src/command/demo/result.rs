@@ -81,7 +81,7 @@ pub(super) fn page(result: &Result, shown: &Shown<'_>) -> String {
     line("SBOM", &shown.path(output, "/sbom/path"));
     line("", &validity(result));
     line("report", &shown.path(output, "/report/path"));
-    let retries: u32 = run.steps.iter().map(crate::view::Step::retries).sum();
+    let retries: u32 = run.steps.iter().map(crate::view::Step::failed_attempts).sum();
     let attempts: u32 = run.steps.iter().map(|s| s.attempts).sum();
     let retries = if retries == 1 { "1 retry".to_owned() } else { format!("{retries} retries") };
     line("tasks", &format!("{attempts} executed, {retries}"));

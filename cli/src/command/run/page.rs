@@ -79,13 +79,13 @@ fn took(run: &Run) -> Option<String> {
 
 /// The steps as a table.
 pub(crate) fn steps(steps: &[Step]) -> String {
-    let mut table = Table::new(&["step", "status", "done", "attempts", "retries", "agent", "cause"]);
+    let mut table = Table::new(&["step", "status", "done", "attempts", "failed", "agent", "cause"]);
     for s in steps {
         let done = s.members.map_or_else(|| "-".to_owned(), |m| format!("{}/{}", m.done, m.total));
         let cause = s.error.as_ref().map(|e| format!("{} {}", e.code, e.message)).unwrap_or_default();
         let cause = cause.chars().take(CAUSE_CHARS_MAX).collect();
-        let (attempts, retries) = (s.attempts.to_string(), s.retries().to_string());
-        table.row([s.step.clone(), s.status.clone(), done, attempts, retries, s.agent.clone(), cause]);
+        let (attempts, failed) = (s.attempts.to_string(), s.failed_attempts().to_string());
+        table.row([s.step.clone(), s.status.clone(), done, attempts, failed, s.agent.clone(), cause]);
     }
     table.render("It has no steps.")
 }

@@ -60,7 +60,11 @@ fn line(run: &Run) -> String {
 
 fn step(step: &Step) -> String {
     let done = step.members.map(|m| format!(" {}/{}", m.done, m.total)).unwrap_or_default();
-    let retries = if step.retries() > 0 { format!(" ({} retries)", step.retries()) } else { String::new() };
+    let retries = if step.failed_attempts() > 0 {
+        format!(" ({} failed attempts)", step.failed_attempts())
+    } else {
+        String::new()
+    };
     format!("{}: {}{done}{retries}", step.step, status(&step.status))
 }
 
@@ -84,7 +88,7 @@ mod tests {
     #[test]
     fn a_change_is_a_line() {
         let plain = anstream::adapter::strip_str(&line(&run("RUNNING", 7))).to_string();
-        assert_eq!(plain, "RUNNING  review: RUNNING 7/40 (1 retries)");
+        assert_eq!(plain, "RUNNING  review: RUNNING 7/40 (1 failed attempts)");
     }
 
     #[tokio::test(start_paused = true)]
