@@ -87,6 +87,17 @@ impl Catalog {
         Ok(())
     }
 
+    /// Makes the queue of every registered agent be there.
+    ///
+    /// # Errors
+    /// The broker is not ready.
+    pub(crate) async fn ensure_queues(&self) -> Result<(), kapelle_bus::Error> {
+        for (agent, concurrency) in self.snapshot.load().queues() {
+            ensure_queue(self.bus.jetstream(), &agent, concurrency).await?;
+        }
+        Ok(())
+    }
+
     /// Adds a record to the snapshot; says which queue an agent needs.
     fn take(&self, record: &Registered) -> Option<(AgentVersion, u32)> {
         let before = self.snapshot.load_full();

@@ -1,10 +1,13 @@
-//! Watches what the broker holds for others to see: how long queues are, how many dead letters there are.
+//! Watches what the broker holds for others to see: how long queues are, how many dead letters there are. A queue that is
+//! gone is made anew; the reconciler then fills it from the run logs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use kapelle_bus::Bus;
+use kapelle_bus::layout::Layout;
+use kapelle_bus::provision::ensure_tasks;
 use kapelle_proto::subject;
 use kapelle_telemetry::metrics::{DEAD_LETTERS, QUEUE_BACKLOG, QUEUE_IN_FLIGHT};
 use kapelle_types::AgentVersion;
@@ -17,16 +20,20 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How many looks pass between two counts of the dead letters.
 const LOOKS_PER_COUNT: u64 = 5;
 
-/// Keeps the queue metrics current until `stop`.
-pub(crate) async fn watch_queues(bus: Bus, catalog: Arc<Catalog>, stop: CancellationToken) {
+/// Keeps the queues there and their metrics current until `stop`.
+pub(crate) async fn watch_queues(bus: Bus, catalog: Arc<Catalog>, layout: Layout, stop: CancellationToken) {
     let mut counted = BTreeSet::new();
     for look in 0_u64.. {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
+        let mut all_there = true;
         for agent in catalog.agent_versions() {
-            observe_queue(&bus, &agent).await;
+            all_there &= observe_queue(&bus, &agent).await;
+        }
+        if !all_there {
+            mend_queues(&bus, &catalog, &layout).await;
         }
         if look % LOOKS_PER_COUNT == 0 {
             count_dead_letters(&bus, &mut counted).await;
@@ -34,13 +41,27 @@ pub(crate) async fn watch_queues(bus: Bus, catalog: Arc<Catalog>, stop: Cancella
     }
 }
 
+/// Several coordinators may do it at once: what is there already stays as it is.
+async fn mend_queues(bus: &Bus, catalog: &Catalog, layout: &Layout) {
+    match ensure_tasks(bus.jetstream(), layout).await {
+        Ok(true) => tracing::warn!("the broker lost the task queue; it is made anew and filled from the run logs"),
+        Ok(false) => {}
+        Err(error) => return tracing::debug!(%error, "the task queue cannot be looked at right now"),
+    }
+    if let Err(error) = catalog.ensure_queues().await {
+        tracing::warn!(%error, "the queues of some agents are not there yet");
+    }
+}
+
+/// Shows how long a queue is; false if it does not answer.
 #[allow(clippy::cast_precision_loss)] // counts far below 2^52
-async fn observe_queue(bus: &Bus, agent: &AgentVersion) {
-    let Ok(state) = bus.queue_state(agent).await else { return };
+async fn observe_queue(bus: &Bus, agent: &AgentVersion) -> bool {
+    let Ok(state) = bus.queue_state(agent).await else { return false };
     let (name, version) = (agent.name.to_string(), agent.version.to_string());
     let labels = [name.as_str(), version.as_str()];
     QUEUE_BACKLOG.gauge(&labels).set((state.pending + state.redelivered) as f64);
     QUEUE_IN_FLIGHT.gauge(&labels).set(state.in_flight as f64);
+    true
 }
 
 #[allow(clippy::cast_precision_loss)] // counts far below 2^52

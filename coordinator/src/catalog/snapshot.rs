@@ -69,6 +69,12 @@ impl Snapshot {
         self.agents.iter().flat_map(versions).collect()
     }
 
+    /// The queue that each agent version needs: how many of its tasks may be worked on at once.
+    pub(super) fn queues(&self) -> Vec<(AgentVersion, u32)> {
+        let entries = self.agents.values().flat_map(BTreeMap::values);
+        entries.map(|e| (e.manifest.version(), e.manifest.spec.role.limits.concurrency)).collect()
+    }
+
     /// Every record, agents first.
     pub fn records(&self) -> impl Iterator<Item = &Arc<Registered>> {
         let agents = self.agents.values().flat_map(BTreeMap::values).map(|e| &e.record);

@@ -96,6 +96,21 @@ async fn write_record(jetstream: &Context, record: &LayoutRecord) -> Result<(), 
     Ok(())
 }
 
+/// Makes the task stream anew if the broker lost it: it is derived from the run logs, so what stood in it is queued again.
+/// Says whether it was lost.
+///
+/// # Errors
+/// [`Error::Unavailable`] while the broker is not ready.
+pub async fn ensure_tasks(jetstream: &Context, layout: &Layout) -> Result<bool, Error> {
+    match jetstream.get_stream(stream::TASKS).await {
+        Ok(_) => Ok(false),
+        Err(e) if is_missing(&e) => {
+            jetstream.get_or_create_stream(layout.tasks()).await.map(|_| true).map_err(Error::unavailable)
+        }
+        Err(e) => Err(Error::unavailable(e)),
+    }
+}
+
 /// Creates or widens the queue of one agent version: `concurrency` is enforced over the whole fleet by the broker.
 ///
 /// # Errors
