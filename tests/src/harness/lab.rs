@@ -111,9 +111,8 @@ impl Drop for Lab {
     fn drop(&mut self) {
         if std::thread::panicking() {
             for (name, log) in self.logs() {
-                let lines: Vec<_> = log.lines().collect();
-                println!("---- {name}: the last of {} lines", lines.len());
-                println!("{}", lines[lines.len().saturating_sub(LAST_LINES)..].join("\n"));
+                let lines = log.lines().count();
+                println!("---- {name}: the last of {lines} lines\n{}", last_lines(&log).join("\n"));
             }
             if std::env::var_os("KAPELLE_KEEP").is_some() {
                 self.folder.disable_cleanup(true);
@@ -124,4 +123,19 @@ impl Drop for Lab {
             process.kill9();
         }
     }
+}
+
+/// The last lines of a log, the same message once.
+fn last_lines(log: &str) -> Vec<String> {
+    let mut told: Vec<(String, &str, usize)> = Vec::new();
+    for line in log.lines().rev() {
+        let message: String = line.chars().skip_while(|c| *c != ' ').filter(|c| !c.is_ascii_digit()).collect();
+        if let Some((_, _, times)) = told.iter_mut().find(|(known, ..)| *known == message) {
+            *times += 1;
+        } else if told.len() < LAST_LINES {
+            told.push((message, line, 1));
+        }
+    }
+    let times = |n: usize| if n > 1 { format!("  ({n} times)") } else { String::new() };
+    told.into_iter().rev().map(|(_, line, n)| format!("{line}{}", times(n))).collect()
 }
