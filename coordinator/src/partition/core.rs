@@ -7,6 +7,7 @@
 //!   and what it still waits for is performed (`outstanding`), so that work done before a take-over is not done again.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use kapelle_engine::behaviour::knows;
@@ -50,8 +51,6 @@ pub struct CoreConfig {
 #[derive(Debug, Default)]
 struct Loading {
     waiting: Vec<Record>,
-    /// The reconciler asked for it: perform what is outstanding.
-    look: bool,
 }
 
 /// The loop of one partition.
@@ -199,7 +198,7 @@ impl Core {
             self.advance(run, &record, out);
             return self.progress.release(seq);
         }
-        self.loading.insert(id, Loading { waiting: vec![record], look: false });
+        self.loading.insert(id, Loading { waiting: vec![record] });
         out.push(Effect::Load { run: id, at_least: seq });
     }
 
@@ -233,18 +232,23 @@ impl Core {
             }
             out.push(Effect::Settled(run.id()));
         }
-        self.keep(run);
+        self.keep(run, false);
     }
 
-    /// Puts a run back where it belongs: into the cache, or out of sight if its end is marked.
-    fn keep(&mut self, run: Run) {
+    /// Puts a run back where it belongs: into the cache, or out of sight if its end is marked. `looked`: what it waits for
+    /// was just performed.
+    fn keep(&mut self, run: Run, looked: bool) {
         if run.is_marked() {
             self.open.remove(run.id());
             self.finished.put(run.id(), ());
+            return;
+        }
+        if looked {
+            self.open.looked_again(&run, self.now);
         } else {
             self.open.update(&run);
-            self.cache.put(run);
         }
+        self.cache.put(run);
     }
 
     fn emit(&mut self, run: &Run, seq: u64, at: Timestamp, commands: Vec<Command>, out: &mut Vec<Effect>) {
@@ -306,17 +310,14 @@ impl Core {
         }
         let known = run.last_seq();
         let (old, new): (Vec<_>, Vec<_>) = loading.waiting.into_iter().partition(|r| r.stamp.seq <= known);
-        if loading.look || !old.is_empty() {
-            let seq = old.first().map_or(0, |r| r.stamp.seq);
-            let commands = outstanding(&run, self.now);
-            self.emit(&run, seq, self.now, commands, out);
-            if run.is_finished() || run.status() == RunStatus::Stalled {
-                out.push(Effect::Settled(run.id()));
-            }
+        let seq = old.first().map_or(0, |r| r.stamp.seq);
+        let commands = outstanding(&run, self.now);
+        self.emit(&run, seq, self.now, commands, out);
+        if run.is_finished() || run.status() == RunStatus::Stalled {
+            out.push(Effect::Settled(run.id()));
         }
         let id = run.id();
-        self.keep(run);
-        self.open.looked_again(id, self.now, loading.look || !old.is_empty());
+        self.keep(run, true);
         for record in &old {
             self.progress.release(record.stamp.seq);
         }
@@ -377,9 +378,9 @@ impl Core {
             return;
         }
         self.open.postpone(id, self.now, NO_PLAN_PAUSE);
-        let loading = self.loading.entry(id).or_default();
-        loading.look = true;
-        if loading.waiting.is_empty() {
+        // A rebuild that is on its way performs what is outstanding, whoever asked for it.
+        if let Entry::Vacant(place) = self.loading.entry(id) {
+            place.insert(Loading::default());
             out.push(Effect::Load { run: id, at_least: 0 });
         }
     }

@@ -19,6 +19,9 @@ const STEP_GRACE: Duration = Duration::from_secs(15);
 const LOOK_MAX: Duration = Duration::from_secs(3_600);
 /// A run that is only known by name after a take-over is looked at within this time.
 const UNKNOWN_LOOK: Duration = Duration::from_secs(30);
+/// A run that stalled is looked at once more after this: a dead letter and the removal of an earlier one travel apart,
+/// and the later of them may have arrived first.
+const STALL_GRACE: Duration = Duration::from_secs(10);
 /// A decided run whose mark is missing is marked again after this.
 const MARK_GRACE: Duration = Duration::from_secs(5);
 
@@ -115,10 +118,16 @@ impl OpenRuns {
         }
     }
 
-    /// What it waits for was performed again after a rebuild.
-    pub(crate) fn looked_again(&mut self, run: RunId, now: Timestamp, performed: bool) {
-        if performed && let Some(row) = self.rows.get_mut(&run) {
+    /// It was rebuilt and what it waits for performed. Without progress since the last look the pause goes on growing: a
+    /// run that no cache holds would be looked at all the time otherwise.
+    pub(crate) fn looked_again(&mut self, run: &Run, now: Timestamp) {
+        let before = self.rows.get(&run.id()).map(|row| (row.last_progress, row.looks));
+        self.update(run);
+        if let Some(row) = self.rows.get_mut(&run.id()) {
+            row.looks =
+                before.filter(|(at, _)| *at == row.last_progress).map_or(0, |(_, looks)| looks.saturating_add(1));
             row.queued = row.queued.max(now);
+            row.due = due(run, now, row.looks);
         }
     }
 
@@ -135,10 +144,16 @@ impl OpenRuns {
         }
     }
 
-    /// The runs that are due, `budget` at most.
+    /// The runs that are due, `budget` at most, the most overdue first.
     pub(crate) fn due(&self, now: Timestamp, budget: usize) -> Vec<RunId> {
-        let is_due = |row: &OpenRun| row.due.is_some_and(|due| due <= now);
-        self.rows.iter().filter(|(_, row)| is_due(row)).take(budget).map(|(run, _)| *run).collect()
+        let is_due = |(run, row): (&RunId, &OpenRun)| row.due.filter(|due| *due <= now).map(|due| (due, *run));
+        let mut due: Vec<_> = self.rows.iter().filter_map(is_due).collect();
+        if due.len() > budget {
+            due.select_nth_unstable(budget);
+            due.truncate(budget);
+        }
+        due.sort_unstable();
+        due.into_iter().map(|(_, run)| run).collect()
     }
 
     /// How long the most overdue run has been waiting.
@@ -173,5 +188,6 @@ fn due(run: &Run, now: Timestamp, looks: u8) -> Option<Timestamp> {
     let timer = run.next_due().map(|due| due.max(now).plus(pause(TIMER_GRACE)));
     let patience = run.slowest_timeout().saturating_add(limits::LEASE).saturating_add(STEP_GRACE);
     let step = (run.in_flight() > 0).then(|| now.plus(pause(patience)));
-    timer.into_iter().chain(step).min()
+    let stalled = (looks == 0 && run.status() == RunStatus::Stalled).then(|| now.plus(STALL_GRACE));
+    timer.into_iter().chain(step).chain(stalled).min()
 }
