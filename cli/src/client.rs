@@ -12,7 +12,6 @@ use kapelle_proto::v1::run_service_client::RunServiceClient;
 use kapelle_types::Code;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::exit::Exit;
 use crate::failure::Failure;
 
 pub(crate) use follow::{Until, follow};
@@ -88,6 +87,5 @@ impl Client {
 fn unreachable(address: &str, why: &str) -> Failure {
     let message = format!("No coordinator answers at {address}: {why}.");
     let hint = "Start one with `kapelle dev`, or name a running one with `--address` or KAPELLE_ADDRESS.";
-    debug_assert_eq!(Exit::of(Code::COORDINATOR_UNAVAILABLE), Exit::Unavailable);
     Failure::coded(Code::COORDINATOR_UNAVAILABLE, message, hint)
 }

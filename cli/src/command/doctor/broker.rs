@@ -79,7 +79,7 @@ async fn provisioned(connection: &Connection) -> Vec<Check> {
     let layout = Layout { partitions: record.partitions, replicas, tasks };
     match provision::differences(connection.jetstream(), &layout).await {
         Ok(none) if none.is_empty() => {
-            let message = format!("{} partitions, {replicas} copies, as declared", record.partitions.count());
+            let message = format!("{} partitions, replication {replicas}, as declared", record.partitions.count());
             vec![Check::ok(NAME, message)]
         }
         Ok(differences) => {
