@@ -131,7 +131,9 @@ struct EdgeKind {
 
 static METADATA: LazyLock<Metadata> = LazyLock::new(|| {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    // The packages of this platform are here, because it was built; those of others need not be.
+    let system = if cfg!(target_os = "macos") { "apple-darwin" } else { "unknown-linux-gnu" };
+    let platform = format!("{}-{system}", std::env::consts::ARCH);
     let output = Command::new(cargo)
         .current_dir(root())
         .args(["metadata", "--offline", "--locked", "--format-version", "1", "--filter-platform", &platform])
