@@ -15,11 +15,6 @@ mod view;
 use std::process::ExitCode;
 
 use clap::Parser;
-use mimalloc::MiMalloc;
-
-/// Every role allocates and frees many small values per entry; with the system's allocator a quarter of the CPU goes there.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     app::App::start(args::Cli::parse())
