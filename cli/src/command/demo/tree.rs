@@ -110,7 +110,13 @@ async fn cargo_metadata(root: &Path) -> Result<Vec<u8>, Failure> {
     let last: Vec<_> = said.lines().rev().take(COMPLAINT_LINES_MAX).collect();
     let picture: String = last.into_iter().rev().map(|line| format!("  {line}\n")).collect();
     let message = format!("cargo cannot say what the tree in {} is made of.", root.display());
-    let hint = format!("Fetch its packages with `cargo fetch --locked --manifest-path {}/Cargo.toml`.", root.display());
+    let manifest = root.join("Cargo.toml");
+    let (why, command) = if said.contains("lock file") {
+        ("Its lock file is out of date: bring it up to date with", "update --workspace")
+    } else {
+        ("Fetch its packages with", "fetch --locked")
+    };
+    let hint = format!("{why} `cargo {command} --manifest-path {}`.", manifest.display());
     Err(Failure::plain(Exit::Failed, message).hint(hint).pictured(picture, Vec::new()))
 }
 
