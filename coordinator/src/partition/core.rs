@@ -303,10 +303,16 @@ impl Core {
     /// Goes on with a run that was rebuilt: performs what it waits for, then takes what came meanwhile.
     fn rebuilt(&mut self, mut run: Run, records: &[Record], loading: Loading, out: &mut Vec<Effect>) {
         REBUILDS.counter(&[]).increment(1);
-        for record in records {
+        // A look goes no further than the reader: what it performs is tied to no entry, and the cursor would pass those that
+        // are still to be read before their commands are acknowledged.
+        let until = if loading.waiting.is_empty() { self.read_seq } else { u64::MAX };
+        for record in records.iter().filter(|r| r.stamp.seq <= until) {
             for entry in &record.entries {
                 let _ = apply(&mut run, entry, record.channel, record.stamp); // `outstanding` gives what is still wanted
             }
+        }
+        if run.status() == RunStatus::Pending {
+            return; // the reader has not come to its first entry
         }
         let known = run.last_seq();
         let (old, new): (Vec<_>, Vec<_>) = loading.waiting.into_iter().partition(|r| r.stamp.seq <= known);

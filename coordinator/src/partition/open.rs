@@ -131,10 +131,11 @@ impl OpenRuns {
         }
     }
 
-    /// It cannot be looked at now: try again after a pause.
+    /// It cannot be looked at now: try again after a pause, and suspect nothing until its state was seen.
     pub(crate) fn postpone(&mut self, run: RunId, now: Timestamp, pause: Duration) {
         if let Some(row) = self.rows.get_mut(&run) {
             row.due = Some(now.plus(pause));
+            row.in_flight = 0;
         }
     }
 
@@ -188,6 +189,7 @@ fn due(run: &Run, now: Timestamp, looks: u8) -> Option<Timestamp> {
     let timer = run.next_due().map(|due| due.max(now).plus(pause(TIMER_GRACE)));
     let patience = run.slowest_timeout().saturating_add(limits::LEASE).saturating_add(STEP_GRACE);
     let step = (run.in_flight() > 0).then(|| now.plus(pause(patience)));
-    let stalled = (looks == 0 && run.status() == RunStatus::Stalled).then(|| now.plus(STALL_GRACE));
+    let checked = run.last_progress().plus(STALL_GRACE);
+    let stalled = (run.status() == RunStatus::Stalled && now < checked).then_some(checked);
     timer.into_iter().chain(step).chain(stalled).min()
 }
