@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic where it stands")]
 
 mod support {
-    //! A broker, coordinators and a worker with one scripted agent.
     pub(crate) mod fleet;
 }
 

@@ -1,15 +1,20 @@
 //! One agent version's loop: pulls, admits, starts attempts, keeps leases alive, and ends with the drain.
 
+use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::{Stream, StreamExt};
+use kapelle_bus::Bus;
 use kapelle_bus::pull::{Delivery, TaskPuller};
+use kapelle_proto::subject::TaskSubject;
 use kapelle_telemetry::clock;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::executor::Executor;
-use crate::lease::RENEWAL;
+use crate::lease::{Key, RENEWAL};
 use crate::{admission, failure};
 
 /// How often leases are looked at; a lease is renewed within this after it is due.
@@ -17,17 +22,34 @@ const LEASE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a drain waits for what the broker had on its way. Without a connection nothing is.
 const LAST_DELIVERIES_WAIT_MAX: Duration = Duration::from_secs(2);
 
+/// Handles of ended attempts that are not worth looking for.
+const ABORTS_MIN: usize = 64;
+
 /// The loop of one agent version.
 pub(crate) struct Consumer {
     puller: TaskPuller,
     executor: Arc<Executor>,
     drain_grace: Duration,
     attempts: JoinSet<()>,
+    /// How to stop each attempt; those that ended leave when the table has grown to twice what runs.
+    aborts: HashMap<Key, AbortHandle>,
+    /// What nobody waits for any more.
+    withdrawn: Pin<Box<dyn Stream<Item = TaskSubject> + Send + Sync>>,
 }
 
 impl Consumer {
-    pub(crate) fn new(puller: TaskPuller, executor: Executor, drain_grace: Duration) -> Self {
-        Self { puller, executor: Arc::new(executor), drain_grace, attempts: JoinSet::new() }
+    /// # Errors
+    /// The connection is gone.
+    pub(crate) async fn open(
+        bus: &Bus,
+        puller: TaskPuller,
+        executor: Executor,
+        drain_grace: Duration,
+    ) -> Result<Self, kapelle_bus::Error> {
+        let withdrawn = Box::pin(bus.withdrawals(&executor.agent).await?);
+        let executor = Arc::new(executor);
+        let (attempts, aborts) = (JoinSet::new(), HashMap::new());
+        Ok(Self { puller, executor, drain_grace, attempts, aborts, withdrawn })
     }
 
     /// Runs until the worker drains. Says how many attempts had to be abandoned.
@@ -41,6 +63,7 @@ impl Consumer {
                 biased;
                 () = &mut draining => break,
                 _ = check.tick() => self.renew().await,
+                Some(task) = self.withdrawn.next() => self.withdraw(&task),
                 delivery = self.puller.next() => match delivery {
                     Some(delivery) => self.accept(delivery).await,
                     None => {
@@ -69,10 +92,26 @@ impl Consumer {
         match admitted {
             Ok(task) => {
                 let executor = Arc::clone(executor);
-                self.attempts.spawn(async move { executor.execute(task, queued_at).await });
+                let abort = self.attempts.spawn(async move { executor.execute(task, queued_at).await });
+                self.aborts.insert(key, abort);
+                if self.aborts.len() > 2 * self.attempts.len() + ABORTS_MIN {
+                    self.aborts.retain(|_, abort| !abort.is_finished());
+                }
             }
             Err(failure) => executor.refuse(key, failure).await,
         }
+    }
+
+    /// Stops an attempt that nobody waits for any more: its run was cancelled, or another attempt was quicker. Its message is
+    /// out of the queue already, so it is neither reported nor acknowledged; one that is being reported goes on.
+    fn withdraw(&mut self, task: &TaskSubject) {
+        let key = (task.run_id, task.task.clone());
+        let Some(abort) = self.aborts.remove(&key) else { return };
+        if abort.is_finished() || self.executor.leases.release(&key).is_none() {
+            return;
+        }
+        abort.abort();
+        tracing::info!(run = %key.0, task = %key.1, agent = %self.executor.agent, "withdrawn; the attempt is stopped");
     }
 
     /// Renews the leases that are due.

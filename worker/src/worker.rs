@@ -107,7 +107,8 @@ impl Handle {
         let version = spec.version.clone();
         let credit = spec.concurrency.unwrap_or(usize::MAX).clamp(1, self.slots.total());
         let puller = TaskPuller::open(&self.bus, version.clone(), credit).await?;
-        let consumer = Consumer::new(puller, self.executor(spec), self.config.drain_grace);
+        let executor = self.executor(spec);
+        let consumer = Consumer::open(&self.bus, puller, executor, self.config.drain_grace).await?;
         consumers.insert(version.clone(), AbortOnDropHandle::new(tokio::spawn(consumer.run())));
         self.served.lock().unwrap_or_else(PoisonError::into_inner).push(version.clone());
         tracing::info!(agent = %version, credit, "serving");

@@ -1,3 +1,5 @@
+//! A fleet in one process, for tests: a real broker, a coordinator, a worker with one scripted agent.
+
 use std::time::Duration;
 
 use kapelle_broker::testing::TestServer;
