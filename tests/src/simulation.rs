@@ -1,0 +1,34 @@
+//! A deterministic simulation: the real engine and the real partition loop against a model of everything around them.
+//!
+//! ```text
+//!                       ┌─────────────── World: virtual clock, one queue of events, one seeded dice ───────────────┐
+//!   Core, apply (real)  │  Owners ──Publish──▶ Wire ──▶ Log, Timers, Tasks, Dead letters, Cursor  ◀── Clients      │
+//!   ◀── read, loaded ───┤    ▲                  drops, delays, repeats        │                                    │
+//!   ─── effects ───────▶│    └──── Ack ◀────────────┘                         └──▶ Workers ──reports──▶ Wire       │
+//!                       └───────── every record that the log takes ──▶ Oracle: an independent fold, invariants ────┘
+//! ```
+//!
+//! One seed decides everything: plans, agents, faults, the order of events. First everything goes wrong for a while, then
+//! faults stop, and from there everything has to come to rest in bounded virtual time ([`rest`]). What must hold at every
+//! step is checked by the [`oracle`] while it happens. No threads, no real clock, no IO: a seed that fails fails again.
+
+mod agents;
+mod audit;
+mod client;
+mod dice;
+mod disturb;
+mod event;
+mod faults;
+mod log;
+mod oracle;
+mod outcome;
+mod owner;
+mod plans;
+mod rest;
+mod slots;
+mod tasks;
+mod wire;
+mod worker;
+mod world;
+
+pub use world::{Report, Violation, simulate, trace};

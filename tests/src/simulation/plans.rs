@@ -1,0 +1,90 @@
+//! Random workflows and runs of them. What a run shall do is known here; what it did is in the log.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kapelle_coordinator::partition::effect::Plans;
+use kapelle_engine::testing::{Shape, plan, random_input, random_spec, workflow};
+use kapelle_engine::{Body, Plan, RunSubmitted, behaviour};
+use kapelle_types::{RunId, Sha256};
+use serde_json::{Value, json};
+
+use super::dice::Dice;
+
+/// One job that a client wants done.
+pub(crate) struct Job {
+    pub(crate) id: RunId,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) input: Value,
+    /// With an idempotency key its first entry is written only if there is none.
+    pub(crate) keyed: bool,
+}
+
+/// All jobs of a simulation.
+pub(crate) struct Jobs {
+    pub(crate) all: Vec<Job>,
+    by_id: BTreeMap<RunId, usize>,
+}
+
+/// Plans as the partition loop sees them: at hand, or to be loaded first.
+pub(crate) struct AtHand<'a> {
+    pub(crate) jobs: &'a Jobs,
+    pub(crate) at_hand: bool,
+}
+
+impl Jobs {
+    pub(crate) fn of(seed: u64, dice: &mut Dice) -> Self {
+        let kinds = dice.between(1, 2);
+        let plans: Vec<_> = (0..kinds).map(|kind| Arc::new(random_plan(seed.wrapping_add(kind << 32), dice))).collect();
+        let count = dice.between(1, 5);
+        let job = |index: u64, dice: &mut Dice| Job {
+            id: run_id(seed, index),
+            plan: Arc::clone(dice.pick(&plans)),
+            input: random_input(seed.wrapping_mul(31).wrapping_add(index)),
+            keyed: dice.hit(500),
+        };
+        let all: Vec<_> = (0..count).map(|index| job(index, dice)).collect();
+        let by_id = all.iter().enumerate().map(|(at, job)| (job.id, at)).collect();
+        Self { all, by_id }
+    }
+
+    pub(crate) fn get(&self, run: RunId) -> Option<&Job> {
+        self.by_id.get(&run).map(|at| &self.all[*at])
+    }
+}
+
+impl Plans for AtHand<'_> {
+    fn at_hand(&self, submitted: &RunSubmitted) -> Option<Arc<Plan>> {
+        let job = self.jobs.all.iter().find(|job| submitted.key.as_deref() == Some(&*job.id.to_string()))?;
+        self.at_hand.then(|| Arc::clone(&job.plan))
+    }
+}
+
+impl Job {
+    /// Its submission, as the API would write it.
+    pub(crate) fn submission(&self) -> Body {
+        Body::RunSubmitted(Box::new(RunSubmitted {
+            workflow: workflow(),
+            workflow_digest: Sha256::of(b"simulation"),
+            pins: Vec::new(),
+            input: self.input.clone().into(),
+            key: Some(self.id.to_string()),
+            behaviour: behaviour::CURRENT,
+            labels: BTreeMap::new(),
+        }))
+    }
+}
+
+/// A run id that the seed fixes. Ids that no job has belong to no run.
+pub(crate) fn run_id(seed: u64, index: u64) -> RunId {
+    RunId::keyed("simulation", &workflow().name, &format!("{seed}/{index}"))
+}
+
+fn random_plan(seed: u64, dice: &mut Dice) -> Plan {
+    let shape = Shape { steps_max: 6, total: true, deadline: true, ..Shape::default() };
+    let mut spec = random_spec(seed, &shape);
+    for step in spec["steps"].as_array_mut().into_iter().flatten() {
+        step["timeout_ms"] = json!(dice.between(200, 3_000));
+    }
+    plan(&spec)
+}

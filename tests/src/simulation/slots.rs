@@ -1,0 +1,209 @@
+//! A second opinion on `apply`: who is in flight, which budget is burnt and what may be dispatched, counted from entries and
+//! commands alone, by rules that are written down here once more and share no code with the engine.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kapelle_engine::{
+    Body, Command, Decision, DispatchTask, FailureKind, Ignored, Plan, PlanStep, Run, StepFailed, StepStatus, TimerId,
+};
+use kapelle_types::limits::LEASE_LOST_MAX;
+use kapelle_types::{StepRef, TaskId, Timestamp};
+
+/// What is wrong: the invariant's name and what was found.
+type Wrong = (&'static str, String);
+
+/// How early a timer may count.
+const EARLY: Duration = Duration::from_millis(251);
+
+/// All slots of a run.
+pub(crate) struct Slots {
+    plan: Arc<Plan>,
+    slots: BTreeMap<StepRef, Slot>,
+    not_before: BTreeMap<TaskId, Timestamp>,
+    paused: bool,
+    ended: bool,
+    submitted_at: Timestamp,
+    pub(crate) asked_to_end: bool,
+}
+
+#[derive(Default)]
+struct Slot {
+    attempts: u32,
+    in_flight: bool,
+    done: bool,
+    counted: u32,
+    lost: u32,
+    /// No attempt is allowed until somebody asks for it.
+    exhausted: bool,
+}
+
+impl Slots {
+    pub(crate) fn new(plan: &Arc<Plan>) -> Self {
+        Self {
+            plan: Arc::clone(plan),
+            slots: BTreeMap::new(),
+            not_before: BTreeMap::new(),
+            paused: false,
+            ended: false,
+            submitted_at: Timestamp::default(),
+            asked_to_end: false,
+        }
+    }
+
+    /// The attempts of a step or member that were dispatched.
+    pub(crate) fn attempts(&self, step: &StepRef) -> u32 {
+        self.slots.get(step).map_or(0, |slot| slot.attempts)
+    }
+
+    /// Whether every slot that was ever used succeeded.
+    pub(crate) fn all_done(&self) -> bool {
+        self.slots.values().all(|slot| slot.done)
+    }
+
+    /// Whether some slot is out of attempts.
+    pub(crate) fn some_exhausted(&self) -> bool {
+        self.slots.values().any(|slot| slot.exhausted && !slot.done)
+    }
+
+    /// Attempts that are in flight by this count.
+    pub(crate) fn in_flight(&self) -> impl Iterator<Item = TaskId> {
+        let flying = self.slots.iter().filter(|(_, slot)| slot.in_flight && !self.ended);
+        flying.map(|(step, slot)| TaskId { step: step.clone(), attempt: slot.attempts })
+    }
+
+    /// When the run ends at the latest, if it has a deadline.
+    pub(crate) fn deadline(&self) -> Option<Timestamp> {
+        self.plan.deadline.map(|after| self.submitted_at.plus(after))
+    }
+
+    /// Judges what the engine made of an entry.
+    pub(crate) fn judge(
+        &mut self,
+        run: &Run,
+        body: &Body,
+        on_report: bool,
+        at: Timestamp,
+        decision: &Decision,
+    ) -> Result<(), Wrong> {
+        let ignored = decision.ignored;
+        match body {
+            Body::StepSucceeded(report) => self.succeeded(&report.task, on_report, ignored)?,
+            Body::StepFailed(report) => self.failed(report, on_report, ignored)?,
+            Body::RunSubmitted(_) if ignored.is_none() => self.submitted_at = at,
+            Body::PauseRequested { .. } if ignored.is_none() => self.paused = true,
+            Body::ResumeRequested if ignored.is_none() => self.paused = false,
+            Body::RetryRequested { steps } if ignored.is_none() => self.renew(steps),
+            Body::CancelRequested { .. } | Body::TerminateRequested { .. } | Body::FailRequested { .. } => {
+                self.asked_to_end |= ignored.is_none();
+            }
+            _ => {}
+        }
+        for command in &decision.commands {
+            match command {
+                Command::DispatchTask(task) => self.dispatched(run, task, at)?,
+                Command::StartTimer { timer: TimerId::Retry(task), due } => {
+                    self.not_before.insert(task.clone(), *due);
+                }
+                Command::FinishRun(_) => {
+                    hold("a_run_is_decided_once", !self.ended, || format!("{body:?}"))?;
+                    self.ended = true;
+                }
+                _ => {}
+            }
+        }
+        hold("ended_is_finished", self.ended == run.is_finished(), || format!("{body:?}"))
+    }
+
+    fn succeeded(&mut self, task: &TaskId, on_report: bool, ignored: Option<Ignored>) -> Result<(), Wrong> {
+        let ended = self.ended;
+        let slot = self.slots.get_mut(&task.step);
+        let dispatched = slot.as_ref().is_some_and(|s| (1..=s.attempts).contains(&task.attempt));
+        let due = on_report && !ended && dispatched && slot.as_ref().is_some_and(|s| !s.done);
+        hold("the_first_success_of_a_dispatched_attempt_counts", due == ignored.is_none(), || {
+            format!("{task} on reports: {on_report}, dispatched: {dispatched}, ignored: {ignored:?}")
+        })?;
+        if let Some(slot) = slot.filter(|_| due) {
+            slot.done = true;
+            slot.in_flight = false;
+        }
+        Ok(())
+    }
+
+    fn failed(&mut self, report: &StepFailed, on_report: bool, ignored: Option<Ignored>) -> Result<(), Wrong> {
+        let (task, failure) = (&report.task, &report.failure);
+        let ended = self.ended;
+        let Some(planned) = self.plan.steps.iter().find(|s| s.id == task.step.step) else { return Ok(()) };
+        let slot = self.slots.get_mut(&task.step);
+        let waited_for = slot.as_ref().is_some_and(|s| s.in_flight && s.attempts == task.attempt);
+        hold("a_failure_counts_if_it_is_waited_for", (on_report && !ended && waited_for) == ignored.is_none(), || {
+            format!("{task}, waited for: {waited_for}, ignored: {ignored:?}")
+        })?;
+        let Some(slot) = slot.filter(|_| ignored.is_none()) else { return Ok(()) };
+        slot.in_flight = false;
+        match failure.kind {
+            FailureKind::Returned => {}
+            FailureKind::LeaseLost => slot.lost += 1,
+            FailureKind::Agent | FailureKind::Timeout => slot.counted += 1,
+        }
+        let burnt = failure.kind != FailureKind::LeaseLost && failure.kind != FailureKind::Returned;
+        slot.exhausted =
+            (burnt && (!failure.retryable || slot.counted >= planned.retry.max_attempts)) || slot.lost > LEASE_LOST_MAX;
+        within_budget(task, slot, planned)
+    }
+
+    fn renew(&mut self, steps: &[StepRef]) {
+        let meant = |step: &StepRef| {
+            steps.is_empty() || steps.iter().any(|s| s.step == step.step && (s.item.is_none() || s.item == step.item))
+        };
+        // Who has a budget left keeps it: only what gave up is renewed.
+        for (step, slot) in &mut self.slots {
+            if meant(step) && !slot.in_flight && !slot.done {
+                (slot.counted, slot.lost, slot.exhausted) = (0, 0, false);
+            }
+        }
+    }
+
+    fn dispatched(&mut self, run: &Run, task: &DispatchTask, at: Timestamp) -> Result<(), Wrong> {
+        let (id, step) = (&task.task, &task.task.step);
+        hold("nothing_is_dispatched_for_a_run_that_ended", !self.ended, || id.to_string())?;
+        hold("nothing_is_dispatched_for_a_paused_run", !self.paused, || id.to_string())?;
+        let early = self.not_before.get(id).filter(|due| at.plus(EARLY) < **due);
+        hold("no_attempt_starts_before_its_retry_is_due", early.is_none(), || format!("{id} at {at}, due {early:?}"))?;
+        let slot = self.slots.entry(step.clone()).or_default();
+        hold("attempts_are_numbered_in_a_row", id.attempt == slot.attempts + 1, || id.to_string())?;
+        hold("a_slot_has_one_attempt_in_flight", !slot.in_flight && !slot.done, || id.to_string())?;
+        hold("no_attempt_beyond_the_budget", !slot.exhausted, || id.to_string())?;
+        slot.attempts = id.attempt;
+        slot.in_flight = true;
+        let Some(planned) = self.plan.steps.iter().find(|s| s.id == step.step) else {
+            return Err(("only_planned_steps_are_dispatched", id.to_string()));
+        };
+        let right = task.agent == planned.agent && task.timeout == planned.timeout && task.deadline == self.deadline();
+        hold("a_task_says_what_the_plan_says", right, || format!("{task:?}"))?;
+        let busy = self.slots.iter().filter(|(s, slot)| s.step == step.step && slot.in_flight).count();
+        let room = if planned.foreach.is_some() { planned.max_parallel as usize } else { 1 };
+        hold("members_stay_within_max_parallel", busy <= room, || format!("{id}: {busy} of {room}"))?;
+        self.needs_ended(run, planned)
+    }
+
+    fn needs_ended(&self, run: &Run, planned: &PlanStep) -> Result<(), Wrong> {
+        let names: Vec<_> = planned.needs.iter().map(|n| &self.plan.steps[*n].id).collect();
+        let ended = |status| matches!(status, StepStatus::Succeeded | StepStatus::Skipped);
+        let open = run.steps().find(|s| names.contains(&s.id) && !ended(s.status));
+        let waits = self.slots.iter().find(|(step, slot)| names.contains(&&step.step) && !slot.done);
+        hold("needs_end_before_a_step_starts", open.is_none() && waits.is_none(), || planned.id.to_string())
+    }
+}
+
+fn within_budget(task: &TaskId, slot: &Slot, planned: &PlanStep) -> Result<(), Wrong> {
+    let counted = slot.counted <= planned.retry.max_attempts && slot.lost <= LEASE_LOST_MAX + 1;
+    hold("attempts_stay_within_their_budgets", counted, || {
+        format!("{task}: {} of {} counted, {} lost", slot.counted, planned.retry.max_attempts, slot.lost)
+    })
+}
+
+fn hold(name: &'static str, holds: bool, detail: impl FnOnce() -> String) -> Result<(), Wrong> {
+    if holds { Ok(()) } else { Err((name, detail())) }
+}
