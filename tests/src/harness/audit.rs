@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kapelle_coordinator::plans::PlanStore;
-use kapelle_engine::{Body, Record, Run, RunFinished, RunStatus, apply, invariant};
+use kapelle_engine::{Body, Channel, Record, Run, RunFinished, RunStatus, apply, invariant};
 use kapelle_types::{RunId, Timestamp};
 use serde_json::Value;
 
@@ -81,7 +81,7 @@ impl Audit {
                     Body::StepFailed(report) if decision.ignored.is_none() => {
                         *self.failures.entry(report.failure.code.clone()).or_default() += 1;
                     }
-                    Body::RunFinished(mark) => marks.push(mark.as_ref().clone()),
+                    Body::RunFinished(mark) if record.channel == Channel::Control => marks.push(mark.as_ref().clone()),
                     _ => {}
                 }
                 if run.is_finished() && decided_at.is_none() {

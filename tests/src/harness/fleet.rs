@@ -123,11 +123,17 @@ impl Fleet {
 
     /// Ends everything in order. Every process has to end well, and none may have panicked.
     pub async fn stop(mut self) {
-        let all = self.workers.iter().map(|w| &w.name).chain(self.coordinators.iter().map(|c| &c.name));
-        for name in all.cloned().collect::<Vec<_>>() {
-            self.lab.process(&name).ask_to_end();
-            let status = self.lab.process(&name).end(Duration::from_secs(60)).await;
-            assert!(status.success(), "{name} ends with {status}");
+        for coordinator in &self.coordinators {
+            self.api.remove(&coordinator.address); // a coordinator waits a while for clients that stay
+        }
+        let workers = self.workers.iter().map(|w| w.name.clone()).collect::<Vec<_>>();
+        let coordinators = self.coordinators.iter().map(|c| c.name.clone()).collect();
+        for names in [workers, coordinators] {
+            names.iter().for_each(|name| self.lab.process(name).ask_to_end());
+            for name in names {
+                let status = self.lab.process(&name).end(Duration::from_secs(60)).await;
+                assert!(status.success(), "{name} ends with {status}");
+            }
         }
         self.lab.assert_no_panic();
         self.broker.stop().await;

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use kapelle_bus::Bus;
 use kapelle_bus::tail::{Read, Tail};
-use kapelle_engine::{Body, Record};
-use kapelle_proto::{decode_record, stream};
+use kapelle_engine::{Body, Channel, Record};
+use kapelle_proto::{decode_record, stream, subject};
 use kapelle_types::{Partition, RunId};
 use tokio::task::JoinHandle;
 
@@ -70,6 +71,13 @@ impl Logbook {
         pages.submitted.difference(&pages.marked).count()
     }
 
+    /// The runs that were submitted and whose end is not marked.
+    #[must_use]
+    pub fn open_ids(&self) -> Vec<RunId> {
+        let pages = self.pages();
+        pages.submitted.difference(&pages.marked).copied().collect()
+    }
+
     /// Steps that workers reported as done, repeats included.
     #[must_use]
     pub fn reports(&self) -> usize {
@@ -91,13 +99,22 @@ impl Logbook {
     /// Waits until everything that stands in the logs now is read.
     pub async fn up_to_date(&self) {
         for partition in self.bus.partitions().all() {
-            let name = stream::runs(partition);
-            let log = eventually("the log's state", || async { self.bus.stream_state(&name).await.ok() }).await;
+            let last = eventually("the log's end", || self.last_seq(partition)).await;
             eventually("the log is read", || async {
                 let read = self.pages().read.get(&partition).copied().unwrap_or(0);
-                (read >= log.last_seq).then_some(())
+                (read >= last).then_some(())
             })
             .await;
+        }
+    }
+
+    /// Where the last message of a run stands; timers stand in the same stream and are not followed.
+    async fn last_seq(&self, partition: Partition) -> Option<u64> {
+        let stream = self.bus.jetstream().get_stream_no_info(stream::runs(partition)).await.ok()?;
+        match stream.get_last_raw_message_by_subject(&subject::runs_filter(partition)).await {
+            Ok(message) => Some(message.sequence),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Some(0),
+            Err(_) => None,
         }
     }
 
@@ -128,6 +145,7 @@ impl Pages {
         };
         for entry in &record.entries {
             match &entry.body {
+                _ if record.channel == Channel::Report && !matches!(entry.body, Body::StepSucceeded(_)) => {}
                 Body::RunSubmitted(_) => drop(self.submitted.insert(raw.run)),
                 Body::RunFinished(_) => drop(self.marked.insert(raw.run)),
                 Body::StepSucceeded(_) => self.reports += 1,
