@@ -111,6 +111,7 @@ impl Handle {
         let consumer = Consumer::open(&self.bus, puller, executor, self.config.drain_grace).await?;
         consumers.insert(version.clone(), AbortOnDropHandle::new(tokio::spawn(consumer.run())));
         self.served.lock().unwrap_or_else(PoisonError::into_inner).push(version.clone());
+        self.announcer.changed();
         tracing::info!(agent = %version, credit, "serving");
         Ok(true)
     }

@@ -1,13 +1,14 @@
 //! Who is there: one record a living worker or coordinator, for people to see. Nothing is decided by it.
 //!
 //! ```text
-//!   Announcer ──every 3 s, Nats-TTL 15 s──▶ $KV.presence.<kind>.<id> ──list──▶ API, CLI, console
+//!   Announcer ──every 3 s and when it changes, Nats-TTL 15 s──▶ $KV.presence.<kind>.<id> ──list──▶ API, CLI, console
 //! ```
 //!
 //! A record outlives its owner's last sign of life by the TTL, which is longer than a fail-over of the broker: presence that
 //! blinks in an election would say nothing. Written by plain publishes, since the client library's own call drops the TTL
 //! when the key has an expiry marker.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
@@ -16,7 +17,7 @@ use kapelle_proto::bucket;
 use kapelle_types::{AgentVersion, Partition, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
@@ -84,6 +85,7 @@ impl Record {
 #[derive(Debug)]
 pub struct Announcer {
     stop: oneshot::Sender<()>,
+    changed: Arc<Notify>,
     task: JoinHandle<()>,
 }
 
@@ -91,12 +93,15 @@ impl Announcer {
     /// Announces at once and then in good time; `record` is asked each time.
     pub fn start(bus: Bus, record: impl Fn() -> Record + Send + 'static) -> Self {
         let (stop, mut stopped) = oneshot::channel();
+        let changed = Arc::new(Notify::new());
+        let news = Arc::clone(&changed);
         let task = tokio::spawn(async move {
             let mut tick = tokio::time::interval(RENEWAL);
             tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 tokio::select! {
                     _ = &mut stopped => break,
+                    () = news.notified() => {}
                     _ = tick.tick() => {}
                 }
                 // Bounded by the JetStream timeout; a lost one is made good by the next.
@@ -109,7 +114,12 @@ impl Announcer {
                 tracing::debug!(id = farewell.id, "presence could not be removed; it expires by itself");
             }
         });
-        Self { stop, task }
+        Self { stop, changed, task }
+    }
+
+    /// What the record says has changed: announces it soon instead of in good time.
+    pub fn changed(&self) {
+        self.changed.notify_one();
     }
 
     /// Removes the record and waits until that is done.
