@@ -20,6 +20,8 @@ pub(crate) enum Command {
     Latency(Latency),
     /// One run with a wide `foreach`: how long all members take.
     Fanout(Fanout),
+    /// Many open runs: what memory the coordinator and the broker need.
+    Memory(Memory),
     /// The worker's part of the floor; `bench` starts it by itself.
     #[command(hide = true)]
     FloorWorker(Part),
@@ -65,6 +67,15 @@ pub(crate) struct Fanout {
     runs: usize,
     #[command(flatten)]
     common: Common,
+}
+
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Memory {
+    /// Runs that are open at once; no worker is there, so all of them wait.
+    #[arg(long, default_value_t = 100_000)]
+    pub(crate) runs: usize,
+    #[command(flatten)]
+    pub(crate) common: Common,
 }
 
 #[derive(Debug, Clone, ClapArgs)]

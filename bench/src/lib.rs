@@ -13,28 +13,53 @@ mod floor;
 mod floor_worker;
 mod machine;
 mod measure;
+mod memory;
 mod product;
 mod product_worker;
 mod rounds;
 mod table;
 
 pub use args::Args;
+pub use memory::MemoryUse;
 pub use rounds::Comparison;
 
 use args::Command;
+
+/// What a benchmark found.
+#[derive(Debug, serde::Serialize)]
+#[serde(untagged)]
+pub enum Outcome {
+    /// Floor and product side by side.
+    Comparison(Box<Comparison>),
+    /// What open runs need.
+    Memory(MemoryUse),
+}
+
+impl Outcome {
+    /// The figures as a table.
+    #[must_use]
+    pub fn table(&self) -> String {
+        match self {
+            Self::Comparison(comparison) => comparison.table(),
+            Self::Memory(memory) => memory.table(),
+        }
+    }
+}
 
 /// Runs the benchmark that the arguments ask for, or the part of one that this process was started for (then there is no
 /// result).
 ///
 /// # Errors
 /// A broker or a process did not start, or a run did not end as it should.
-pub async fn run(args: &Args) -> anyhow::Result<Option<Comparison>> {
+pub async fn run(args: &Args) -> anyhow::Result<Option<Outcome>> {
     let (workload, common) = match &args.command {
         Command::Throughput(args) => args.workload(),
         Command::Latency(args) => args.workload(),
         Command::Fanout(args) => args.workload(),
+        Command::Memory(args) => return memory::run(args).await.map(|m| Some(Outcome::Memory(m))),
         Command::FloorWorker(part) => return floor_worker::run(part).await.map(|()| None),
         Command::ProductWorker(part) => return product_worker::run(part).await.map(|()| None),
     };
-    rounds::run(&workload, common).await.map(Some)
+    let compared = rounds::run(&workload, common).await?;
+    Ok(Some(Outcome::Comparison(Box::new(compared))))
 }

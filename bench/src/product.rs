@@ -49,7 +49,7 @@ pub(crate) async fn half(workload: &Workload, common: &Common) -> anyhow::Result
     Ok(Half::new(workload, timings, &usage))
 }
 
-fn coordinator(url: &str, address: &str, common: &Common) -> Vec<String> {
+pub(crate) fn coordinator(url: &str, address: &str, common: &Common) -> Vec<String> {
     let partitions = common.partitions().to_string();
     let arguments = [
         "coordinator",
@@ -68,12 +68,12 @@ fn coordinator(url: &str, address: &str, common: &Common) -> Vec<String> {
     arguments.map(str::to_owned).to_vec()
 }
 
-fn free_address() -> anyhow::Result<String> {
+pub(crate) fn free_address() -> anyhow::Result<String> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     Ok(listener.local_addr()?.to_string())
 }
 
-async fn connect(address: &str) -> anyhow::Result<Channel> {
+pub(crate) async fn connect(address: &str) -> anyhow::Result<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?
         .tcp_nodelay(true)
         .initial_stream_window_size(4 << 20)
@@ -133,7 +133,7 @@ fn agent() -> Value {
     })
 }
 
-async fn register(channel: Channel, workload: &Workload) -> anyhow::Result<()> {
+pub(crate) async fn register(channel: Channel, workload: &Workload) -> anyhow::Result<()> {
     let source = |manifest: Value| -> anyhow::Result<ManifestSource> {
         Ok(ManifestSource { json: serde_json::to_vec(&manifest)?.into(), origin: String::new() })
     };

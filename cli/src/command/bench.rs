@@ -7,7 +7,7 @@ use crate::failure::Failure;
 pub(crate) async fn run(app: &App, args: &kapelle_bench::Args) -> End {
     let result = kapelle_bench::run(args).await.map_err(|e| Failure::plain(Exit::Failed, format!("{e:#}")))?;
     if let Some(result) = result {
-        app.output.show(&result, kapelle_bench::Comparison::table)?;
+        app.output.show(&result, kapelle_bench::Outcome::table)?;
     }
     Ok(Exit::Ok)
 }
