@@ -96,7 +96,7 @@ fn all() -> Owned {
 
 /// Every fifth job fails its first attempts, so that timers and retries are among what two owners do at once.
 fn input(n: usize) -> Value {
-    json!({ "value": n, "sleep_ms": 30, "fail_attempts": u32::from(n % 5 == 0) })
+    json!({ "value": n, "sleep_ms": 30, "fail_attempts": u32::from(n.is_multiple_of(5)) })
 }
 
 /// What becomes of the same jobs, whoever owns them: their run ids are a function of their keys.
@@ -105,7 +105,7 @@ fn expected(acked: &kapelle_tests::harness::Acked) -> Outcomes {
         let n: usize = key.trim_start_matches("job-").parse().unwrap();
         let mut output = input(n);
         output["value"] = json!(n + STEPS);
-        let attempts = if n % 5 == 0 { 2 } else { 1 };
+        let attempts = if n.is_multiple_of(5) { 2 } else { 1 };
         let attempts = (0..STEPS).map(|s| (format!("s{s}"), attempts)).collect();
         (RunStatus::Completed, output, attempts)
     };

@@ -27,8 +27,17 @@ const MESSAGE_BYTES_MAX: usize = 256 << 20;
 /// A client of all coordinators of a fleet. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Api {
-    coordinators: Arc<RwLock<Vec<(String, Channel)>>>,
+    coordinators: Arc<RwLock<Vec<Known>>>,
     next: Arc<AtomicUsize>,
+}
+
+/// A coordinator as its clients know it.
+#[derive(Debug)]
+struct Known {
+    address: String,
+    channel: Channel,
+    /// Killed: asked only while there is no other, as by a client that waits for it to come back.
+    gone: bool,
 }
 
 /// A submission.
@@ -50,23 +59,39 @@ impl Api {
     pub fn add(&self, address: &str) {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
         let channel = endpoint.connect_timeout(Duration::from_secs(1)).connect_lazy();
-        self.coordinators.write().unwrap().push((address.to_owned(), channel));
+        let mut coordinators = self.coordinators.write().unwrap();
+        coordinators.retain(|c| !c.gone);
+        coordinators.push(Known { address: address.to_owned(), channel, gone: false });
     }
 
-    /// Asks this coordinator no more.
+    /// Asks this coordinator no more, unless there is no other.
+    ///
+    /// # Panics
+    /// If another thread has.
     pub fn remove(&self, address: &str) {
-        self.coordinators.write().unwrap().retain(|(a, _)| a != address);
+        let mut coordinators = self.coordinators.write().unwrap();
+        coordinators.iter_mut().filter(|c| c.address == address).for_each(|c| c.gone = true);
+    }
+
+    /// Closes all connections.
+    ///
+    /// # Panics
+    /// If another thread has.
+    pub fn close(&self) {
+        self.coordinators.write().unwrap().clear();
     }
 
     /// The next coordinator in turn.
     ///
     /// # Panics
-    /// If there is none.
+    /// If none was ever known.
     #[must_use]
     pub fn channel(&self) -> Channel {
         let coordinators = self.coordinators.read().unwrap();
         assert!(!coordinators.is_empty(), "no coordinator is known");
-        coordinators[self.next.fetch_add(1, Ordering::Relaxed) % coordinators.len()].1.clone()
+        let there: Vec<&Known> = coordinators.iter().filter(|c| !c.gone).collect();
+        let next = self.next.fetch_add(1, Ordering::Relaxed);
+        there.get(next % there.len().max(1)).copied().unwrap_or(&coordinators[0]).channel.clone()
     }
 
     /// Runs, at the next coordinator.

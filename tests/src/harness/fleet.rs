@@ -123,9 +123,7 @@ impl Fleet {
 
     /// Ends everything in order. Every process has to end well, and none may have panicked.
     pub async fn stop(mut self) {
-        for coordinator in &self.coordinators {
-            self.api.remove(&coordinator.address); // a coordinator waits a while for clients that stay
-        }
+        self.api.close(); // a coordinator waits a while for clients that stay
         let workers = self.workers.iter().map(|w| w.name.clone()).collect::<Vec<_>>();
         let coordinators = self.coordinators.iter().map(|c| c.name.clone()).collect();
         for names in [workers, coordinators] {

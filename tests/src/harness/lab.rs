@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use super::binary::kapelle;
 use super::client::Cli;
@@ -14,6 +16,8 @@ use super::process::Process;
 
 /// Lines of a log that are printed when a test fails.
 const LAST_LINES: usize = 60;
+/// How long processes may take to leave before they are killed.
+const LEAVE_MAX: Duration = Duration::from_secs(5);
 
 /// A folder and the processes of one test. Dropping it ends them all; on a panic it prints their logs first.
 #[derive(Debug)]
@@ -119,9 +123,13 @@ impl Drop for Lab {
                 println!("---- everything is kept in {}", self.folder().display());
             }
         }
-        for process in self.processes.values_mut() {
-            process.kill9();
+        // `kapelle dev` takes its broker with it, if it is asked before it is killed.
+        self.processes.values_mut().for_each(Process::ask_to_end);
+        let asked_at = Instant::now();
+        while asked_at.elapsed() < LEAVE_MAX && !self.processes.values_mut().all(Process::has_ended) {
+            std::thread::sleep(Duration::from_millis(20));
         }
+        self.processes.values_mut().for_each(Process::kill9);
     }
 }
 
