@@ -1,4 +1,5 @@
 //! What the test suites share.
 
 pub mod harness;
+pub mod history;
 pub mod simulation;

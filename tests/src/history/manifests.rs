@@ -1,0 +1,56 @@
+//! The manifests that scenarios are made of.
+
+use serde_json::{Value, json};
+
+/// The agent that most steps use: three attempts, quick retries.
+pub(super) const PLAYER: &str = "player@^1";
+/// Another one, so that a worker has two queues.
+pub(super) const SECOND: &str = "second@^1";
+
+/// Both agents.
+pub(super) fn agents() -> Vec<Value> {
+    vec![agent("player"), agent("second")]
+}
+
+fn agent(name: &str) -> Value {
+    json!({
+        "apiVersion": "kapelle.dev/v1", "kind": "Agent",
+        "metadata": { "name": name, "version": "1.0.0", "owner": "tests@example.com" },
+        "spec": {
+            "role": {
+                "purpose": "Does what its input says.", "responsibilities": ["play"], "capabilities": ["test.play"],
+                "limits": { "concurrency": 16, "timeout": "60s" },
+            },
+            "input": { "schema": {} }, "output": { "schema": {} }, "runtime": { "native": {} },
+            "retry": { "max_attempts": 3, "initial": "50ms", "max": "200ms" },
+        },
+    })
+}
+
+/// A workflow over any object.
+pub(super) fn workflow(name: &str, steps: &Value, output: &str) -> Value {
+    json!({
+        "apiVersion": "kapelle.dev/v1", "kind": "Workflow",
+        "metadata": { "name": name, "version": "1.0.0", "owner": "tests@example.com" },
+        "spec": { "input": { "schema": { "type": "object" } }, "steps": steps, "output": output },
+    })
+}
+
+/// Steps in a row, each handing on what it gets.
+pub(super) fn chain(name: &str, length: usize) -> Value {
+    let step = |n: usize| {
+        let with = if n == 0 { "${input}".to_owned() } else { format!("${{steps.s{}.output}}", n - 1) };
+        json!({ "id": format!("s{n}"), "agent": PLAYER, "with": with })
+    };
+    let steps: Vec<Value> = (0..length).map(step).collect();
+    workflow(name, &json!(steps), &format!("${{steps.s{}.output}}", length - 1))
+}
+
+/// One step over `input.items`.
+pub(super) fn fan_out(name: &str, max_parallel: u32) -> Value {
+    let each = json!({
+        "id": "each", "agent": PLAYER, "foreach": "${input.items}", "max_parallel": max_parallel,
+        "with": "${item}",
+    });
+    workflow(name, &json!([each]), "${steps.each.outputs}")
+}

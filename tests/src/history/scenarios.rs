@@ -1,0 +1,11 @@
+//! The scenarios, by what they are about. Each waits for conditions only and leaves its run over and marked.
+
+pub(super) mod fan_outs;
+pub(super) mod faults;
+pub(super) mod flows;
+pub(super) mod latecomers;
+pub(super) mod noise;
+pub(super) mod payloads;
+pub(super) mod requests;
+pub(super) mod retries;
+pub(super) mod stalls;
