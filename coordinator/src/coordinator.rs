@@ -69,7 +69,8 @@ impl Coordinator {
         let submitter = Arc::new(Submitter::new(bus.clone(), Arc::clone(&catalog), admission));
         tokio::spawn(direct::take_jobs(bus.clone(), Arc::clone(&submitter), stop_api.clone()));
         tokio::spawn(listing::answer_peers(bus.clone(), config.id.clone(), served.clone(), stop_all.clone()));
-        let watched = watchers::watch_queues(bus.clone(), Arc::clone(&catalog), config.layout.clone(), stop_all.clone());
+        let watched =
+            watchers::watch_queues(bus.clone(), Arc::clone(&catalog), config.layout.clone(), stop_all.clone());
         tokio::spawn(watched);
         let announcer = announce(&bus, &config, started_at, &served);
         let context = Context {

@@ -175,3 +175,18 @@ async fn garbage_on_every_subject_blocks_nothing() {
     assert!(fleet.dead_letters().await.is_empty());
     fleet.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn removing_garbage_keeps_what_came_behind_it() {
+    let server = kapelle_broker::testing::TestServer::start().await;
+    let connection = support::fleet::connect(&server.url()).await;
+    let layout = kapelle_coordinator::Config::default().layout;
+    kapelle_bus::provision::provision(connection.jetstream(), &layout).await.unwrap();
+    let bus = kapelle_bus::Bus::open(connection).await.unwrap();
+    let run = "0192f3c4-5a6b-7c8d-9e0f-112233445566".parse().unwrap();
+    let report = bus.append_now(run, kapelle_engine::Channel::Report, "garbage".into()).await.unwrap();
+    let submission = bus.append_now(run, kapelle_engine::Channel::Control, "a submission".into()).await.unwrap();
+    bus.purge_run(run, report).await.unwrap();
+    let left: Vec<u64> = bus.read_run(run, 1).await.unwrap().iter().map(|r| r.stamp.seq).collect();
+    assert_eq!(left, [submission]);
+}

@@ -59,13 +59,15 @@ pub(super) struct Driver {
     done: mpsc::Receiver<Vec<Token>>,
     loads: (mpsc::Sender<Answered>, mpsc::Receiver<Answered>),
     loading: Arc<Semaphore>,
+    /// What the rebuild that was taken in last saw: nothing behind it may be removed as garbage.
+    seen: u64,
     meters: Meters,
     tasks: watch::Receiver<Option<Observed>>,
     observer: JoinHandle<()>,
 }
 
-/// A rebuild that was asked for.
-type Answered = (RunId, Loaded);
+/// A rebuild that was asked for, and the last sequence of the run's log that it saw.
+type Answered = (RunId, Loaded, u64);
 
 struct Meters {
     lag: Gauge,
@@ -113,6 +115,7 @@ impl Driver {
             done,
             loads: mpsc::channel(LOADS_MAX * 2),
             loading: Arc::new(Semaphore::new(LOADS_MAX)),
+            seen: 0,
             meters: Meters::new(partition),
             tasks,
             observer,
@@ -141,7 +144,10 @@ impl Driver {
                 biased;
                 () = stop.cancelled() => return Why::Stopped,
                 Some(tokens) = self.done.recv() => tokens.into_iter().for_each(|t| self.core.performed(t)),
-                Some((run, loaded)) = self.loads.1.recv() => self.core.loaded(run, loaded, &mut effects),
+                Some((run, loaded, seen)) = self.loads.1.recv() => {
+                    self.seen = seen;
+                    self.core.loaded(run, loaded, &mut effects);
+                }
                 _ = ticks.tick() => {
                     if let Some(why) = self.tick(&mut effects, counts) { return why }
                 }
@@ -198,8 +204,8 @@ impl Driver {
             let Ok(_slot) = slots.acquire_owned().await else { return };
             while !answer.is_closed() {
                 match load::load(&shared.bus, &shared.plans, run).await {
-                    Ok(loaded) => {
-                        let _ = answer.send((run, loaded)).await;
+                    Ok((loaded, seen)) => {
+                        let _ = answer.send((run, loaded, seen)).await;
                         return;
                     }
                     Err(error) => {
@@ -214,9 +220,9 @@ impl Driver {
     fn remove_orphan(&self, run: RunId) {
         ENTRIES_REFUSED.counter(&["no_such_run"]).increment(1);
         tracing::warn!(%run, "entries that belong to no run; removing them");
-        let bus = self.shared.bus.clone();
+        let (bus, seen) = (self.shared.bus.clone(), self.seen);
         tokio::spawn(async move {
-            if let Err(error) = bus.purge_run(run).await {
+            if let Err(error) = bus.purge_run(run, seen).await {
                 tracing::warn!(%run, %error, "they stay for now");
             }
         });

@@ -94,15 +94,21 @@ async fn fetch_one(payloads: &Payloads, payload: &mut Payload) -> Result<(), Loa
     Ok(())
 }
 
-/// Reads a run's whole log and finds its plan.
+/// Reads a run's whole log and finds its plan. Says also which sequence of it was the last.
 ///
 /// # Errors
 /// The broker did not answer: the same call may be repeated.
-pub async fn load(bus: &Bus, plans: &PlanStore, run: RunId) -> Result<Loaded, LoadError> {
+pub async fn load(bus: &Bus, plans: &PlanStore, run: RunId) -> Result<(Loaded, u64), LoadError> {
+    let raw = bus.read_run(run, 1).await?;
+    let seen = raw.last().map_or(0, |r| r.stamp.seq);
+    Ok((rebuild(bus, plans, run, &raw).await?, seen))
+}
+
+async fn rebuild(bus: &Bus, plans: &PlanStore, run: RunId, raw: &[RawRecord]) -> Result<Loaded, LoadError> {
     let payloads = bus.payloads();
-    let mut records = Vec::new();
-    for raw in bus.read_run(run, 1).await? {
-        match decode_raw(&raw) {
+    let mut records = Vec::with_capacity(raw.len());
+    for raw in raw {
+        match decode_raw(raw) {
             Ok(mut record) => {
                 fetch(&payloads, &mut record).await?;
                 records.push(record);

@@ -21,7 +21,7 @@ pub(crate) struct Rebuilt {
 /// # Errors
 /// `UNKNOWN_RUN`, `PLAN_MISSING`, `BROKER_UNAVAILABLE`.
 pub(crate) async fn rebuild(bus: &Bus, plans: &PlanStore, id: RunId) -> Result<Rebuilt, Diagnosis> {
-    let loaded = load::load(bus, plans, id).await.map_err(|error| {
+    let (loaded, _) = load::load(bus, plans, id).await.map_err(|error| {
         Diagnosis::new(Code::BROKER_UNAVAILABLE, format!("the log of run {id} cannot be read: {error}"))
             .hint("repeat the request; `kapelle doctor` says what is wrong with the broker")
     })?;

@@ -193,14 +193,18 @@ impl Bus {
         Ok(records)
     }
 
-    /// Removes all that a run's subjects hold: for garbage that never was a run.
+    /// Removes what a run's subjects hold up to and including a sequence: for garbage that never was a run. What came later
+    /// stays, since it may be the submission that makes it one.
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the broker did not answer.
-    pub async fn purge_run(&self, run: RunId) -> Result<(), Error> {
+    pub async fn purge_run(&self, run: RunId, up_to: u64) -> Result<(), Error> {
         let partition = self.partitions().of(&run);
         let filter = subject::run_filter(partition, run);
-        self.purge(&stream::runs(partition), &filter).await
+        let name = stream::runs(partition);
+        let stream = self.jetstream().get_stream_no_info(&name).await.map_err(Error::unavailable)?;
+        // The broker keeps the sequence that it is given and everything behind it.
+        stream.purge().filter(filter).sequence(up_to + 1).await.map(drop).map_err(Error::unavailable)
     }
 
     /// Removes the messages of a stream whose subject matches.
