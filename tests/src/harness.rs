@@ -11,6 +11,9 @@
 //!
 //! Used by `tests/tests/e2e_*.rs`. Everything that is started here is stopped by its pid when its owner is dropped, on a
 //! panic too; then the logs are printed. Nothing here waits for time: [`eventually`] asks for conditions, within bounds.
+//!
+//! `KAPELLE_CHAOS=1` makes the tests under load longer; `KAPELLE_BIN` names the binary to test instead of this workspace's;
+//! `KAPELLE_KEEP=1` keeps the folder of a test that failed; `KAPELLE_CI=1` makes a skipped check a failure.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -59,7 +59,7 @@ async fn the_series_of_each_role_move_and_are_well_formed() {
         wrong.is_empty().then_some(pages)
     })
     .await;
-    let dev = dev_page().await;
+    let dev = dev_page(&url).await;
     let all: BTreeSet<&str> = metrics::ALL.iter().map(|m| m.name).collect();
     for page in pages.iter().chain([&dev]) {
         let names = page.names();
@@ -105,10 +105,10 @@ fn wrong([coordinator, worker]: &[Metrics; 2]) -> Vec<String> {
     differs.chain(still).collect()
 }
 
-/// What `kapelle dev` shows: coordinator and worker on one page.
-async fn dev_page() -> Metrics {
+/// What `kapelle dev` shows, here beside a broker that runs already: coordinator and worker on one page.
+async fn dev_page(nats_url: &str) -> Metrics {
     let mut lab = Lab::new();
-    let arguments = ["dev", "--nats-port", "0", "--grpc-address", ANY, "--metrics-address", ANY];
+    let arguments = ["dev", "--nats-url", nats_url, "--grpc-address", ANY, "--metrics-address", ANY];
     let (name, ready) = lab.start_role("dev", &arguments).await;
     let page = Metrics::of(ready["metrics_address"].as_str().unwrap()).await;
     for series in ["kapelle_runs_open", "kapelle_partition_owner", "kapelle_worker_slots_available"] {
