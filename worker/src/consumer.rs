@@ -1,6 +1,6 @@
 //! One agent version's loop: pulls, admits, starts attempts, keeps leases alive, and ends with the drain.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +25,9 @@ const LAST_DELIVERIES_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Handles of ended attempts that are not worth looking for.
 const ABORTS_MIN: usize = 64;
 
+/// Withdrawn attempts that are remembered in case their task is still on its way.
+const UNWANTED_MAX: usize = 256;
+
 /// The loop of one agent version.
 pub(crate) struct Consumer {
     puller: TaskPuller,
@@ -33,6 +36,8 @@ pub(crate) struct Consumer {
     attempts: JoinSet<()>,
     /// How to stop each attempt; those that ended leave when the table has grown to twice what runs.
     aborts: HashMap<Key, AbortHandle>,
+    /// What was withdrawn before it came: the news may be quicker than the task.
+    unwanted: VecDeque<Key>,
     /// What nobody waits for any more.
     withdrawn: Pin<Box<dyn Stream<Item = TaskSubject> + Send + Sync>>,
 }
@@ -49,7 +54,8 @@ impl Consumer {
         let withdrawn = Box::pin(bus.withdrawals(&executor.agent).await?);
         let executor = Arc::new(executor);
         let (attempts, aborts) = (JoinSet::new(), HashMap::new());
-        Ok(Self { puller, executor, drain_grace, attempts, aborts, withdrawn })
+        let unwanted = VecDeque::new();
+        Ok(Self { puller, executor, drain_grace, attempts, aborts, unwanted, withdrawn })
     }
 
     /// Runs until the worker drains. Says how many attempts had to be abandoned.
@@ -81,6 +87,9 @@ impl Consumer {
         while self.attempts.try_join_next().is_some() {}
         let executor = &self.executor;
         let key = (delivery.subject.run_id, delivery.subject.task.clone());
+        if self.unwanted.contains(&key) {
+            return delivery.ack().await;
+        }
         let (admitted, queued_at) = (admission::admit(&delivery, clock::now()), delivery.stored_at);
         if delivery.delivered > 1 {
             executor.meters.redelivered();
@@ -106,7 +115,12 @@ impl Consumer {
     /// out of the queue already, so it is neither reported nor acknowledged; one that is being reported goes on.
     fn withdraw(&mut self, task: &TaskSubject) {
         let key = (task.run_id, task.task.clone());
-        let Some(abort) = self.aborts.remove(&key) else { return };
+        let Some(abort) = self.aborts.remove(&key) else {
+            if self.unwanted.len() == UNWANTED_MAX {
+                self.unwanted.pop_front();
+            }
+            return self.unwanted.push_back(key);
+        };
         if abort.is_finished() || self.executor.leases.release(&key).is_none() {
             return;
         }

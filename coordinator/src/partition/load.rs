@@ -1,13 +1,15 @@
 //! Reading: raw records become items, and a run's whole log becomes a rebuild.
 
+use bytes::Bytes;
 use kapelle_bus::Bus;
 use kapelle_bus::payloads::{self, Payloads};
 use kapelle_bus::runlog::RawRecord;
 use kapelle_bus::tail::Read;
 use kapelle_engine::behaviour::knows;
 use kapelle_engine::{Body, Channel, Entry, Record};
-use kapelle_proto::{DecodeError, decode_record};
+use kapelle_proto::{DecodeError, decode_record, v1};
 use kapelle_types::{Payload, RunId};
+use prost::Message;
 
 use super::effect::{Content, Item, Loaded};
 use crate::plans::{PlanError, PlanStore};
@@ -49,7 +51,7 @@ enum Unreadable {
 fn decode_raw(raw: &RawRecord) -> Result<Record, Unreadable> {
     decode_record(raw.channel, raw.stamp, &raw.payload).map_err(|error| {
         // Only the control plane writes control entries, so only there does an unknown kind mean a newer coordinator.
-        if error.is_newer() && raw.channel == Channel::Control {
+        if error.is_newer() && raw.channel == Channel::Control && is_signed(&raw.payload) {
             return Unreadable::FromTheFuture(format!("{} at {}: {error}", raw.run, raw.stamp.seq));
         }
         tracing::debug!(run = %raw.run, seq = raw.stamp.seq, %error, "unreadable record");
@@ -61,6 +63,13 @@ fn decode_raw(raw: &RawRecord) -> Result<Record, Unreadable> {
             DecodeError::TooLarge { .. } => "too_large",
         })
     })
+}
+
+/// Whether something that claims to be newer looks like a record at all: whoever writes one says who caused it. Bytes that
+/// merely begin like a version must not stop a partition.
+fn is_signed(payload: &Bytes) -> bool {
+    let record = v1::LogRecord::decode(payload.clone());
+    record.is_ok_and(|r| !r.entries.is_empty() && r.entries.iter().all(|e| !e.principal.is_empty()))
 }
 
 /// Puts values where only claim checks are. One that is gone for good stays without a value: the engine names it.
@@ -132,4 +141,28 @@ async fn rebuild(bus: &Bus, plans: &PlanStore, run: RunId, raw: &[RawRecord]) ->
 /// The first entry that the control plane wrote.
 fn first_control(records: &[Record]) -> Option<&Entry> {
     records.iter().find(|r| r.channel == Channel::Control).and_then(|r| r.entries.first())
+}
+
+#[cfg(test)]
+mod tests {
+    use kapelle_engine::Stamp;
+
+    use super::*;
+
+    fn read(channel: Channel, payload: Bytes) -> Result<Record, Unreadable> {
+        let run = "0192f3c4-5a6b-7c8d-9e0f-112233445566".parse().unwrap();
+        decode_raw(&RawRecord { run, channel, stamp: Stamp::default(), payload })
+    }
+
+    #[test]
+    fn only_a_record_of_a_newer_coordinator_stops_a_partition() {
+        let entry = |principal: &str| v1::LogEntry { principal: principal.into(), ..v1::LogEntry::default() };
+        let newer = |entries| -> Bytes { v1::LogRecord { version: 99, entries }.encode_to_vec().into() };
+        let signed = newer(vec![entry("coordinator:c")]);
+        assert!(matches!(read(Channel::Control, signed.clone()), Err(Unreadable::FromTheFuture(_))));
+        assert!(matches!(read(Channel::Report, signed), Err(Unreadable::Garbage("newer_report"))));
+        for garbage in [newer(vec![]), newer(vec![entry("")]), Bytes::from_static(b"\x08\x63"), Bytes::new()] {
+            assert!(matches!(read(Channel::Control, garbage), Err(Unreadable::Garbage(_))));
+        }
+    }
 }

@@ -97,9 +97,15 @@ impl Performer {
     async fn insist(&self, token: Token, message: Message, mut error: Option<kapelle_bus::Error>) {
         let policy = Policy { initial: Duration::from_millis(50), max: Duration::from_secs(2), ..Policy::default() };
         let mut delays = Delays::new(&policy);
+        let mut said = false;
         while !self.done.is_closed() {
             if let Some(error) = error.take() {
-                tracing::warn!(%error, ?token, "a command was not acknowledged; sending it again");
+                // Once a command: thousands may wait for the same broker.
+                if std::mem::replace(&mut said, true) {
+                    tracing::debug!(%error, ?token, "still not acknowledged");
+                } else {
+                    tracing::warn!(%error, ?token, "a command was not acknowledged; sending it until it is");
+                }
                 sleep(delays.next()).await;
             }
             let result = match self.send(&message).await {

@@ -66,7 +66,7 @@ metrics! {
     SUBMISSIONS_REFUSED Counter "kapelle_submissions_refused_total" ["code"] "Submissions refused, by error code";
 
     // Steps and their queues
-    STEPS Counter "kapelle_steps_total" ["agent", "version", "outcome"] "Steps decided, by outcome";
+    STEPS Counter "kapelle_steps_total" ["agent", "version", "outcome"] "Reports of steps that were accepted, by outcome";
     STEP_DURATION Histogram "kapelle_step_duration_seconds" ["agent", "version"]
         "Time that an agent took for one attempt" in WORK_SECONDS;
     SCHEDULE_TO_START Histogram "kapelle_schedule_to_start_seconds" ["agent", "version"]
