@@ -20,6 +20,7 @@ mod observe;
 mod open;
 pub mod perform;
 mod progress;
+mod queue;
 pub mod service;
 
 pub use open::OpenRun;

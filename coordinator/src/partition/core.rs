@@ -21,6 +21,7 @@ use super::effect::{Content, Effect, Item, Loaded, Order, Plans, TasksState, Tok
 use super::meters::Meters;
 use super::open::{OpenRun, OpenRuns};
 use super::progress::Progress;
+use super::queue::Queue;
 
 /// Finished runs that are remembered, so that a late report does not cost a rebuild.
 const FINISHED_MAX: usize = 8_192;
@@ -28,9 +29,6 @@ const FINISHED_MAX: usize = 8_192;
 const PENDING_MAX: usize = 20_000;
 /// Rebuilds in progress beyond which no more is read.
 const LOADING_MAX: usize = 2_000;
-/// A log that grows no more for this long counts as read: its last sequences may be timers or purged entries, which no
-/// reader is given.
-const LOG_STILL: Duration = Duration::from_secs(2);
 /// How long a run whose plan cannot be built waits for the next try.
 const NO_PLAN_PAUSE: Duration = Duration::from_secs(30);
 
@@ -51,6 +49,8 @@ pub struct CoreConfig {
 #[derive(Debug, Default)]
 struct Loading {
     waiting: Vec<Record>,
+    /// How many were waiting when the log was asked for.
+    asked: usize,
 }
 
 /// The loop of one partition.
@@ -63,9 +63,7 @@ pub struct Core {
     loading: HashMap<RunId, Loading>,
     finished: LruCache<RunId, ()>,
     progress: Progress,
-    tasks: Option<TasksState>,
-    /// Where the log ends, and since when it does.
-    log_end: (u64, Timestamp),
+    queue: Queue,
     meters: Meters,
 }
 
@@ -82,8 +80,7 @@ impl Core {
             loading: HashMap::new(),
             finished,
             progress: Progress::new(config.cursor),
-            tasks: None,
-            log_end: (0, Timestamp::default()),
+            queue: Queue::default(),
             meters: Meters::default(),
             config,
         }
@@ -198,7 +195,7 @@ impl Core {
             self.advance(run, &record, out);
             return self.progress.release(seq);
         }
-        self.loading.insert(id, Loading { waiting: vec![record] });
+        self.loading.insert(id, Loading { waiting: vec![record], asked: 1 });
         out.push(Effect::Load { run: id, at_least: seq });
     }
 
@@ -279,13 +276,15 @@ impl Core {
                 let last = records.last().map_or(0, |r| r.stamp.seq);
                 let first_wanted = loading.waiting.first().map_or(0, |r| r.stamp.seq);
                 if last < first_wanted {
-                    // A lagging replica answered short: ask again.
-                    self.loading.insert(id, loading);
-                    return out.push(Effect::Load { run: id, at_least: first_wanted });
+                    return self.ask_again(id, loading, out); // a lagging replica answered short
                 }
                 self.rebuilt(Run::new(id, plan), &records, loading, out);
             }
             Loaded::NotARun => {
+                if loading.waiting.len() > loading.asked {
+                    // More came while the log was read: perhaps the submission that makes it a run.
+                    return self.ask_again(id, loading, out);
+                }
                 self.open.remove(id);
                 out.push(Effect::Orphan(id));
                 self.release_all(&loading);
@@ -300,6 +299,13 @@ impl Core {
         }
     }
 
+    /// Asks for a log again, as far as its entries were read by now.
+    fn ask_again(&mut self, id: RunId, loading: Loading, out: &mut Vec<Effect>) {
+        let (asked, at_least) = (loading.waiting.len(), loading.waiting.last().map_or(0, |r| r.stamp.seq));
+        self.loading.insert(id, Loading { asked, ..loading });
+        out.push(Effect::Load { run: id, at_least });
+    }
+
     /// Goes on with a run that was rebuilt: performs what it waits for, then takes what came meanwhile.
     fn rebuilt(&mut self, mut run: Run, records: &[Record], loading: Loading, out: &mut Vec<Effect>) {
         REBUILDS.counter(&[]).increment(1);
@@ -311,7 +317,7 @@ impl Core {
                 let _ = apply(&mut run, entry, record.channel, record.stamp); // `outstanding` gives what is still wanted
             }
         }
-        if run.status() == RunStatus::Pending {
+        if loading.waiting.is_empty() && run.status() == RunStatus::Pending {
             return; // the reader has not come to its first entry
         }
         let known = run.last_seq();
@@ -352,20 +358,9 @@ impl Core {
         }
     }
 
-    /// Tasks are derived from the log: what should be in the queue and is not, is due.
-    ///
-    /// A worker appends its report before it acks its task. So once everything that stood in the log after the queue was
-    /// looked at is read, a task that is neither reported nor queued is lost. Suspecting wrongly costs one refused publish.
+    /// Suspects what the queue should hold and does not, once that can be said.
     fn compare_tasks(&mut self, tasks: TasksState) {
-        let recreated = self.tasks.is_some_and(|before| before.created != tasks.created);
-        self.tasks = Some(tasks);
-        if self.log_end.0 != tasks.log_end {
-            self.log_end = (tasks.log_end, self.now);
-        }
-        let read = self.read_seq >= tasks.log_end || self.now.since(self.log_end.1) > LOG_STILL;
-        if !recreated && !read {
-            return;
-        }
+        let Some(recreated) = self.queue.compare(tasks, self.read_seq, self.now) else { return };
         let suspected = self.open.suspect(self.now, tasks.oldest, recreated);
         if suspected > 0 {
             tracing::warn!(recreated, suspected, "the task queue does not hold what it should; queueing again");

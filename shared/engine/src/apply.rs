@@ -47,7 +47,8 @@ pub fn apply(run: &mut Run, entry: &Entry, channel: Channel, stamp: Stamp) -> De
         return Decision { commands: Vec::new(), ignored: Some(Ignored::Duplicate) };
     }
     run.last_seq = stamp.seq;
-    run.entries += 1;
+    // What came before the submission is no entry of the run: it may be removed at any time.
+    run.entries += u64::from(run.origin.is_some() || matches!(entry.body, Body::RunSubmitted(_)));
     let too_long = run.entries > ENTRIES_MAX && run.stage() == Stage::Open;
     let mut turn = Turn::new(run, stamp);
     if too_long {
