@@ -9,8 +9,14 @@
 //! ```
 //!
 //! One seed decides everything: plans, agents, faults, the order of events. First everything goes wrong for a while, then
-//! faults stop, and from there everything has to come to rest in bounded virtual time ([`rest`]). What must hold at every
-//! step is checked by the [`oracle`] while it happens. No threads, no real clock, no IO: a seed that fails fails again.
+//! faults stop, and from there everything has to come to rest in bounded virtual time (`rest`); then all coordinators are
+//! started anew from some cursor that once was stored, and nothing may change. What must hold at every step is checked
+//! while it happens (`oracle`, `slots`, `outcome`, `audit`). No threads, no real clock, no IO: a seed that fails fails again.
+//!
+//! The model takes for granted what the driver has to see to, since no core could make it good:
+//! - a run's first entry is written only if its control subject is empty, with a key or without;
+//! - a load that asks for no sequence (a look), and the answer that something is no run, come from the leader; any other
+//!   load may be answered by a replica that lags.
 
 mod agents;
 mod audit;

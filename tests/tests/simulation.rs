@@ -50,6 +50,23 @@ fn seeds_that_once_failed() {
     run("seeds that once failed", seeds);
 }
 
+/// The planted bugs of `mutations/run.py` still fit the code.
+#[test]
+fn planted_bugs_can_be_planted() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let blocks = include_str!("../mutations/bugs.txt").split("\n=== ").skip(1);
+    let mut count = 0;
+    for block in blocks {
+        let (head, rest) = block.split_once('\n').unwrap();
+        let file = head.rsplit('|').next().unwrap().trim();
+        let old = rest.split_once("--- old\n").unwrap().1.split_once("\n--- new").unwrap().0;
+        let found = std::fs::read_to_string(root.join(file)).unwrap().matches(old).count();
+        assert_eq!(found, 1, "{head}: write its old text anew in mutations/bugs.txt; it was\n{old}");
+        count += 1;
+    }
+    assert!(count >= 10, "{count} planted bugs");
+}
+
 #[test]
 fn a_seed_always_means_the_same() {
     for seed in 0..20 {

@@ -13,6 +13,8 @@ pub(crate) struct Agents {
     pub(crate) seed: u64,
     /// Attempts that do not succeed, per mille.
     pub(crate) trouble: u64,
+    /// Steps and members that kill every worker that tries them, per mille.
+    pub(crate) poison: u64,
 }
 
 /// How an attempt ends if nothing disturbs it.
@@ -27,10 +29,15 @@ pub(crate) enum Answer {
     Final,
     /// No answer: the worker's timeout ends it.
     Hang,
+    /// The worker dies of it.
+    Poison,
 }
 
 impl Agents {
     pub(crate) fn answer(&self, run: RunId, task: &TaskId) -> Answer {
+        if self.poison > 0 && self.number(run, &format!("{} poison", task.step)) % 1_000 < self.poison {
+            return Answer::Poison;
+        }
         let roll = self.number(run, &format!("{task}"));
         match (roll % 1_000 < self.trouble, roll >> 20 & 15) {
             (false, _) => Answer::Success,

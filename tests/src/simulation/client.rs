@@ -1,7 +1,7 @@
 //! Clients and what the broker writes by itself: submissions, requests, timers that go off, garbage.
 
 use kapelle_engine::{Body, Channel, Entry, RunStatus, TimerId};
-use kapelle_types::{Principal, RunId, StepRef, Timestamp};
+use kapelle_types::{Principal, RunId, StepRef, TaskId, Timestamp};
 
 use super::agents::succeeded;
 use super::event::{Care, Event, Message, Publish, Sender};
@@ -130,9 +130,13 @@ impl World {
     /// Something that is no run's, that no worker may say, or that is no entry at all.
     pub(crate) fn garbage(&mut self) {
         let runs: Vec<_> = self.oracle.runs().map(|run| run.id()).collect();
+        // No run's, or that of a job which will be submitted yet.
+        let early = self.jobs.all.iter().find(|job| self.oracle.get(job.id).is_none()).map(|job| job.id);
         let stranger = run_id(self.seed, 1_000 + self.dice.below(2));
-        match self.dice.below(5) {
+        let stranger = early.filter(|_| self.dice.hit(500)).unwrap_or(stranger);
+        match self.dice.below(6) {
             0 => self.append_control(stranger, String::new(), Body::ResumeRequested, false),
+            5 => self.early_report(stranger),
             1 if !runs.is_empty() => {
                 let run = *self.dice.pick(&runs);
                 self.bogus_report(run);
@@ -153,6 +157,13 @@ impl World {
         }
     }
 
+    /// A report on a run that is not there.
+    fn early_report(&mut self, run: RunId) {
+        let step = StepRef::whole(self.jobs.all[0].plan.steps[0].id.clone());
+        let body = succeeded(&TaskId { step, attempt: 1 }, "bogus".into());
+        self.append_report(run, vec![entry(String::new(), body)]);
+    }
+
     /// A success of an attempt that was never dispatched, or on the wrong subject.
     fn bogus_report(&mut self, run: RunId) {
         let Some(job) = self.jobs.get(run) else { return };
@@ -166,12 +177,6 @@ impl World {
         } else {
             self.append_report(run, vec![entry(String::new(), body)]);
         }
-    }
-
-    /// The entries of what is no run go.
-    pub(crate) fn purge_run(&mut self, run: RunId) {
-        self.hold("no_log_of_a_run_is_purged", self.oracle.get(run).is_none(), || run.to_string());
-        self.log.purge(run);
     }
 }
 

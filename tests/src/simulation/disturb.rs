@@ -1,7 +1,10 @@
 //! The larger things that go wrong, and the moment when nothing does any more.
 
+use kapelle_engine::TimerId;
+
 use super::event::{Care, Disturbance, Event};
 use super::faults::Faults;
+use super::plans::run_id;
 use super::rest::REQUEUED_WITHIN_MS;
 use super::world::World;
 
@@ -87,28 +90,45 @@ impl World {
             self.crash(0);
         }
         if self.owners.staying() == 0 || self.dice.hit(200) {
-            let dead = self.owners.dead();
-            self.start_one(&dead);
+            match self.owners.dead() {
+                dead if dead.is_empty() => self.take_over(0),
+                dead => self.start_one(&dead),
+            }
         }
         if self.dice.hit(150) {
             self.away_until = self.now + self.dice.between(60_000, 400_000);
             self.note(|| "nobody works for minutes".into());
         }
         if self.dice.hit(300) {
-            if self.dice.hit(500) {
-                self.tasks.purge()
-            } else {
-                self.tasks.recreate()
-            }
-            self.note(|| "all tasks are lost".into());
-            let away = self.away_until.saturating_sub(self.now);
-            self.after(away + REQUEUED_WITHIN_MS, Event::Requeued);
+            self.lose_all_tasks();
         }
         for (care, likely) in [(Care::Resume, 900), (Care::Retry, 500), (Care::Retry, 300), (Care::Fail, 300)] {
             if self.dice.hit(likely) {
                 let wait = self.dice.between(100, 60_000);
                 self.after(wait, Event::Person(care));
             }
+        }
+    }
+
+    /// The queue loses everything, in the middle of quiet times. Often nobody is left who would report on anything, and the
+    /// log may end with a timer, which no reader is given.
+    fn lose_all_tasks(&mut self) {
+        self.note(|| "all tasks are lost".into());
+        if self.dice.hit(500) {
+            self.tasks.purge()
+        } else {
+            self.tasks.recreate()
+        }
+        if self.dice.hit(500) {
+            self.all_workers_die();
+        }
+        if self.dice.hit(500) {
+            self.log.set_timer(run_id(self.seed, 1_002), TimerId::Deadline, u64::MAX);
+        }
+        // A poisonous task stays for minutes, and hides the loss of others all that time.
+        if self.agents.poison == 0 {
+            let away = self.away_until.saturating_sub(self.now);
+            self.after(away + REQUEUED_WITHIN_MS, Event::Requeued);
         }
     }
 }

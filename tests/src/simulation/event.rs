@@ -41,8 +41,8 @@ pub(crate) enum Message {
     Command(Command),
     /// Entries for a run's log, and the tasks whose reports they are.
     Record { channel: Channel, entries: Vec<Entry>, reported: Vec<Key>, only_first: bool },
-    /// Remove the entries of what is no run.
-    PurgeRun,
+    /// Remove the entries of what is no run, up to where it was seen.
+    PurgeRun { through: u64 },
 }
 
 /// Something that happens at a point of virtual time.
@@ -75,6 +75,7 @@ pub(crate) enum Event {
         owner: Process,
         run: RunId,
         loaded: Box<Loaded>,
+        seen: u64,
     },
     SaveCursor {
         seq: u64,

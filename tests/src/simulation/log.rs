@@ -77,11 +77,14 @@ impl Log {
         !self.of(run).any(|s| s.record().is_some_and(|r| r.channel == Channel::Control))
     }
 
-    /// Removes all that a run's subjects hold.
-    pub(crate) fn purge(&mut self, run: RunId) {
-        for at in self.by_run.remove(&run).unwrap_or_default() {
-            self.stored[at].gone = true;
-        }
+    /// Removes what a run's subjects hold up to a sequence.
+    pub(crate) fn purge(&mut self, run: RunId, through: u64) {
+        let Some(places) = self.by_run.get_mut(&run) else { return };
+        let stored = &mut self.stored;
+        places.retain(|at| {
+            stored[*at].gone = stored[*at].seq <= through;
+            !stored[*at].gone
+        });
     }
 
     /// What stands behind a sequence, in order, `count` at most. `old_build` does not understand everything.

@@ -51,6 +51,8 @@ pub(crate) struct Owner {
     letting_go: bool,
     old_build: bool,
     skew: u64,
+    /// What the rebuild that was taken in last saw.
+    seen: u64,
 }
 
 impl Owners {
@@ -145,6 +147,7 @@ impl World {
             letting_go: false,
             old_build,
             skew,
+            seen: 0,
         };
         self.owners.places[process.slot].serving = Some(owner);
         self.after(0, Event::Tick(process));
@@ -244,7 +247,8 @@ impl World {
                 Effect::Settled(_) => {}
                 Effect::Orphan(run) => {
                     let sender = Sender::Owner(process, Token(0));
-                    self.send(Publish { sender, run, message: Message::PurgeRun });
+                    let through = self.owners.get(process).map_or(0, |owner| owner.seen);
+                    self.send(Publish { sender, run, message: Message::PurgeRun { through } });
                 }
                 Effect::LetGo { reason } => {
                     self.note(|| format!("coordinator {} lets go: {reason}", process.slot));
@@ -263,27 +267,31 @@ impl World {
     /// A load reaches the broker; the answer may be that of a replica that lags, and takes its time.
     pub(crate) fn load(&mut self, process: Process, run: RunId, at_least: u64) {
         let (lags, no_plan) = (self.dice.hit(self.faults.lag), self.dice.hit(self.faults.no_plan));
-        let seen = if lags { self.log.end() - self.dice.below(8).min(self.log.end()) } else { u64::MAX };
+        let lag = if lags && at_least > 0 { self.dice.below(8) } else { 0 };
+        let seen = self.log.end().saturating_sub(lag);
         let wait = self.dice.between(1, 60);
         let Some(old_build) = self.owners.get(process).map(|owner| owner.old_build) else { return };
-        let loaded = match self.read_run(run, if at_least == 0 { u64::MAX } else { seen }, old_build) {
+        let loaded = match self.read_run(run, seen, at_least, old_build) {
             Loaded::Run { .. } if no_plan => {
                 self.oracle.unplanned(run);
                 Loaded::NoPlan { reason: "no manifest".into() }
             }
             loaded => loaded,
         };
-        self.after(wait, Event::Loaded { owner: process, run, loaded: Box::new(loaded) });
+        let told = self.log.of(run).map(|s| s.seq).filter(|seq| *seq <= seen.max(at_least));
+        let seen = told.last().unwrap_or(0);
+        self.after(wait, Event::Loaded { owner: process, run, loaded: Box::new(loaded), seen });
     }
 
-    fn read_run(&self, run: RunId, seen: u64, old_build: bool) -> Loaded {
+    fn read_run(&self, run: RunId, seen: u64, at_least: u64, old_build: bool) -> Loaded {
         let stored: Vec<_> = self.log.of(run).collect();
         let is_newer = |kept: &Kept| matches!(kept, Kept::Newer(_));
         if old_build && stored.iter().any(|s| s.seq <= seen && is_newer(&s.kept)) {
             return Loaded::FromTheFuture { reason: "a newer entry".into() };
         }
         let records = || stored.iter().filter_map(|s| s.record());
-        let first = records().find(|r| r.channel == Channel::Control).and_then(|r| r.entries.first());
+        let mut known = records().filter(|r| r.stamp.seq <= seen.max(at_least));
+        let first = known.find(|r| r.channel == Channel::Control).and_then(|r| r.entries.first());
         match (first.map(|entry| &entry.body), self.jobs.get(run)) {
             (Some(Body::RunSubmitted(_)), Some(job)) => {
                 let records: Vec<Record> = records().filter(|r| r.stamp.seq <= seen).cloned().collect();
@@ -293,8 +301,9 @@ impl World {
         }
     }
 
-    pub(crate) fn loaded(&mut self, process: Process, run: RunId, loaded: Loaded) {
+    pub(crate) fn loaded(&mut self, process: Process, run: RunId, loaded: Loaded, seen: u64) {
         let Some(owner) = self.owners.get(process) else { return };
+        owner.seen = seen;
         let mut effects = Vec::new();
         owner.core.loaded(run, loaded, &mut effects);
         self.carry_out(process, effects);

@@ -36,7 +36,8 @@ impl Jobs {
     pub(crate) fn of(seed: u64, dice: &mut Dice) -> Self {
         let kinds = dice.between(1, 2);
         let plans: Vec<_> = (0..kinds).map(|kind| Arc::new(random_plan(seed.wrapping_add(kind << 32), dice))).collect();
-        let count = dice.between(1, 5);
+        let most = *dice.pick(&[3, 5, 5, 12]);
+        let count = dice.between(1, most);
         let job = |index: u64, dice: &mut Dice| Job {
             id: run_id(seed, index),
             plan: Arc::clone(dice.pick(&plans)),

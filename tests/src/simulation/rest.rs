@@ -126,7 +126,11 @@ impl World {
         if let Some(missing) = missing {
             return Some(("who_gave_up_has_a_dead_letter", format!("{missing:?}")));
         }
-        let spare = self.dead.keys().find(|place| !expected.contains_key(place) && !self.removed_dead.contains(place));
+        let excused = |place: &(RunId, StepRef)| {
+            // Entries of a run whose plan could not be built were passed by.
+            self.removed_dead.contains(place) || self.oracle.get(place.0).is_some_and(|fold| fold.unplanned)
+        };
+        let spare = self.dead.keys().find(|place| !expected.contains_key(place) && !excused(place));
         spare.map(|place| ("who_did_not_give_up_has_none", format!("{place:?}")))
     }
 
@@ -146,9 +150,13 @@ impl World {
         self.hold("the_cursor_reaches_the_end", behind.is_none(), || format!("{behind:?} of {end}"));
     }
 
-    /// After the whole queue was lost in quiet times, everything in flight is queued or running again, or decided.
+    /// After the whole queue was lost in quiet times, everything in flight is queued or running again, or decided. A task
+    /// that was queued soon after the loss and is still there hides what was queued shortly before it.
     pub(crate) fn check_requeued(&mut self) {
         let quiet = self.quiet_since.unwrap_or(self.now);
+        if self.tasks.oldest().is_some_and(|oldest| oldest < quiet + REQUEUED_WITHIN_MS / 2) {
+            return;
+        }
         let lost: Vec<(RunId, TaskId)> = self
             .oracle
             .folds()

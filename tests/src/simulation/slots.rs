@@ -37,6 +37,8 @@ struct Slot {
     lost: u32,
     /// No attempt is allowed until somebody asks for it.
     exhausted: bool,
+    /// Its dead letter was written.
+    gave_up: bool,
 }
 
 impl Slots {
@@ -106,6 +108,7 @@ impl Slots {
                 Command::StartTimer { timer: TimerId::Retry(task), due } => {
                     self.not_before.insert(task.clone(), *due);
                 }
+                Command::WriteDeadLetter(letter) => self.gave_up(&letter.task.step)?,
                 Command::FinishRun(_) => {
                     hold("a_run_is_decided_once", !self.ended, || format!("{body:?}"))?;
                     self.ended = true;
@@ -159,10 +162,18 @@ impl Slots {
         };
         // Who has a budget left keeps it: only what gave up is renewed.
         for (step, slot) in &mut self.slots {
-            if meant(step) && !slot.in_flight && !slot.done {
-                (slot.counted, slot.lost, slot.exhausted) = (0, 0, false);
+            if meant(step) && slot.gave_up && !slot.done {
+                (slot.counted, slot.lost, slot.exhausted, slot.gave_up) = (0, 0, false, false);
             }
         }
+    }
+
+    fn gave_up(&mut self, step: &StepRef) -> Result<(), Wrong> {
+        let planned = self.plan.steps.iter().find(|s| s.id == step.step);
+        let limited = planned.is_some_and(|s| s.retry.total.is_some());
+        let slot = self.slots.entry(step.clone()).or_default();
+        slot.gave_up = true;
+        hold("nobody_gives_up_with_attempts_left", slot.exhausted || limited, || step.to_string())
     }
 
     fn dispatched(&mut self, run: &Run, task: &DispatchTask, at: Timestamp) -> Result<(), Wrong> {

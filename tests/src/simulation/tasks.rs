@@ -26,6 +26,8 @@ pub(crate) struct Message {
     pub(crate) delivered: u32,
     /// The worker that has it.
     pub(crate) holder: Option<usize>,
+    /// It may be given to a worker.
+    ready: bool,
 }
 
 impl Tasks {
@@ -46,7 +48,7 @@ impl Tasks {
         let seq = self.next_seq;
         self.next_seq += 1;
         self.by_subject.insert(key.clone(), seq);
-        self.messages.insert(seq, Message { key, task, queued_at: now, delivered: 0, holder: None });
+        self.messages.insert(seq, Message { key, task, queued_at: now, delivered: 0, holder: None, ready: false });
         Some(seq)
     }
 
@@ -57,6 +59,12 @@ impl Tasks {
     /// A message of the stream of that creation.
     pub(crate) fn get(&mut self, created: i64, seq: u64) -> Option<&mut Message> {
         if self.created == created { self.messages.get_mut(&seq) } else { None }
+    }
+
+    /// Makes a task that nobody has ready to be given out. Says which is first in the line, if it is one of them.
+    pub(crate) fn first_in_line(&mut self, created: i64, seq: u64) -> Option<u64> {
+        self.get(created, seq).filter(|m| m.holder.is_none())?.ready = true;
+        self.messages.iter().find(|(_, m)| m.ready && m.holder.is_none()).map(|(seq, _)| *seq)
     }
 
     /// An acknowledgement names a sequence only. After a re-creation it may hit another task, if that one is delivered.

@@ -43,13 +43,17 @@ impl World {
         self.note(|| format!("broker: {}", publish.describe()));
         match &publish.message {
             Message::Command(command) => self.perform(publish.run, command.clone()),
+            Message::Record { only_first: true, .. } if self.is_blocked(publish.run) => {
+                // Something stands there that is no submission; the client is told so, and tries again.
+                return self.after(500, Event::Resend(publish));
+            }
             Message::Record { channel, entries, only_first, .. } => {
                 // "Only if it is empty": a refusal says that the run exists, which is what the client wants to know.
                 if !only_first || self.log.is_new(publish.run) {
                     self.append(publish.run, *channel, entries.clone(), false);
                 }
             }
-            Message::PurgeRun => self.purge_run(publish.run),
+            Message::PurgeRun { through } => self.log.purge(publish.run, *through),
         }
         if self.dice.hit(self.faults.ack_lost) {
             let patience = self.dice.between(200, 2_500);
@@ -57,6 +61,10 @@ impl World {
         }
         let latency = self.latency();
         self.after(latency, Event::Acked(publish));
+    }
+
+    fn is_blocked(&self, run: RunId) -> bool {
+        !self.log.is_new(run) && self.oracle.get(run).is_none()
     }
 
     /// The sender hears that it is done.
@@ -112,7 +120,7 @@ impl Publish {
                 let told: Vec<_> = entries.iter().map(|e| describe(&e.body)).collect();
                 format!("{from}: {run} writes {}", told.join(", "))
             }
-            Message::PurgeRun => format!("{from}: {run} purge the log"),
+            Message::PurgeRun { through } => format!("{from}: {run} purge the log through {through}"),
         }
     }
 }

@@ -57,20 +57,28 @@ impl World {
         self.after(wait, Event::Offer { created: self.tasks.created, seq });
     }
 
-    /// A worker with a free slot takes the task; without one it is offered again.
+    /// A worker with a free slot takes the first task in the line; this one is offered again if it has to wait.
     pub(crate) fn offer(&mut self, created: i64, seq: u64) {
-        let Some(message) = self.tasks.get(created, seq).filter(|m| m.holder.is_none()) else { return };
+        let Some(first) = self.tasks.first_in_line(created, seq) else { return };
         if self.now < self.away_until {
             let wait = self.away_until - self.now;
             return self.after(wait, Event::Offer { created, seq });
         }
-        let first = self.dice.index(self.workers.len());
-        let order = (0..self.workers.len()).map(|i| (first + i) % self.workers.len());
+        let from = self.dice.index(self.workers.len());
+        let order = (0..self.workers.len()).map(|i| (from + i) % self.workers.len());
         let free = order.into_iter().find(|w| self.workers[*w].held.len() < self.workers[*w].slots);
-        let Some(slot) = free else {
-            let wait = self.dice.between(20, 200);
-            return self.after(wait, Event::Offer { created, seq });
-        };
+        if free.is_none() || first != seq {
+            let wait = self.dice.between(20, 100);
+            self.after(wait, Event::Offer { created, seq });
+        }
+        if let Some(slot) = free {
+            self.give(slot, created, first);
+        }
+    }
+
+    /// Delivers a task to a worker.
+    fn give(&mut self, slot: usize, created: i64, seq: u64) {
+        let Some(message) = self.tasks.get(created, seq) else { return };
         message.holder = Some(slot);
         message.delivered += 1;
         let (key, task, delivered) = (message.key.clone(), message.task.clone(), message.delivered);
@@ -123,8 +131,8 @@ impl World {
             let report = Box::new(self.result(&key, answer));
             return self.after(wait, Event::Done { worker, key, report });
         }
-        if self.dice.hit(self.faults.worker_crash) {
-            let dies = self.dice.below(wait + 30);
+        if answer == Answer::Poison || self.dice.hit(self.faults.worker_crash) {
+            let dies = self.dice.below(if answer == Answer::Poison { wait } else { wait + 30 });
             self.after(dies, Event::WorkerDies(worker));
         }
         self.after(wait, Event::Done { worker, key, report: Box::new(report) });
@@ -137,7 +145,7 @@ impl World {
             Answer::Failure => failed(&key.1, FailureKind::Agent, true, None),
             Answer::NotNow => failed(&key.1, FailureKind::Agent, true, retry_after),
             Answer::Final => failed(&key.1, FailureKind::Agent, false, None),
-            Answer::Hang => failed(&key.1, FailureKind::Timeout, true, None),
+            Answer::Hang | Answer::Poison => failed(&key.1, FailureKind::Timeout, true, None),
         }
     }
 
@@ -173,6 +181,14 @@ impl World {
             if !lost {
                 self.after(wait, Event::TaskAck { seq: held.seq });
             }
+        }
+    }
+
+    /// All workers die at once.
+    pub(crate) fn all_workers_die(&mut self) {
+        for slot in 0..self.workers.len() {
+            let life = self.workers[slot].life;
+            self.worker_dies(Process { slot, life });
         }
     }
 

@@ -115,7 +115,8 @@ impl World {
     fn new(seed: u64, traced: bool) -> Self {
         let mut dice = Dice::new(seed);
         let faults = Faults::of(&mut dice);
-        let agents = Agents { seed, trouble: *dice.pick(&[0, 100, 300, 600]) };
+        let (trouble, poison) = (*dice.pick(&[0, 100, 300, 600]), *dice.pick(&[0, 0, 0, 30]));
+        let agents = Agents { seed, trouble, poison };
         let jobs = Jobs::of(seed, &mut dice);
         let workers = (0..dice.between(1, 3)).map(|_| Worker::new(dice.index(4) + 1)).collect();
         let owners = Owners::new(&mut dice);
@@ -211,7 +212,7 @@ impl World {
             Event::Observe(owner) => self.observe(owner),
             Event::Observed { owner, created, oldest } => self.observed(owner, created, oldest),
             Event::Load { owner, run, at_least } => self.load(owner, run, at_least),
-            Event::Loaded { owner, run, loaded } => self.loaded(owner, run, *loaded),
+            Event::Loaded { owner, run, loaded, seen } => self.loaded(owner, run, *loaded, seen),
             Event::SaveCursor { seq } => self.log.save_cursor(seq),
             Event::LetGo(owner) => self.let_go_now(owner),
             Event::Arrive(publish) => self.arrive(publish),
