@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use kapelle_bus::payloads::{self, Payloads};
 use kapelle_bus::{Bus, Refusal};
-use kapelle_engine::{Body, Channel, Entry, Record, RunSubmitted, behaviour};
+use kapelle_engine::{Body, Entry, Record, RunSubmitted, behaviour};
 use kapelle_proto::{decode_record, encode_record};
 use kapelle_retry::{Policy, Verdict};
 use kapelle_telemetry::metrics::SUBMISSIONS_REFUSED;
@@ -141,8 +141,8 @@ impl Submitter {
         })
     }
 
-    /// Records a prepared job. With a key, the run that is there already is found; without one, recording twice (an
-    /// acknowledgement was lost) is one run, since a second first entry is ignored.
+    /// Records a prepared job as the first entry of its run. With a key, the run that is there already is found; without one,
+    /// what is there already is our own entry, whose acknowledgement was lost.
     ///
     /// # Errors
     /// `NOT_RECORDED`: it is not known whether it is there; the same key may be used again. `KEY_INVALID`: the key names
@@ -171,11 +171,8 @@ impl Submitter {
 
     async fn append(&self, prepared: &Prepared) -> Result<(), kapelle_bus::Error> {
         let (run, record) = (prepared.run, prepared.record.clone());
-        let ack = match prepared.keyed {
-            true => self.bus.append_first(run, record).await?,
-            false => self.bus.append(run, Channel::Control, record).await?,
-        };
-        ack.await?;
+        // Also without a key: a repeat after a lost acknowledgement must not stand in the log as a second submission.
+        self.bus.append_first(run, record).await?.await?;
         Ok(())
     }
 
@@ -189,7 +186,7 @@ impl Submitter {
         let record: Option<Record> = raw.and_then(|r| decode_record(r.channel, r.stamp, &r.payload).ok());
         match record.as_ref().and_then(|r| r.entries.first()).map(|e| &e.body) {
             Some(Body::RunSubmitted(first)) if same(&first.input, &prepared.input) => {
-                Ok(Submitted { run, existed: true })
+                Ok(Submitted { run, existed: prepared.keyed })
             }
             Some(Body::RunSubmitted(_)) => {
                 let message = format!("the idempotency key names run {run}, which was submitted with another input");

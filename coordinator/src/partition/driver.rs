@@ -32,6 +32,10 @@ const TICK: Duration = Duration::from_millis(250);
 const SAVE_EVERY: Duration = Duration::from_millis(500);
 /// Entries after which the cursor is written earlier.
 const SAVE_ENTRIES: u64 = 1_000;
+/// How long a replica may lag behind what a consumer has delivered already.
+const LAG_MAX: Duration = Duration::from_secs(5);
+/// How long after a short answer the log is asked for again.
+const LAG_PAUSE: Duration = Duration::from_millis(20);
 /// Rebuilds at once.
 const LOADS_MAX: usize = 64;
 /// Acknowledgement batches that may wait for the loop.
@@ -188,7 +192,7 @@ impl Driver {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Perform(order) => orders.push(*order),
-                Effect::Load { run, .. } => self.load(run),
+                Effect::Load { run, at_least } => self.load(run, at_least),
                 Effect::Settled(run) => self.settled(run),
                 Effect::Orphan(run) => self.remove_orphan(run),
                 Effect::LetGo { reason } => newer = Some(reason),
@@ -198,12 +202,16 @@ impl Driver {
         newer
     }
 
-    fn load(&self, run: RunId) {
+    /// Rebuilds a run in the background. An answer that lacks what was asked for comes from a replica that lags: ask again,
+    /// but not for ever, since the entry may have been removed as garbage.
+    fn load(&self, run: RunId, at_least: u64) {
         let (answer, shared, slots) = (self.loads.0.clone(), self.shared.clone(), Arc::clone(&self.loading));
         tokio::spawn(async move {
             let Ok(_slot) = slots.acquire_owned().await else { return };
+            let asked = Instant::now();
             while !answer.is_closed() {
                 match load::load(&shared.bus, &shared.plans, run).await {
+                    Ok((_, seen)) if seen < at_least && asked.elapsed() < LAG_MAX => sleep(LAG_PAUSE).await,
                     Ok((loaded, seen)) => {
                         let _ = answer.send((run, loaded, seen)).await;
                         return;
