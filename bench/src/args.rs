@@ -48,7 +48,7 @@ pub(crate) struct Throughput {
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Latency {
     /// Runs in each round, one after the other.
-    #[arg(long, default_value_t = 500)]
+    #[arg(long, default_value_t = 2_000)]
     runs: usize,
     /// Steps of each run, one after the other.
     #[arg(long, default_value_t = 3)]
