@@ -32,8 +32,7 @@ use crate::submit::Submitter;
 /// A message may hold the largest payload and what is around it.
 const MESSAGE_BYTES_MAX: usize = limits::PAYLOAD_BYTES_MAX + 1024 * 1024;
 
-/// What the services work with. Cheap to clone.
-#[derive(Clone)]
+/// What the services work with.
 pub(crate) struct Context {
     pub(crate) id: String,
     pub(crate) bus: Bus,
@@ -58,7 +57,7 @@ impl Server {
     /// `PORT_TAKEN`.
     pub(crate) async fn start(
         address: SocketAddr,
-        context: Context,
+        context: Arc<Context>,
         stop: CancellationToken,
     ) -> Result<Self, Diagnosis> {
         let taken = |e: std::io::Error| {

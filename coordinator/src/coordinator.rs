@@ -83,9 +83,10 @@ impl Coordinator {
             served: served.clone(),
             peers: ownership.peers.clone(),
         };
-        let server = Server::start(config.grpc_address, context, stop_api.clone()).await.inspect_err(|_| {
-            stop_all.cancel();
-        })?;
+        let server =
+            Server::start(config.grpc_address, Arc::new(context), stop_api.clone()).await.inspect_err(|_| {
+                stop_all.cancel();
+            })?;
         tracing::info!(address = %server.address, "the coordinator answers");
         Ok(Handle { server, served, stop_api, stop_all, announcer })
     }

@@ -37,18 +37,17 @@ pub enum PlanError {
     },
 }
 
-/// What makes two runs share a plan.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Key {
-    workflow: WorkflowVersion,
-    digest: Sha256,
+/// A compiled plan and the pins that it was compiled with: what makes two runs share it, beside their workflow.
+struct Pinned {
     pins: Vec<Pin>,
+    plan: Arc<Plan>,
 }
 
 /// The compiled plans.
 pub struct PlanStore {
     registry: Registry,
-    plans: RwLock<HashMap<Key, Arc<Plan>>>,
+    /// By the digest of the workflow; few sets of pins each.
+    plans: RwLock<HashMap<Sha256, Vec<Pinned>>>,
 }
 
 impl PlanStore {
@@ -97,25 +96,30 @@ impl PlanStore {
         definition: &Workflow,
         agents: &[Arc<Agent>],
     ) -> Result<Arc<Plan>, PlanError> {
-        let key = Key { workflow: workflow.clone(), digest, pins: pins.to_vec() };
         let plan = Arc::new(plan(workflow, definition, pins, agents)?);
         let mut plans = self.plans.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if plans.len() >= PLANS_MAX {
+        if plans.values().map(Vec::len).sum::<usize>() >= PLANS_MAX {
             plans.clear();
         }
-        Ok(Arc::clone(plans.entry(key).or_insert(plan)))
+        let of_workflow = plans.entry(digest).or_default();
+        if let Some(there) = find(of_workflow, workflow, pins) {
+            return Ok(there);
+        }
+        of_workflow.push(Pinned { pins: pins.to_vec(), plan: Arc::clone(&plan) });
+        Ok(plan)
     }
 }
 
 impl Plans for PlanStore {
     fn at_hand(&self, submitted: &RunSubmitted) -> Option<Arc<Plan>> {
-        let key = Key {
-            workflow: submitted.workflow.clone(),
-            digest: submitted.workflow_digest,
-            pins: submitted.pins.clone(),
-        };
-        self.plans.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(&key).cloned()
+        let plans = self.plans.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        find(plans.get(&submitted.workflow_digest)?, &submitted.workflow, &submitted.pins)
     }
+}
+
+fn find(compiled: &[Pinned], workflow: &WorkflowVersion, pins: &[Pin]) -> Option<Arc<Plan>> {
+    let same = |c: &&Pinned| c.plan.workflow == *workflow && c.pins == pins;
+    compiled.iter().find(same).map(|c| Arc::clone(&c.plan))
 }
 
 fn missing(what: &impl ToString) -> PlanError {

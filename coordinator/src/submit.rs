@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kapelle_bus::payloads::{self, Payloads};
+use kapelle_bus::payloads;
 use kapelle_bus::{Bus, Refusal};
 use kapelle_engine::{Body, Entry, Record, RunSubmitted, behaviour};
 use kapelle_proto::{decode_record, encode_record};
 use kapelle_retry::{Policy, Verdict};
 use kapelle_telemetry::metrics::SUBMISSIONS_REFUSED;
-use kapelle_types::{Code, Diagnosis, Payload, Principal, RunId, json_depth, limits};
+use kapelle_types::{Code, Diagnosis, Payload, Principal, RunId, json_depth, limits, printed};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -70,7 +70,6 @@ pub struct Submitted {
 /// Checks and records jobs.
 pub struct Submitter {
     bus: Bus,
-    payloads: Payloads,
     catalog: Arc<Catalog>,
     admission: Arc<Admission>,
 }
@@ -79,7 +78,7 @@ impl Submitter {
     /// A submitter over what is registered.
     #[must_use]
     pub fn new(bus: Bus, catalog: Arc<Catalog>, admission: Arc<Admission>) -> Self {
-        Self { payloads: bus.payloads(), bus, catalog, admission }
+        Self { bus, catalog, admission }
     }
 
     /// Checks a job without recording anything but a large input.
@@ -108,7 +107,7 @@ impl Submitter {
             labels: job.labels,
         };
         let record = encode_record(&[Entry {
-            id: run.to_string(),
+            id: printed(&run),
             principal: job.principal,
             traceparent: job.traceparent,
             body: Body::RunSubmitted(Box::new(submitted)),
@@ -132,7 +131,7 @@ impl Submitter {
         if text.len() <= limits::PAYLOAD_INLINE_BYTES_MAX {
             return Ok(Payload::inline(value));
         }
-        self.payloads.keep(Arc::new(value)).await.map_err(|error| {
+        self.bus.payloads().keep(Arc::new(value)).await.map_err(|error| {
             let code = match error {
                 payloads::Error::TooLarge(_) => Code::PAYLOAD_TOO_LARGE,
                 _ => Code::BROKER_UNAVAILABLE,
@@ -158,11 +157,17 @@ impl Submitter {
             let again = matches!(e, kapelle_bus::Error::Unavailable(_));
             if again { Verdict::Retry } else { Verdict::Stop }
         };
-        let result = kapelle_retry::retry(&policy, classify, |_| self.append(prepared)).await;
+        let result = match self.append(prepared).await {
+            Err(e) if classify(&e) == Verdict::Retry => {
+                let again = kapelle_retry::retry(&policy, classify, |_| self.append(prepared));
+                Box::pin(again).await.map_err(|gave_up| gave_up.error)
+            }
+            once => once,
+        };
         let run = prepared.run;
-        match result.map_err(|gave_up| gave_up.error) {
+        match result {
             Ok(()) => Ok(Submitted { run, existed: false }),
-            Err(e) if e.refusal() == Some(Refusal::NotFirst) => self.existing(prepared).await,
+            Err(e) if e.refusal() == Some(Refusal::NotFirst) => Box::pin(self.existing(prepared)).await,
             Err(e) if e.refusal() == Some(Refusal::Full) => Err(Diagnosis::new(Code::ADMISSION, e.to_string())),
             Err(e) => Err(Diagnosis::new(Code::NOT_RECORDED, format!("run {run} is not known to be recorded: {e}"))
                 .hint("submit again with the same idempotency key")),

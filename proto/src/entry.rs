@@ -1,7 +1,7 @@
 //! Entries of the run log, one by one. [`crate::encode_record`] and the API's history use these conversions.
 
 use kapelle_engine::{Body, Entry, Pin, RunFinished, RunSubmitted, StepFailed, StepSucceeded, Usage};
-use kapelle_types::{Principal, StepRef};
+use kapelle_types::{Principal, StepRef, printed};
 
 use crate::error::{DecodeError, parsed};
 use crate::payload::digest;
@@ -80,12 +80,12 @@ impl TryFrom<WireBody> for Body {
 impl From<&RunSubmitted> for v1::RunSubmitted {
     fn from(submitted: &RunSubmitted) -> Self {
         let pin = |pin: &Pin| v1::StepPin {
-            step: pin.step.to_string(),
-            agent: pin.agent.to_string(),
+            step: printed(&pin.step),
+            agent: printed(&pin.agent),
             digest: pin.digest.0.to_vec().into(),
         };
         Self {
-            workflow: submitted.workflow.to_string(),
+            workflow: printed(&submitted.workflow),
             workflow_digest: submitted.workflow_digest.0.to_vec().into(),
             pins: submitted.pins.iter().map(pin).collect(),
             input: Some((&submitted.input).into()),
@@ -122,7 +122,7 @@ impl TryFrom<v1::RunSubmitted> for RunSubmitted {
 impl From<&StepSucceeded> for v1::StepSucceeded {
     fn from(succeeded: &StepSucceeded) -> Self {
         Self {
-            step: succeeded.task.step.to_string(),
+            step: printed(&succeeded.task.step),
             attempt: succeeded.task.attempt,
             output: Some((&succeeded.output).into()),
             work: Some((&succeeded.work).into()),
@@ -147,7 +147,7 @@ impl TryFrom<v1::StepSucceeded> for StepSucceeded {
 impl From<&StepFailed> for v1::StepFailed {
     fn from(failed: &StepFailed) -> Self {
         Self {
-            step: failed.task.step.to_string(),
+            step: printed(&failed.task.step),
             attempt: failed.task.attempt,
             failure: Some((&failed.failure).into()),
             work: Some((&failed.work).into()),

@@ -2,7 +2,6 @@
 //!
 //! ```text
 //!   kapelle.run.<p>.<run>.control|report               RunSubject      the run log
-//!   kapelle.live.run.<p>.<run>.control|report          LiveSubject     its republished copy, for watchers
 //!   kapelle.timer.<p>.<run>.<timer>                    TimerSubject    durable timers
 //!   kapelle.task.<agent>.<version>.<run>.<step>.<n>    TaskSubject     the task queue
 //!   kapelle.dead.<agent>.<version>.<run>.<step>        DeadSubject     dead letters
@@ -21,10 +20,10 @@ mod token;
 
 pub use event::{EventSubject, EventType, SubmitSubject};
 pub use filter::{
-    control_filter, dead_all, dead_filter, events_all, live_destination, live_filter, live_source, run_filter,
-    runs_filter, submit_all, task_filter, tasks_all, timers_filter, timers_of_run,
+    control_filter, dead_all, dead_filter, events_all, run_filter, runs_filter, submit_all, task_filter, tasks_all,
+    timers_filter, timers_of_run,
 };
-pub use run::{LiveSubject, RunSubject, TimerSubject};
+pub use run::{RunSubject, TimerSubject};
 pub use task::{DeadSubject, TaskSubject};
 
 use kapelle_types::InvalidName;

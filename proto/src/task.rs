@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use kapelle_types::{AgentVersion, Payload, Principal, RunId, StepRef, TaskId, Timestamp, WorkflowVersion};
+use kapelle_types::{AgentVersion, Payload, Principal, RunId, StepRef, TaskId, Timestamp, WorkflowVersion, printed};
 use prost::Message;
 
 use crate::error::{DecodeError, WIRE_VERSION, check_version, missing_or_unknown, parsed};
@@ -41,11 +41,11 @@ impl Task {
     pub fn encode(&self) -> Bytes {
         let message = v1::TaskMessage {
             version: WIRE_VERSION,
-            run_id: self.run_id.to_string(),
-            step: self.task.step.to_string(),
+            run_id: printed(&self.run_id),
+            step: printed(&self.task.step),
             attempt: self.task.attempt,
-            agent: self.agent.to_string(),
-            workflow: self.workflow.to_string(),
+            agent: printed(&self.agent),
+            workflow: printed(&self.workflow),
             input: Some((&self.input).into()),
             timeout_millis: millis(self.timeout),
             deadline_unix_nanos: self.deadline.map_or(0, Timestamp::nanos),

@@ -217,7 +217,7 @@ async fn throw_garbage(bus: &Bus, book: &Logbook) -> usize {
         for run in real.iter().chain(&unknown) {
             subjects.extend(["control", "report", "nonsense"].map(|c| format!("kapelle.run.{partition}.{run}.{c}")));
             subjects.push(format!("kapelle.timer.{partition}.{run}.nonsense"));
-            subjects.push(format!("kapelle.live.run.{partition}.{run}.control"));
+            subjects.push(format!("kapelle.settled.{run}"));
         }
         subjects.push(format!("$KV.cursors.{partition}"));
     }

@@ -117,7 +117,7 @@ async fn append_until_stored(bus: &Bus, run: RunId, record: Bytes) {
     let mut delays: Option<Delays> = None;
     loop {
         let stored = match bus.append(run, Channel::Report, record.clone()).await {
-            Ok(ack) => ack.await.map_err(kapelle_bus::Error::from),
+            Ok(ack) => ack.await,
             Err(error) => Err(error),
         };
         let Err(error) = stored else { return };

@@ -54,7 +54,7 @@ impl Worker {
         let (reports, reporter) = reporter::start(bus.clone());
         let handle = Handle {
             announcer: Announcer::start(bus.clone(), record),
-            payloads: bus.payloads(),
+            payloads: bus.payloads().clone(),
             reporter: AbortOnDropHandle::new(reporter),
             consumers: tokio::sync::Mutex::default(),
             reports,

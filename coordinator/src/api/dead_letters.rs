@@ -1,6 +1,7 @@
 //! `DeadLetterService`: dead letters are derived from run logs, so acting on one is a request on its run.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kapelle_engine::{Body, DeadLetter, RunStatus};
@@ -21,7 +22,7 @@ use crate::runs::rebuild;
 const LIMIT_DEFAULT: usize = 100;
 
 pub(super) struct DeadLetters {
-    context: Context,
+    context: Arc<Context>,
 }
 
 /// A dead letter as it is stored.
@@ -31,7 +32,7 @@ struct Stored {
 }
 
 impl DeadLetters {
-    pub(super) const fn new(context: Context) -> Self {
+    pub(super) const fn new(context: Arc<Context>) -> Self {
         Self { context }
     }
 

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
-use kapelle_engine::{Channel, RunStatus};
-use kapelle_proto::subject::{LiveSubject, RunSubject};
+use futures::{Stream, StreamExt, stream};
+use kapelle_engine::RunStatus;
 use kapelle_proto::v1;
 use kapelle_types::{Code, Diagnosis, RunId};
 use tokio::time::{Instant, timeout_at};
@@ -29,26 +28,26 @@ pub(super) async fn execute(
     let prepared = context.submitter.prepare(job).await.inspect_err(count_refusal)?;
     // Before it is recorded, so that its end cannot be missed.
     let mut waiting = context.waiters.wait(prepared.run);
-    let elsewhere = watch_elsewhere(context, prepared.run).await?;
+    let mut elsewhere = settled_elsewhere(context, prepared.run).await?;
     let submitted = context.submitter.record(&prepared).await.inspect_err(count_refusal)?;
     if submitted.existed
-        && let Some(view) = settled(context, submitted.run).await?
+        && let Some(view) = Box::pin(settled(context, submitted.run)).await?
     {
         return Ok(Arc::new(view));
     }
-    let mut elsewhere = std::pin::pin!(elsewhere);
     loop {
         let look = (Instant::now() + LOOK_EVERY).min(deadline);
         tokio::select! {
             told = timeout_at(look, &mut waiting.settled) => if let Ok(Ok(view)) = told {
                 return Ok(view);
             },
-            () = elsewhere.as_mut() => {}
+            Some(()) = elsewhere.next() => {}
         }
-        match settled(context, submitted.run).await {
+        match Box::pin(settled(context, submitted.run)).await {
             Ok(Some(view)) => return Ok(Arc::new(view)),
             Ok(None) if Instant::now() >= deadline => {
-                return rebuild(&context.bus, &context.plans, submitted.run).await.map(|r| Arc::new(view(&r.run)));
+                let rebuilt = Box::pin(rebuild(&context.bus, &context.plans, submitted.run)).await;
+                return rebuilt.map(|r| Arc::new(view(&r.run)));
             }
             Ok(None) => {}
             Err(error) if Instant::now() >= deadline => return Err(error),
@@ -57,24 +56,13 @@ pub(super) async fn execute(
     }
 }
 
-/// Resolves for every control entry of a run whose partition another coordinator owns; never if it is ours.
-async fn watch_elsewhere(context: &Context, run: RunId) -> Result<impl Future<Output = ()> + use<>, Diagnosis> {
-    let partition = context.bus.partitions().of(&run);
-    let live = if context.served.serves(partition) {
-        None
-    } else {
-        let subject = LiveSubject(RunSubject { partition, run_id: run, channel: Channel::Control });
-        let subscribed = context.bus.client().subscribe(subject.to_string()).await;
-        Some(subscribed.map_err(|e| Diagnosis::new(Code::BROKER_UNAVAILABLE, e.to_string()))?)
-    };
-    Ok(async move {
-        let Some(mut live) = live else { return std::future::pending().await };
-        // The first is the submission itself; the next is news.
-        let _ = live.next().await;
-        if live.next().await.is_none() {
-            std::future::pending().await
-        }
-    })
+/// Signs of the run's end if another coordinator owns its partition, which cannot tell our waiters; none if it is ours.
+async fn settled_elsewhere(context: &Context, run: RunId) -> Result<impl Stream<Item = ()> + use<>, Diagnosis> {
+    if context.served.serves(context.bus.partitions().of(&run)) {
+        return Ok(stream::pending().left_stream());
+    }
+    let signs = context.bus.settled(run).await;
+    Ok(signs.map_err(|e| Diagnosis::new(Code::BROKER_UNAVAILABLE, e.to_string()))?.right_stream())
 }
 
 /// The view of a run that ended or stalled; `None` while it goes on.

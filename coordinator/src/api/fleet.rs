@@ -3,17 +3,18 @@
 use kapelle_bus::presence;
 use kapelle_proto::v1::{self, fleet_service_server::FleetService};
 use kapelle_types::{Code, Diagnosis};
+use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::Context;
 use super::status::status;
 
 pub(super) struct Fleet {
-    context: Context,
+    context: Arc<Context>,
 }
 
 impl Fleet {
-    pub(super) const fn new(context: Context) -> Self {
+    pub(super) const fn new(context: Arc<Context>) -> Self {
         Self { context }
     }
 }

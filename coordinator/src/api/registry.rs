@@ -18,11 +18,11 @@ use crate::catalog::kind_name;
 const MANIFESTS_MAX: usize = 1_000;
 
 pub(super) struct RegistryApi {
-    context: Context,
+    context: Arc<Context>,
 }
 
 impl RegistryApi {
-    pub(super) const fn new(context: Context) -> Self {
+    pub(super) const fn new(context: Arc<Context>) -> Self {
         Self { context }
     }
 

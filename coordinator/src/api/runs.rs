@@ -1,11 +1,11 @@
 //! `RunService`.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use kapelle_engine::{Body, Run};
-use kapelle_proto::subject;
 use kapelle_proto::v1::{self, run_service_server::RunService};
 use kapelle_types::{Code, Diagnosis, Principal, RunId, StepRef};
 use tokio::sync::mpsc;
@@ -32,11 +32,11 @@ const WATCH_PAUSE: Duration = Duration::from_millis(100);
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 pub(super) struct Runs {
-    context: Context,
+    context: Arc<Context>,
 }
 
 impl Runs {
-    pub(super) const fn new(context: Context) -> Self {
+    pub(super) const fn new(context: Arc<Context>) -> Self {
         Self { context }
     }
 
@@ -75,7 +75,7 @@ async fn execute_one(
     request: v1::ExecuteRequest,
     principal: Principal,
     traceparent: Option<String>,
-) -> Result<std::sync::Arc<v1::RunView>, Diagnosis> {
+) -> Result<Arc<v1::RunView>, Diagnosis> {
     let missing = || Diagnosis::new(Code::REQUEST_INVALID, "`submit` is missing");
     let submit = request.submit.ok_or_else(missing)?;
     execute(context, job(submit, principal, traceparent), wait(request.wait_millis)).await
@@ -133,7 +133,7 @@ impl RunService for Runs {
             async move {
                 let tag = request.submit.as_ref().map_or(0, |s| s.tag);
                 let result = match execute_one(&context, request, principal, traceparent).await {
-                    Ok(view) => Outcome::Run(std::sync::Arc::unwrap_or_clone(view)),
+                    Ok(view) => Outcome::Run(Arc::unwrap_or_clone(view)),
                     Err(error) => Outcome::Error((&error).into()),
                 };
                 v1::ExecuteResult { tag, result: Some(result) }
@@ -149,7 +149,7 @@ impl RunService for Runs {
     }
 
     async fn list(&self, request: Request<v1::ListRunsRequest>) -> Result<Response<v1::ListRunsResponse>, Status> {
-        let Context { bus, id, served, plans, .. } = &self.context;
+        let Context { bus, id, served, plans, .. } = &*self.context;
         let peers = self.context.peers.borrow().clone();
         let query = Query::from(request.get_ref());
         let mut answer = list_all(bus, id, served, &peers, &query).await;
@@ -237,9 +237,8 @@ async fn show_changes(
     run: RunId,
     sender: &mpsc::Sender<Result<v1::RunView, Status>>,
 ) -> Result<(), Diagnosis> {
-    let partition = context.bus.partitions().of(&run);
-    let unavailable = |e: async_nats::SubscribeError| Diagnosis::new(Code::BROKER_UNAVAILABLE, e.to_string());
-    let mut live = context.bus.client().subscribe(subject::live_filter(partition, run)).await.map_err(unavailable)?;
+    let unavailable = |e: kapelle_bus::Error| Diagnosis::new(Code::BROKER_UNAVAILABLE, e.to_string());
+    let mut news = std::pin::pin!(context.bus.news_of(run).await.map_err(unavailable)?);
     let mut shown = None;
     loop {
         let rebuilt = rebuild(&context.bus, &context.plans, run).await?;
@@ -255,7 +254,7 @@ async fn show_changes(
         }
         tokio::select! {
             () = sender.closed() => return Ok(()),
-            _ = tokio::time::timeout(WATCH_EVERY, live.next()) => {}
+            _ = tokio::time::timeout(WATCH_EVERY, news.next()) => {}
         }
         tokio::time::sleep(WATCH_PAUSE).await;
     }

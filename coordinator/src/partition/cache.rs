@@ -28,22 +28,31 @@ impl Cache {
         self.runs.peek(run).map(|(run, _)| run)
     }
 
-    /// Takes a run out to change it; put it back with [`Cache::put`].
-    pub(crate) fn take(&mut self, run: &RunId) -> Option<Run> {
-        let (run, weight) = self.runs.pop(run)?;
-        self.weight -= weight;
-        Some(run)
+    /// A run to be changed, now the most recently used; [`Cache::weigh`] it afterwards.
+    pub(crate) fn get_mut(&mut self, run: &RunId) -> Option<&mut Run> {
+        self.runs.get_mut(run).map(|(run, _)| run)
     }
 
-    /// Puts a run in, as the most recently used, and lets others go if the cache is too heavy. The one put in stays.
+    /// Puts a run in, as the most recently used. It weighs nothing until it is weighed.
     pub(crate) fn put(&mut self, run: Run) {
-        let weight = run.weight_bytes();
-        self.weight += weight;
-        if let Some((_, old)) = self.runs.put(run.id(), (run, weight)) {
+        if let Some((_, old)) = self.runs.put(run.id(), (run, 0)) {
             self.weight -= old;
         }
+    }
+
+    /// Weighs a run that was changed and lets others go if the cache is too heavy. The one weighed stays.
+    pub(crate) fn weigh(&mut self, run: &RunId) {
+        let Some((run, weight)) = self.runs.get_mut(run) else { return };
+        let before = std::mem::replace(weight, run.weight_bytes());
+        self.weight = self.weight - before + *weight;
         while self.weight > self.weight_max && self.runs.len() > 1 {
             let Some((_, (_, weight))) = self.runs.pop_lru() else { return };
+            self.weight -= weight;
+        }
+    }
+
+    pub(crate) fn remove(&mut self, run: &RunId) {
+        if let Some((_, weight)) = self.runs.pop(run) {
             self.weight -= weight;
         }
     }

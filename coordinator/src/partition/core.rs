@@ -11,7 +11,7 @@ use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use kapelle_engine::behaviour::knows;
-use kapelle_engine::{Body, Channel, Command, Record, Run, RunStatus, apply, outstanding};
+use kapelle_engine::{Body, Channel, Command, Record, Run, RunStatus, Stamp, apply, outstanding};
 use kapelle_telemetry::metrics::{ENTRIES_REFUSED, REBUILDS, RECONCILED_RUNS};
 use kapelle_types::{RunId, Timestamp};
 use lru::LruCache;
@@ -187,14 +187,17 @@ impl Core {
         if self.cache.peek(&id).is_some_and(|run| run.last_seq() >= seq) {
             return self.progress.release(seq); // a rebuild ran ahead of the reader and has it
         }
-        if let Some(run) = self.cache.take(&id) {
-            self.advance(run, &record, out);
-            return self.progress.release(seq);
+        if !self.cache.contains(&id) {
+            let Some(run) = self.fresh(id, &record, plans) else { return self.load(id, record, out) };
+            self.cache.put(run);
         }
-        if let Some(run) = self.fresh(id, &record, plans) {
-            self.advance(run, &record, out);
-            return self.progress.release(seq);
-        }
+        self.advance(id, &record, out);
+        self.progress.release(seq);
+    }
+
+    /// The record waits until its run is rebuilt.
+    fn load(&mut self, id: RunId, record: Record, out: &mut Vec<Effect>) {
+        let seq = record.stamp.seq;
         self.loading.insert(id, Loading { waiting: vec![record], asked: 1 });
         out.push(Effect::Load { run: id, at_least: seq });
     }
@@ -212,55 +215,43 @@ impl Core {
         }
     }
 
-    /// Applies a record to a run, emits its commands and puts the run back.
-    fn advance(&mut self, mut run: Run, record: &Record, out: &mut Vec<Effect>) {
+    /// Applies a record to a run that is in memory and emits its commands.
+    fn advance(&mut self, id: RunId, record: &Record, out: &mut Vec<Effect>) {
+        let Some(run) = self.cache.get_mut(&id) else { return };
         let before = run.status();
         for entry in &record.entries {
-            let decision = apply(&mut run, entry, record.channel, record.stamp);
+            let decision = apply(run, entry, record.channel, record.stamp);
             match decision.ignored {
                 Some(reason) => self.meters.ignored(reason.name()),
-                None => self.meters.reported(&run, &entry.body),
+                None => self.meters.reported(run, &entry.body),
             }
-            self.emit(&run, record.stamp.seq, record.stamp.at, decision.commands, out);
+            emit(&mut self.progress, run, record.stamp, decision.commands, out);
         }
         if run.status() != before && (run.is_finished() || run.status() == RunStatus::Stalled) {
             if run.is_finished() {
-                self.meters.finished(&run);
+                self.meters.finished(run);
             }
-            out.push(Effect::Settled(run.id()));
+            out.push(Effect::Settled(id));
         }
-        self.keep(run, false);
+        self.keep(id, false);
     }
 
-    /// Puts a run back where it belongs: into the cache, or out of sight if its end is marked. `looked`: what it waits for
-    /// was just performed.
-    fn keep(&mut self, run: Run, looked: bool) {
+    /// Sees to the books after a run has changed: it is weighed, and is out of sight if its end is marked. `looked`: what it
+    /// waits for was just performed.
+    fn keep(&mut self, id: RunId, looked: bool) {
+        let Some(run) = self.cache.peek(&id) else { return };
         if run.is_marked() {
-            self.open.remove(run.id());
-            self.finished.put(run.id(), ());
+            self.cache.remove(&id);
+            self.open.remove(id);
+            self.finished.put(id, ());
             return;
         }
         if looked {
-            self.open.looked_again(&run, self.now);
+            self.open.looked_again(run, self.now);
         } else {
-            self.open.update(&run);
+            self.open.update(run);
         }
-        self.cache.put(run);
-    }
-
-    fn emit(&mut self, run: &Run, seq: u64, at: Timestamp, commands: Vec<Command>, out: &mut Vec<Effect>) {
-        for command in commands {
-            self.progress.hold(seq);
-            out.push(Effect::Perform(Box::new(Order {
-                token: Token(seq),
-                run: run.id(),
-                workflow: run.plan().workflow.clone(),
-                principal: run.submitted_by().cloned().unwrap_or_default(),
-                traceparent: run.traceparent().map(str::to_owned),
-                command,
-                at,
-            })));
-        }
+        self.cache.weigh(&id);
     }
 
     /// A command is acknowledged, or was found to be done already.
@@ -324,19 +315,18 @@ impl Core {
         let (old, new): (Vec<_>, Vec<_>) = loading.waiting.into_iter().partition(|r| r.stamp.seq <= known);
         let seq = old.first().map_or(0, |r| r.stamp.seq);
         let commands = outstanding(&run, self.now);
-        self.emit(&run, seq, self.now, commands, out);
+        emit(&mut self.progress, &run, Stamp { seq, at: self.now }, commands, out);
         if run.is_finished() || run.status() == RunStatus::Stalled {
             out.push(Effect::Settled(run.id()));
         }
         let id = run.id();
-        self.keep(run, true);
+        self.cache.put(run);
+        self.keep(id, true);
         for record in &old {
             self.progress.release(record.stamp.seq);
         }
         for record in new {
-            if let Some(run) = self.cache.take(&id) {
-                self.advance(run, &record, out);
-            }
+            self.advance(id, &record, out);
             self.progress.release(record.stamp.seq);
         }
     }
@@ -371,11 +361,10 @@ impl Core {
     /// Performs what a run waits for, rebuilding it first if it is not in memory.
     fn look(&mut self, id: RunId, out: &mut Vec<Effect>) {
         RECONCILED_RUNS.counter(&["overdue"]).increment(1);
-        if let Some(run) = self.cache.take(&id) {
-            let commands = outstanding(&run, self.now);
-            self.emit(&run, 0, self.now, commands, out);
-            self.open.looked_at(&run, self.now);
-            self.cache.put(run);
+        if let Some(run) = self.cache.get_mut(&id) {
+            let commands = outstanding(run, self.now);
+            emit(&mut self.progress, run, Stamp { seq: 0, at: self.now }, commands, out);
+            self.open.looked_at(run, self.now);
             return;
         }
         self.open.postpone(id, self.now, NO_PLAN_PAUSE);
@@ -390,5 +379,13 @@ impl Core {
     #[must_use]
     pub fn knows_run(&self, run: &RunId) -> bool {
         self.cache.contains(run) || self.loading.contains_key(run)
+    }
+}
+
+/// What a run wants done becomes orders, which the entry at `cause` waits for (none: sequence 0).
+fn emit(progress: &mut Progress, run: &Run, cause: Stamp, commands: Vec<Command>, out: &mut Vec<Effect>) {
+    for command in commands {
+        progress.hold(cause.seq);
+        out.push(Effect::Perform(Box::new(Order::of(run, cause, command))));
     }
 }

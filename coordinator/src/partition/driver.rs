@@ -167,11 +167,11 @@ impl Driver {
 
     /// Decodes and applies a chunk.
     async fn read(&mut self, chunk: Vec<Read>, effects: &mut Vec<Effect>) {
-        let payloads = self.shared.bus.payloads();
+        let bus = self.shared.bus.clone();
         let mut items: Vec<Item> = Vec::with_capacity(chunk.len());
         for read in &chunk {
             loop {
-                match load::decode(&payloads, read).await {
+                match load::decode(bus.payloads(), read).await {
                     Ok(item) => break items.extend(item),
                     Err(error) => {
                         tracing::warn!(%error, "a stored payload cannot be fetched yet");
@@ -193,7 +193,7 @@ impl Driver {
             match effect {
                 Effect::Perform(order) => orders.push(*order),
                 Effect::Load { run, at_least } => self.load(run, at_least),
-                Effect::Settled(run) => self.settled(run),
+                Effect::Settled(run) => self.settled(run).await,
                 Effect::Orphan(run) => self.remove_orphan(run),
                 Effect::LetGo { reason } => newer = Some(reason),
             }
@@ -253,12 +253,16 @@ impl Driver {
     }
 
     /// A run ended or stalled: whoever waits is told, and a listing remembers the end.
-    fn settled(&mut self, id: RunId) {
+    async fn settled(&mut self, id: RunId) {
         let Some(run) = self.core.cached(&id) else { return };
-        self.shared.waiters.settled(id, || view(run));
+        // Only a key can have made others wait for the same run elsewhere.
+        let all_told = self.shared.waiters.settled(id, || view(run)) && run.key().is_none();
         if run.is_finished() {
             let times = (run.submitted_at().unwrap_or_default(), run.last_progress());
             self.ended.push(RunRow::ended(id, Some(run.plan().workflow.clone()), run.status(), times));
+        }
+        if !all_told {
+            self.shared.bus.tell_settled(id).await;
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kapelle_engine::{Command, Plan, Record, RunSubmitted};
+use kapelle_engine::{Command, Plan, Record, Run, RunSubmitted, Stamp};
 use kapelle_types::{Principal, RunId, WorkflowVersion};
 
 /// What the service shall do for the core.
@@ -45,6 +45,21 @@ pub struct Order {
     pub command: Command,
     /// The time of the entry that caused it.
     pub at: kapelle_types::Timestamp,
+}
+
+impl Order {
+    /// The order for a run's command that the entry at `cause` asked for; sequence 0 where none did.
+    pub(crate) fn of(run: &Run, cause: Stamp, command: Command) -> Self {
+        Self {
+            token: Token(cause.seq),
+            run: run.id(),
+            workflow: run.plan().workflow.clone(),
+            principal: run.submitted_by().cloned().unwrap_or_default(),
+            traceparent: run.traceparent().map(str::to_owned),
+            command,
+            at: cause.at,
+        }
+    }
 }
 
 /// Ties a command to the entry that caused it: its sequence, or 0 where no entry did (the reconciler).

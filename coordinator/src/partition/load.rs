@@ -119,7 +119,7 @@ async fn rebuild(bus: &Bus, plans: &PlanStore, run: RunId, raw: &[RawRecord]) ->
     for raw in raw {
         match decode_raw(raw) {
             Ok(mut record) => {
-                fetch(&payloads, &mut record).await?;
+                fetch(payloads, &mut record).await?;
                 records.push(record);
             }
             Err(Unreadable::Garbage(_)) => {} // counted where it was read first

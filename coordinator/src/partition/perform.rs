@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::context::PublishAckFuture;
 use bytes::Bytes;
-use kapelle_bus::{Bus, Refusal};
+use kapelle_bus::{Acknowledgement, Bus, Refusal};
 use kapelle_engine::{Body, Channel, Command, DeadLetter, Entry, FinishRun};
 use kapelle_proto::subject::{DeadSubject, TaskSubject, TimerSubject};
 use kapelle_proto::{DeadLetterRecord, Task, encode_record};
@@ -40,7 +39,7 @@ enum Message {
 /// What became of sending a message.
 enum Sent {
     /// The acknowledgement is on its way.
-    Pending(PublishAckFuture),
+    Pending(Acknowledgement),
     Done,
 }
 
@@ -215,6 +214,16 @@ impl Performer {
         let sent = match message {
             Message::Task(subject, bytes) => Sent::Pending(bus.queue_task(subject, bytes.clone()).await?),
             Message::Control(run, bytes) => Sent::Pending(bus.append(*run, Channel::Control, bytes.clone()).await?),
+            rare => Box::pin(self.send_rare(rare)).await?,
+        };
+        Ok(sent)
+    }
+
+    /// What few runs need; boxed where it is called, so that the many do not carry its size.
+    async fn send_rare(&self, message: &Message) -> Result<Sent, Option<kapelle_bus::Error>> {
+        let bus = &self.bus;
+        let sent = match message {
+            Message::Task(..) | Message::Control(..) => return Box::pin(self.send(message)).await,
             Message::DeadLetter(subject, bytes) => Sent::Pending(bus.keep_dead_letter(subject, bytes.clone()).await?),
             Message::Timer(subject, due, bytes) => Sent::Pending(bus.start_timer(subject, *due, bytes.clone()).await?),
             Message::Withdraw(subject) => {
@@ -244,7 +253,7 @@ fn is_large(payload: &Payload) -> bool {
 /// Waits for the acknowledgement. A task that is queued or running already is what was wanted.
 async fn acknowledged(message: &Message, sent: Sent) -> Result<(), Option<kapelle_bus::Error>> {
     let Sent::Pending(ack) = sent else { return Ok(()) };
-    match ack.await.map_err(kapelle_bus::Error::from) {
+    match ack.await {
         Ok(_) => Ok(()),
         Err(e) if matches!(message, Message::Task(..)) && e.refusal() == Some(Refusal::AlreadyThere) => Ok(()),
         Err(error) => Err(Some(error)),

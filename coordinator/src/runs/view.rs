@@ -2,7 +2,7 @@
 
 use kapelle_engine::{Channel, Record, Run, RunStatus, StepSummary, apply};
 use kapelle_proto::v1;
-use kapelle_types::Payload;
+use kapelle_types::{Payload, printed};
 
 /// The view of a run.
 pub(crate) fn view(run: &Run) -> v1::RunView {
@@ -12,8 +12,8 @@ pub(crate) fn view(run: &Run) -> v1::RunView {
         if stalled { run.stall_reason() } else { None }
     });
     v1::RunView {
-        run_id: run.id().to_string(),
-        workflow: run.plan().workflow.to_string(),
+        run_id: printed(&run.id()),
+        workflow: printed(&run.plan().workflow),
         status: v1::RunStatus::from(run.status()) as i32,
         output: outcome.and_then(|o| o.output.as_ref()).map(json).unwrap_or_default(),
         error: error.as_ref().map(Into::into),
@@ -33,9 +33,9 @@ pub(crate) fn json(payload: &Payload) -> bytes::Bytes {
 fn step(summary: &StepSummary<'_>) -> v1::StepView {
     let members = summary.members;
     v1::StepView {
-        step: summary.id.to_string(),
+        step: printed(summary.id),
         status: summary.status.name().to_owned(),
-        agent: summary.agent.to_string(),
+        agent: printed(summary.agent),
         attempts: summary.attempts,
         members_total: members.map_or(0, |m| m.total),
         members_done: members.map_or(0, |m| m.done),

@@ -1,7 +1,7 @@
 //! Clients that wait for a run to end or to stall.
 //!
 //! A waiter registers before the run is submitted, so that no end can be missed by the coordinator that owns the run. Where
-//! another one owns it, the waiter polls the log: see `api::execute`.
+//! another one owns it, that one says so to all, and the waiter reads the log: see `api::execute`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,13 +34,14 @@ impl Waiters {
         Waiting { waiters: self, run, settled }
     }
 
-    /// A run ended or stalled; the view is only made if somebody waits.
-    pub fn settled(&self, run: RunId, view: impl FnOnce() -> v1::RunView) {
-        let Some(senders) = self.lock().remove(&run) else { return };
+    /// A run ended or stalled; the view is only made if somebody waits. False if nobody does.
+    pub fn settled(&self, run: RunId, view: impl FnOnce() -> v1::RunView) -> bool {
+        let Some(senders) = self.lock().remove(&run) else { return false };
         let view = Arc::new(view());
         for sender in senders {
             let _ = sender.send(Arc::clone(&view));
         }
+        true
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<RunId, Senders>> {
@@ -72,7 +73,8 @@ mod tests {
         let mut one = waiters.wait(run);
         let gone = waiters.wait(run);
         drop(gone);
-        waiters.settled(run, v1::RunView::default);
+        assert!(waiters.settled(run, v1::RunView::default));
+        assert!(!waiters.settled(run, v1::RunView::default));
         assert!((&mut one.settled).await.is_ok());
         drop(one);
         drop(waiters.wait(run));

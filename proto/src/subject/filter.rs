@@ -34,24 +34,6 @@ pub fn timers_of_run(partition: Partition, run: RunId) -> String {
     format!("kapelle.timer.{partition}.{run}.*")
 }
 
-/// What the broker republishes of a partition: its run logs, not its timers.
-#[must_use]
-pub fn live_source(partition: Partition) -> String {
-    runs_filter(partition)
-}
-
-/// Where it republishes them to.
-#[must_use]
-pub fn live_destination(partition: Partition) -> String {
-    format!("kapelle.live.run.{partition}.>")
-}
-
-/// The republished log of one run, for a watcher.
-#[must_use]
-pub fn live_filter(partition: Partition, run: RunId) -> String {
-    format!("kapelle.live.run.{partition}.{run}.*")
-}
-
 /// The queue of one agent version.
 #[must_use]
 pub fn task_filter(agent: &AgentVersion) -> String {
@@ -93,7 +75,7 @@ mod tests {
     use kapelle_engine::Channel;
 
     use super::*;
-    use crate::subject::{DeadSubject, LiveSubject, RunSubject, TaskSubject};
+    use crate::subject::{DeadSubject, RunSubject, TaskSubject};
 
     /// As the broker matches: `*` is one token, `>` is one or more.
     fn covers(filter: &str, subject: &str) -> bool {
@@ -111,7 +93,7 @@ mod tests {
     fn filters_cover_their_subjects_and_no_others() {
         let run_id: RunId = "0192f3c4-5a6b-7c8d-9e0f-112233445566".parse().unwrap();
         let run = RunSubject { partition: Partition(3), run_id, channel: Channel::Control };
-        let (control, live) = (run.to_string(), LiveSubject(run).to_string());
+        let control = run.to_string();
         let report = RunSubject { channel: Channel::Report, ..run }.to_string();
         for subject in [&control, &report] {
             assert!(covers(&runs_filter(run.partition), subject));
@@ -120,8 +102,6 @@ mod tests {
             assert!(!covers(&timers_filter(run.partition), subject));
         }
         assert!(covers(&control_filter(run.partition), &control) && !covers(&control_filter(run.partition), &report));
-        assert!(covers(&live_filter(run.partition, run_id), &live));
-        assert!(covers(&live_destination(run.partition), &live) && !covers(&live_source(run.partition), &live));
 
         let timer = format!("kapelle.timer.3.{run_id}.retry=a:1=2");
         assert!(covers(&timers_filter(run.partition), &timer) && covers(&timers_of_run(run.partition, run_id), &timer));

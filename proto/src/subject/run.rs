@@ -1,4 +1,4 @@
-//! The subjects of one run: its log, the log's republished copy, its timers.
+//! The subjects of one run: its log, its timers.
 
 use std::fmt;
 use std::str::FromStr;
@@ -30,34 +30,11 @@ impl FromStr for RunSubject {
     type Err = Error;
 
     fn from_str(subject: &str) -> Result<Self, Error> {
-        read(Tokens::after("kapelle.run.", subject, "kapelle.run.<partition>.<run id>.control|report")?)
+        let mut tokens = Tokens::after("kapelle.run.", subject, "kapelle.run.<partition>.<run id>.control|report")?;
+        let run = Self { partition: tokens.partition()?, run_id: tokens.run()?, channel: tokens.channel()? };
+        tokens.end()?;
+        Ok(run)
     }
-}
-
-/// Where the broker republishes a message of the run log for watchers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct LiveSubject(pub RunSubject);
-
-impl fmt::Display for LiveSubject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(RunSubject { partition, run_id, channel }) = self;
-        write!(f, "kapelle.live.run.{partition}.{run_id}.{}", channel_token(*channel))
-    }
-}
-
-impl FromStr for LiveSubject {
-    type Err = Error;
-
-    fn from_str(subject: &str) -> Result<Self, Error> {
-        read(Tokens::after("kapelle.live.run.", subject, "kapelle.live.run.<partition>.<run id>.control|report")?)
-            .map(Self)
-    }
-}
-
-fn read(mut tokens: Tokens<'_>) -> Result<RunSubject, Error> {
-    let subject = RunSubject { partition: tokens.partition()?, run_id: tokens.run()?, channel: tokens.channel()? };
-    tokens.end()?;
-    Ok(subject)
 }
 
 /// Where a durable timer of a run is scheduled; it fires on the run's control subject.
@@ -108,8 +85,6 @@ mod tests {
         for text in [format!("kapelle.run.0.{RUN}.control"), format!("kapelle.run.65535.{RUN}.report")] {
             assert_eq!(text.parse::<RunSubject>().unwrap().to_string(), text);
         }
-        let live = format!("kapelle.live.run.3.{RUN}.report");
-        assert_eq!(live.parse::<LiveSubject>().unwrap().to_string(), live);
     }
 
     #[test]
@@ -126,7 +101,6 @@ mod tests {
         assert_eq!(part::<RunSubject>(&format!("kapelle.run.1.{RUN}")), "channel");
         assert_eq!(part::<RunSubject>(&format!("kapelle.run.1.{RUN}.other")), "channel");
         assert_eq!(part::<RunSubject>(&format!("kapelle.run.1.{RUN}.control.")), "end");
-        assert_eq!(part::<LiveSubject>(&format!("kapelle.run.1.{RUN}.control")), "prefix");
     }
 
     #[test]

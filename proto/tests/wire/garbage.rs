@@ -2,9 +2,7 @@
 
 use bytes::Bytes;
 use kapelle_engine::{Channel, Record, Stamp};
-use kapelle_proto::subject::{
-    DeadSubject, EventSubject, LiveSubject, RunSubject, SubmitSubject, TaskSubject, TimerSubject,
-};
+use kapelle_proto::subject::{DeadSubject, EventSubject, RunSubject, SubmitSubject, TaskSubject, TimerSubject};
 use kapelle_proto::v1::log_entry::Body;
 use kapelle_proto::v1::payload_data::Content;
 use kapelle_proto::{DeadLetterRecord, DecodeError, INLINE_BYTES_ACCEPTED_MAX, Task, decode_record, encode_record, v1};
@@ -60,7 +58,6 @@ fn decode_everything(bytes: &Bytes) {
 
 fn parse_everything(text: &str) {
     own::<RunSubject>(text);
-    own::<LiveSubject>(text);
     own::<TimerSubject>(text);
     own::<TaskSubject>(text);
     own::<DeadSubject>(text);

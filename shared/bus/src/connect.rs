@@ -15,11 +15,10 @@ use tokio::sync::watch;
 use crate::Error;
 use crate::layout::LayoutRecord;
 use crate::payloads::Payloads;
+use crate::publish::Publisher;
 
-/// How long a JetStream answer may take. Short, so that a publish that met an election is repeated soon.
-const ACK_TIMEOUT: Duration = Duration::from_secs(2);
-/// Publishes whose ack is awaited, per connection; beyond it publishers wait.
-const ACKS_IN_FLIGHT_MAX: usize = 20_000;
+/// How long an answer of JetStream's own API may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a silent connection is probed; a dead peer is noticed after two.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -39,6 +38,7 @@ pub struct ConnectConfig {
 pub struct Connection {
     client: Client,
     jetstream: Context,
+    publisher: Arc<Publisher>,
     epochs: watch::Receiver<u64>,
 }
 
@@ -84,9 +84,9 @@ impl Connection {
         )
         .await
         .map_err(|e| Error::Unavailable(format!("{} ({})", e, config.url)))?;
-        let jetstream =
-            ContextBuilder::new().timeout(ACK_TIMEOUT).max_ack_inflight(ACKS_IN_FLIGHT_MAX).build(client.clone());
-        Ok(Self { client, jetstream, epochs })
+        let jetstream = ContextBuilder::new().timeout(ANSWER_TIMEOUT).build(client.clone());
+        let publisher = Arc::new(Publisher::open(client.clone()).await?);
+        Ok(Self { client, jetstream, publisher, epochs })
     }
 
     /// The plain client.
@@ -138,11 +138,15 @@ fn observe(event: &Event, count: &AtomicU64, epochs: &watch::Sender<u64>) {
     }
 }
 
-/// A connection to a broker that is provisioned. Cheap to clone.
+/// A connection to a broker that is provisioned. Cheap to clone: one reference count.
 #[derive(Debug, Clone)]
-pub struct Bus {
+pub struct Bus(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     connection: Connection,
     record: LayoutRecord,
+    payloads: Payloads,
 }
 
 impl Bus {
@@ -152,37 +156,43 @@ impl Bus {
     /// [`Error::NotFound`] if the broker was never provisioned.
     pub async fn open(connection: Connection) -> Result<Self, Error> {
         let record = crate::provision::read_record(connection.jetstream()).await?;
-        Ok(Self { connection, record })
+        let payloads = Payloads::new(connection.jetstream.clone());
+        Ok(Self(Arc::new(Inner { connection, record, payloads })))
     }
 
     /// The plain client.
     #[must_use]
-    pub const fn client(&self) -> &Client {
-        self.connection.client()
+    pub fn client(&self) -> &Client {
+        self.0.connection.client()
     }
 
     /// The JetStream context.
     #[must_use]
-    pub const fn jetstream(&self) -> &Context {
-        self.connection.jetstream()
+    pub fn jetstream(&self) -> &Context {
+        self.0.connection.jetstream()
+    }
+
+    /// Publishes with acknowledgements.
+    pub(crate) fn publisher(&self) -> &Publisher {
+        &self.0.connection.publisher
     }
 
     /// The connection.
     #[must_use]
-    pub const fn connection(&self) -> &Connection {
-        &self.connection
+    pub fn connection(&self) -> &Connection {
+        &self.0.connection
     }
 
     /// How many partitions are provisioned.
     #[must_use]
-    pub const fn partitions(&self) -> Partitions {
-        self.record.partitions
+    pub fn partitions(&self) -> Partitions {
+        self.0.record.partitions
     }
 
     /// The object store for payloads above the inline limit.
     #[must_use]
-    pub fn payloads(&self) -> Payloads {
-        Payloads::new(self.jetstream().clone())
+    pub fn payloads(&self) -> &Payloads {
+        &self.0.payloads
     }
 }
 

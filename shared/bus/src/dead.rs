@@ -1,12 +1,13 @@
 //! Dead letters: one message per step that gave up, on `kapelle.dead.…`. They are derived from the run log.
 
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
-use async_nats::jetstream::context::PublishAckFuture;
 use bytes::Bytes;
 use futures::StreamExt;
 use kapelle_proto::stream;
 use kapelle_proto::subject::DeadSubject;
+use kapelle_types::printed;
 
+use crate::publish::Acknowledgement;
 use crate::{Bus, Error};
 
 /// How long a listing may be silent before it counts as broken off.
@@ -17,8 +18,8 @@ impl Bus {
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the connection is gone.
-    pub async fn keep_dead_letter(&self, letter: &DeadSubject, message: Bytes) -> Result<PublishAckFuture, Error> {
-        self.jetstream().publish(letter.to_string(), message).await.map_err(Error::from)
+    pub async fn keep_dead_letter(&self, letter: &DeadSubject, message: Bytes) -> Result<Acknowledgement, Error> {
+        self.publisher().publish(printed(letter), None, message).await
     }
 
     /// Removes a dead letter. Harmless if there is none.

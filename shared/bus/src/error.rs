@@ -1,7 +1,5 @@
 //! What can go wrong between us and the broker, sorted by what the caller does next.
 
-use async_nats::jetstream::context::{PublishError, PublishErrorKind};
-
 /// A failed operation on the broker.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -57,26 +55,5 @@ impl Error {
 
     pub(crate) fn unavailable(error: impl std::fmt::Display) -> Self {
         Self::Unavailable(error.to_string())
-    }
-}
-
-impl From<PublishError> for Error {
-    fn from(error: PublishError) -> Self {
-        let message = std::error::Error::source(&error).map_or_else(|| error.to_string(), |s| format!("{error}: {s}"));
-        let refusal = match error.kind() {
-            PublishErrorKind::WrongLastSequence => Refusal::NotFirst,
-            PublishErrorKind::MaxPayloadExceeded => Refusal::TooLarge,
-            PublishErrorKind::WrongLastMessageId => Refusal::Other,
-            PublishErrorKind::StreamNotFound
-            | PublishErrorKind::TimedOut
-            | PublishErrorKind::BrokenPipe
-            | PublishErrorKind::MaxAckPending => return Self::Unavailable(message),
-            // One server code, 10077, covers both "this subject has its message" and "the stream is full": the text tells.
-            PublishErrorKind::Other if message.contains("maximum messages per subject") => Refusal::AlreadyThere,
-            PublishErrorKind::Other if message.contains("maximum") => Refusal::Full,
-            PublishErrorKind::Other if message.contains("resource") => Refusal::Full,
-            PublishErrorKind::Other => Refusal::Other,
-        };
-        Self::Refused { refusal, message }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::stream::{Config, DiscardPolicy, PersistenceMode, Republish, RetentionPolicy, StorageType};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, PersistenceMode, RetentionPolicy, StorageType};
 use async_nats::jetstream::{kv, object_store};
 use kapelle_proto::{bucket, stream, subject};
 use kapelle_types::{Partition, Partitions};
@@ -78,11 +78,6 @@ impl Layout {
             deny_delete: true,
             allow_message_schedules: true,
             allow_message_ttl: true,
-            republish: Some(Republish {
-                source: subject::live_source(partition),
-                destination: subject::live_destination(partition),
-                headers_only: false,
-            }),
             duplicate_window: Duration::from_secs(10),
             ..self.base(stream::runs(partition))
         }

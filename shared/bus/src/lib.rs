@@ -15,9 +15,11 @@ pub mod dead;
 mod error;
 pub mod events;
 pub mod layout;
+mod news;
 pub mod payloads;
 pub mod presence;
 pub mod provision;
+mod publish;
 pub mod pull;
 pub mod registry;
 pub mod runlog;
@@ -28,3 +30,4 @@ pub mod timers;
 
 pub use connect::{Bus, ConnectConfig, Connection};
 pub use error::{Error, Refusal};
+pub use publish::Acknowledgement;

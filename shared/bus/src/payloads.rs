@@ -34,6 +34,12 @@ pub struct Payloads {
     store: Arc<OnceCell<ObjectStore>>,
 }
 
+impl std::fmt::Debug for Payloads {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Payloads").finish_non_exhaustive()
+    }
+}
+
 impl Payloads {
     pub(crate) fn new(jetstream: Context) -> Self {
         Self { jetstream, store: Arc::new(OnceCell::new()) }
@@ -66,6 +72,12 @@ impl Payloads {
         if json.len() > limits::PAYLOAD_BYTES_MAX {
             return Err(Error::TooLarge(json.len() as u64));
         }
+        Box::pin(self.upload(json)).await
+    }
+
+    /// Boxed where it is called, as [`Payloads::download`]: kilobytes of a transfer that is rare would otherwise be part of,
+    /// and moved about with, every future that may need it.
+    async fn upload(&self, json: &[u8]) -> Result<PayloadRef, Error> {
         let reference = PayloadRef { sha256: Sha256::of(json), size_bytes: json.len() as u64 };
         let store = self.store().await?;
         let name = reference.sha256.to_string();
@@ -85,6 +97,10 @@ impl Payloads {
         if reference.size_bytes > limits::PAYLOAD_BYTES_MAX as u64 {
             return Err(Error::TooLarge(reference.size_bytes));
         }
+        Box::pin(self.download(reference)).await
+    }
+
+    async fn download(&self, reference: &PayloadRef) -> Result<Arc<Value>, Error> {
         let name = reference.sha256.to_string();
         let object = self.store().await?.get(&name).await.map_err(|e| match e.kind() {
             GetErrorKind::NotFound => Error::Missing(reference.sha256),

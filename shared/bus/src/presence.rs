@@ -180,8 +180,6 @@ impl Bus {
 
     async fn put_presence(&self, record: &Record, mut headers: HeaderMap, bytes: Vec<u8>) -> Result<(), Error> {
         headers.insert("Nats-TTL", format!("{}s", PRESENCE_TTL.as_secs()).as_str());
-        let ack = self.jetstream().publish_with_headers(record.subject(), headers, bytes.into()).await?;
-        ack.await?;
-        Ok(())
+        self.publisher().publish(record.subject(), Some(headers), bytes.into()).await?.await.map(drop)
     }
 }

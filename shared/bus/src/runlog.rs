@@ -3,15 +3,15 @@
 use async_nats::HeaderMap;
 use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
-use async_nats::jetstream::context::PublishAckFuture;
 use bytes::Bytes;
 use futures::StreamExt;
 use kapelle_engine::{Channel, Stamp};
 use kapelle_proto::subject::RunSubject;
 use kapelle_proto::{stream, subject};
-use kapelle_types::{Partition, RunId, Timestamp};
+use kapelle_types::{Partition, RunId, Timestamp, printed};
 use serde_json::json;
 
+use crate::publish::Acknowledgement;
 use crate::{Bus, Error};
 
 /// Messages that one batched direct get asks for.
@@ -52,9 +52,9 @@ impl Bus {
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the connection is gone.
-    pub async fn append(&self, run: RunId, channel: Channel, record: Bytes) -> Result<PublishAckFuture, Error> {
+    pub async fn append(&self, run: RunId, channel: Channel, record: Bytes) -> Result<Acknowledgement, Error> {
         let subject = RunSubject { partition: self.partitions().of(&run), run_id: run, channel };
-        self.jetstream().publish(subject.to_string(), record).await.map_err(Error::from)
+        self.publisher().publish(printed(&subject), None, record).await
     }
 
     /// Appends one record and waits until it is durable.
@@ -62,18 +62,18 @@ impl Bus {
     /// # Errors
     /// [`Error::Unavailable`] if it was not acknowledged in time: it may or may not be there.
     pub async fn append_now(&self, run: RunId, channel: Channel, record: Bytes) -> Result<u64, Error> {
-        Ok(self.append(run, channel, record).await?.await?.sequence)
+        self.append(run, channel, record).await?.await
     }
 
     /// Appends a run's first record, only if its control subject is empty.
     ///
     /// # Errors
     /// Refused with `NotFirst` if there is one already.
-    pub async fn append_first(&self, run: RunId, record: Bytes) -> Result<PublishAckFuture, Error> {
+    pub async fn append_first(&self, run: RunId, record: Bytes) -> Result<Acknowledgement, Error> {
         let subject = RunSubject { partition: self.partitions().of(&run), run_id: run, channel: Channel::Control };
         let mut headers = HeaderMap::new();
         headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
-        self.jetstream().publish_with_headers(subject.to_string(), headers, record).await.map_err(Error::from)
+        self.publisher().publish(printed(&subject), Some(headers), record).await
     }
 
     /// Reads a run's log from `from_seq` on, oldest first, both channels merged in stream order.

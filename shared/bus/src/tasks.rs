@@ -1,12 +1,12 @@
 //! The task queue: publish an attempt, take it out, say how much waits.
 
-use async_nats::jetstream::context::PublishAckFuture;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use kapelle_proto::stream;
 use kapelle_proto::subject::TaskSubject;
-use kapelle_types::AgentVersion;
+use kapelle_types::{AgentVersion, printed};
 
+use crate::publish::Acknowledgement;
 use crate::{Bus, Error};
 
 /// The name of the durable consumer that is the queue of an agent version.
@@ -40,8 +40,8 @@ impl Bus {
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the connection is gone.
-    pub async fn queue_task(&self, task: &TaskSubject, message: Bytes) -> Result<PublishAckFuture, Error> {
-        self.jetstream().publish(task.to_string(), message).await.map_err(Error::from)
+    pub async fn queue_task(&self, task: &TaskSubject, message: Bytes) -> Result<Acknowledgement, Error> {
+        self.publisher().publish(printed(task), None, message).await
     }
 
     /// Takes an attempt out of its queue, delivered or not, and tells the worker that may have it. Harmless if it is not

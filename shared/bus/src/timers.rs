@@ -2,13 +2,13 @@
 
 use async_nats::HeaderMap;
 use async_nats::header::{NATS_SCHEDULE, NATS_SCHEDULE_TARGET};
-use async_nats::jetstream::context::PublishAckFuture;
 use bytes::Bytes;
 use kapelle_engine::Channel;
 use kapelle_proto::stream;
 use kapelle_proto::subject::{RunSubject, TimerSubject};
-use kapelle_types::Timestamp;
+use kapelle_types::{Timestamp, printed};
 
+use crate::publish::Acknowledgement;
 use crate::{Bus, Error};
 
 impl Bus {
@@ -22,12 +22,12 @@ impl Bus {
         timer: &TimerSubject,
         due: Timestamp,
         record: Bytes,
-    ) -> Result<PublishAckFuture, Error> {
+    ) -> Result<Acknowledgement, Error> {
         let target = RunSubject { partition: timer.partition, run_id: timer.run_id, channel: Channel::Control };
         let mut headers = HeaderMap::new();
         headers.insert(NATS_SCHEDULE, format!("@at {}", due.rfc3339()));
         headers.insert(NATS_SCHEDULE_TARGET, target.to_string());
-        self.jetstream().publish_with_headers(timer.to_string(), headers, record).await.map_err(Error::from)
+        self.publisher().publish(printed(timer), Some(headers), record).await
     }
 
     /// Forgets a timer. Harmless if there is none.

@@ -11,6 +11,7 @@ pub mod limits;
 mod name;
 mod partition;
 mod payload;
+mod printed;
 mod step;
 mod time;
 
@@ -21,5 +22,6 @@ pub use id::{Principal, RunId};
 pub use name::{AgentName, AgentVersion, StepId, Version, WorkflowName, WorkflowVersion};
 pub use partition::{Partition, Partitions};
 pub use payload::{Payload, PayloadRef, Sha256, json_depth};
+pub use printed::printed;
 pub use step::{Attempt, StepRef, TaskId};
 pub use time::Timestamp;
