@@ -8,9 +8,17 @@ mod support {
 
 use std::time::Duration;
 
+use kapelle_broker::testing::TestServer;
+use kapelle_bus::{Bus, Refusal};
+use kapelle_coordinator::partition::effect::Loaded;
+use kapelle_coordinator::partition::load::load_whole;
+use kapelle_coordinator::plans::PlanStore;
+use kapelle_engine::Channel;
 use kapelle_proto::v1::{RunStatus, SteerRequest, SubmitRequest};
 use serde_json::json;
 use support::fleet::{Fleet, chain, eventually, fan_out};
+
+const RUN: &str = "0192f3c4-5a6b-7c8d-9e0f-112233445566";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_chain_hands_on_what_it_gets() {
@@ -176,17 +184,51 @@ async fn garbage_on_every_subject_blocks_nothing() {
     fleet.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn removing_garbage_keeps_what_came_behind_it() {
-    let server = kapelle_broker::testing::TestServer::start().await;
+/// A broker that is provisioned, without anybody who serves it.
+async fn provisioned() -> (TestServer, Bus) {
+    let server = TestServer::start().await;
     let connection = support::fleet::connect(&server.url()).await;
     let layout = kapelle_coordinator::Config::default().layout;
     kapelle_bus::provision::provision(connection.jetstream(), &layout).await.unwrap();
-    let bus = kapelle_bus::Bus::open(connection).await.unwrap();
-    let run = "0192f3c4-5a6b-7c8d-9e0f-112233445566".parse().unwrap();
-    let report = bus.append_now(run, kapelle_engine::Channel::Report, "garbage".into()).await.unwrap();
-    let submission = bus.append_now(run, kapelle_engine::Channel::Control, "a submission".into()).await.unwrap();
+    (server, Bus::open(connection).await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn removing_garbage_keeps_what_came_behind_it() {
+    let (_server, bus) = provisioned().await;
+    let run = RUN.parse().unwrap();
+    let report = bus.append_now(run, Channel::Report, "garbage".into()).await.unwrap();
+    let submission = bus.append_now(run, Channel::Control, "a submission".into()).await.unwrap();
     bus.purge_run(run, report).await.unwrap();
     let left: Vec<u64> = bus.read_run(run, 1).await.unwrap().iter().map(|r| r.stamp.seq).collect();
     assert_eq!(left, [submission]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_has_all_that_the_leader_has_and_does_not_wait_for_what_was_removed() {
+    let (_server, bus) = provisioned().await;
+    let plans = PlanStore::open(&bus).await.unwrap();
+    let run = RUN.parse().unwrap();
+    assert_eq!(bus.last_seq(run).await.unwrap(), 0);
+    bus.append_now(run, Channel::Control, "garbage".into()).await.unwrap();
+    let last = bus.append_now(run, Channel::Report, "garbage".into()).await.unwrap();
+    for at_least in [0, 1, last] {
+        let (_, seen) = load_whole(&bus, &plans, run, at_least).await.unwrap();
+        assert_eq!(seen, last);
+    }
+    let removed = bus.append_now(run, Channel::Control, "garbage".into()).await.unwrap();
+    bus.purge_run(run, removed).await.unwrap();
+    let (loaded, seen) = load_whole(&bus, &plans, run, removed).await.unwrap();
+    assert!(matches!((loaded, seen), (Loaded::NotARun, 0)));
+}
+
+/// What a client sends again because the acknowledgement was lost must not stand in the log twice, key or not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_entry_is_written_once() {
+    let (_server, bus) = provisioned().await;
+    let run = RUN.parse().unwrap();
+    let first = bus.append_first(run, "a submission".into()).await.unwrap().await.unwrap();
+    let again = bus.append_first(run, "a submission".into()).await.unwrap().await.unwrap_err();
+    assert_eq!(again.refusal(), Some(Refusal::NotFirst));
+    assert_eq!(bus.last_seq(run).await.unwrap(), first);
 }

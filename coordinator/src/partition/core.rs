@@ -259,14 +259,12 @@ impl Core {
         self.progress.release(token.0);
     }
 
-    /// The answer to [`Effect::Load`].
-    pub fn loaded(&mut self, id: RunId, loaded: Loaded, out: &mut Vec<Effect>) {
+    /// The answer to [`Effect::Load`]; `seen` is the last sequence of the run's log that it was made from.
+    pub fn loaded(&mut self, id: RunId, loaded: Loaded, seen: u64, out: &mut Vec<Effect>) {
         let Some(loading) = self.loading.remove(&id) else { return };
         match loaded {
             Loaded::Run { plan, records } => {
-                let last = records.last().map_or(0, |r| r.stamp.seq);
-                let first_wanted = loading.waiting.first().map_or(0, |r| r.stamp.seq);
-                if last < first_wanted {
+                if seen < loading.waiting.first().map_or(0, |r| r.stamp.seq) {
                     return self.ask_again(id, loading, out); // a lagging replica answered short
                 }
                 self.rebuilt(Run::new(id, plan), &records, loading, out);
@@ -277,7 +275,7 @@ impl Core {
                     return self.ask_again(id, loading, out);
                 }
                 self.open.remove(id);
-                out.push(Effect::Orphan(id));
+                out.push(Effect::Orphan { run: id, up_to: seen });
                 self.release_all(&loading);
             }
             Loaded::NoPlan { reason } => {

@@ -32,10 +32,8 @@ const TICK: Duration = Duration::from_millis(250);
 const SAVE_EVERY: Duration = Duration::from_millis(500);
 /// Entries after which the cursor is written earlier.
 const SAVE_ENTRIES: u64 = 1_000;
-/// How long a replica may lag behind what a consumer has delivered already.
-const LAG_MAX: Duration = Duration::from_secs(5);
-/// How long after a short answer the log is asked for again.
-const LAG_PAUSE: Duration = Duration::from_millis(20);
+/// How long after a failed rebuild the next is tried; the same for a stored payload.
+const LOAD_AGAIN: Duration = Duration::from_millis(200);
 /// Rebuilds at once.
 const LOADS_MAX: usize = 64;
 /// Acknowledgement batches that may wait for the loop.
@@ -63,8 +61,6 @@ pub(super) struct Driver {
     done: mpsc::Receiver<Vec<Token>>,
     loads: (mpsc::Sender<Answered>, mpsc::Receiver<Answered>),
     loading: Arc<Semaphore>,
-    /// What the rebuild that was taken in last saw: nothing behind it may be removed as garbage.
-    seen: u64,
     meters: Meters,
     tasks: watch::Receiver<Option<Observed>>,
     observer: JoinHandle<()>,
@@ -119,7 +115,6 @@ impl Driver {
             done,
             loads: mpsc::channel(LOADS_MAX * 2),
             loading: Arc::new(Semaphore::new(LOADS_MAX)),
-            seen: 0,
             meters: Meters::new(partition),
             tasks,
             observer,
@@ -148,10 +143,7 @@ impl Driver {
                 biased;
                 () = stop.cancelled() => return Why::Stopped,
                 Some(tokens) = self.done.recv() => tokens.into_iter().for_each(|t| self.core.performed(t)),
-                Some((run, loaded, seen)) = self.loads.1.recv() => {
-                    self.seen = seen;
-                    self.core.loaded(run, loaded, &mut effects);
-                }
+                Some((run, loaded, seen)) = self.loads.1.recv() => self.core.loaded(run, loaded, seen, &mut effects),
                 _ = ticks.tick() => {
                     if let Some(why) = self.tick(&mut effects, counts) { return why }
                 }
@@ -175,7 +167,7 @@ impl Driver {
                     Ok(item) => break items.extend(item),
                     Err(error) => {
                         tracing::warn!(%error, "a stored payload cannot be fetched yet");
-                        sleep(Duration::from_millis(200)).await;
+                        sleep(LOAD_AGAIN).await;
                     }
                 }
             }
@@ -194,7 +186,7 @@ impl Driver {
                 Effect::Perform(order) => orders.push(*order),
                 Effect::Load { run, at_least } => self.load(run, at_least),
                 Effect::Settled(run) => self.settled(run).await,
-                Effect::Orphan(run) => self.remove_orphan(run),
+                Effect::Orphan { run, up_to } => self.remove_orphan(run, up_to),
                 Effect::LetGo { reason } => newer = Some(reason),
             }
         }
@@ -202,35 +194,32 @@ impl Driver {
         newer
     }
 
-    /// Rebuilds a run in the background. An answer that lacks what was asked for comes from a replica that lags: ask again,
-    /// but not for ever, since the entry may have been removed as garbage.
+    /// Rebuilds a run in the background.
     fn load(&self, run: RunId, at_least: u64) {
         let (answer, shared, slots) = (self.loads.0.clone(), self.shared.clone(), Arc::clone(&self.loading));
         tokio::spawn(async move {
             let Ok(_slot) = slots.acquire_owned().await else { return };
-            let asked = Instant::now();
             while !answer.is_closed() {
-                match load::load(&shared.bus, &shared.plans, run).await {
-                    Ok((_, seen)) if seen < at_least && asked.elapsed() < LAG_MAX => sleep(LAG_PAUSE).await,
+                match load::load_whole(&shared.bus, &shared.plans, run, at_least).await {
                     Ok((loaded, seen)) => {
                         let _ = answer.send((run, loaded, seen)).await;
                         return;
                     }
                     Err(error) => {
                         tracing::warn!(%run, %error, "a run cannot be rebuilt yet");
-                        sleep(Duration::from_millis(200)).await;
+                        sleep(LOAD_AGAIN).await;
                     }
                 }
             }
         });
     }
 
-    fn remove_orphan(&self, run: RunId) {
+    fn remove_orphan(&self, run: RunId, up_to: u64) {
         ENTRIES_REFUSED.counter(&["no_such_run"]).increment(1);
         tracing::warn!(%run, "entries that belong to no run; removing them");
-        let (bus, seen) = (self.shared.bus.clone(), self.seen);
+        let bus = self.shared.bus.clone();
         tokio::spawn(async move {
-            if let Err(error) = bus.purge_run(run, seen).await {
+            if let Err(error) = bus.purge_run(run, up_to).await {
                 tracing::warn!(%run, %error, "they stay for now");
             }
         });

@@ -14,13 +14,19 @@ pub enum Effect {
     Load {
         /// Which run.
         run: RunId,
-        /// The answer must contain this sequence; 0 asks for whatever there is.
+        /// The answer must reach this sequence, unless it was removed meanwhile; 0 asks for all that the broker has now, and
+        /// no replica that lags may answer that.
         at_least: u64,
     },
     /// The run ended or stalled just now: whoever waits for it may be told.
     Settled(RunId),
     /// These entries belong to no run: count them and remove them.
-    Orphan(RunId),
+    Orphan {
+        /// Whose they claim to be.
+        run: RunId,
+        /// The last of them that was seen: nothing behind it is garbage yet.
+        up_to: u64,
+    },
     /// An entry was written by a newer build than this one: move no cursor, let the partition go.
     LetGo {
         /// What was not understood.

@@ -1,5 +1,7 @@
 //! Reading: raw records become items, and a run's whole log becomes a rebuild.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use kapelle_bus::Bus;
 use kapelle_bus::payloads::{self, Payloads};
@@ -8,11 +10,17 @@ use kapelle_bus::tail::Read;
 use kapelle_engine::behaviour::knows;
 use kapelle_engine::{Body, Channel, Entry, Record};
 use kapelle_proto::{DecodeError, decode_record, v1};
+use kapelle_retry::{Delays, Policy};
 use kapelle_types::{Payload, RunId};
 use prost::Message;
 
 use super::effect::{Content, Item, Loaded};
 use crate::plans::{PlanError, PlanStore};
+
+/// How soon a replica that lags is asked again: most lag by milliseconds.
+const LAG_PAUSE: Duration = Duration::from_millis(10);
+/// The longest pause between two questions.
+const LAG_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Why a log could not be read now.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +119,26 @@ pub async fn load(bus: &Bus, plans: &PlanStore, run: RunId) -> Result<(Loaded, u
     let raw = bus.read_run(run, 1).await?;
     let seen = raw.last().map_or(0, |r| r.stamp.seq);
     Ok((rebuild(bus, plans, run, &raw).await?, seen))
+}
+
+/// As [`load`], but from a replica that has everything up to `at_least`, or up to what the leader has now if that is 0. A
+/// replica may lag behind what the leader has acknowledged and a consumer delivered; what it lacks is asked for again, until
+/// it is there or the leader says that it was removed (it was garbage).
+///
+/// # Errors
+/// The broker did not answer: the same call may be repeated.
+pub async fn load_whole(bus: &Bus, plans: &PlanStore, run: RunId, at_least: u64) -> Result<(Loaded, u64), LoadError> {
+    let mut wanted = if at_least == 0 { bus.last_seq(run).await? } else { at_least };
+    let mut delays = Delays::new(&Policy { initial: LAG_PAUSE, max: LAG_PAUSE_MAX, ..Policy::default() });
+    loop {
+        let (loaded, seen) = load(bus, plans, run).await?;
+        if seen >= wanted {
+            return Ok((loaded, seen));
+        }
+        tokio::time::sleep(delays.next()).await;
+        wanted = wanted.min(bus.last_seq(run).await?);
+        tracing::debug!(%run, seen, wanted, "a replica of the run log lags; asking again");
+    }
 }
 
 async fn rebuild(bus: &Bus, plans: &PlanStore, run: RunId, raw: &[RawRecord]) -> Result<Loaded, LoadError> {

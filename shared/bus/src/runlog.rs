@@ -3,6 +3,7 @@
 use async_nats::HeaderMap;
 use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use bytes::Bytes;
 use futures::StreamExt;
 use kapelle_engine::{Channel, Stamp};
@@ -94,6 +95,25 @@ impl Bus {
                 return Ok(all);
             }
         }
+    }
+
+    /// The last sequence of a run's log by the word of the stream's leader; 0 if there is nothing.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the leader did not answer.
+    pub async fn last_seq(&self, run: RunId) -> Result<u64, Error> {
+        let partition = self.partitions().of(&run);
+        let stream = self.jetstream().get_stream_no_info(&stream::runs(partition)).await.map_err(Error::unavailable)?;
+        let mut last = 0;
+        for channel in [Channel::Control, Channel::Report] {
+            let subject = RunSubject { partition, run_id: run, channel };
+            match stream.get_last_raw_message_by_subject(&printed(&subject)).await {
+                Ok(message) => last = last.max(message.sequence),
+                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {}
+                Err(error) => return Err(Error::unavailable(error)),
+            }
+        }
+        Ok(last)
     }
 
     /// The first record of a run's control subject.

@@ -51,8 +51,6 @@ pub(crate) struct Owner {
     letting_go: bool,
     old_build: bool,
     skew: u64,
-    /// What the rebuild that was taken in last saw.
-    seen: u64,
 }
 
 impl Owners {
@@ -147,7 +145,6 @@ impl World {
             letting_go: false,
             old_build,
             skew,
-            seen: 0,
         };
         self.owners.places[process.slot].serving = Some(owner);
         self.after(0, Event::Tick(process));
@@ -245,10 +242,9 @@ impl World {
                     self.after(wait, Event::Load { owner: process, run, at_least });
                 }
                 Effect::Settled(_) => {}
-                Effect::Orphan(run) => {
+                Effect::Orphan { run, up_to } => {
                     let sender = Sender::Owner(process, Token(0));
-                    let through = self.owners.get(process).map_or(0, |owner| owner.seen);
-                    self.send(Publish { sender, run, message: Message::PurgeRun { through } });
+                    self.send(Publish { sender, run, message: Message::PurgeRun { through: up_to } });
                 }
                 Effect::LetGo { reason } => {
                     self.note(|| format!("coordinator {} lets go: {reason}", process.slot));
@@ -278,8 +274,9 @@ impl World {
             }
             loaded => loaded,
         };
-        let told = self.log.of(run).map(|s| s.seq).filter(|seq| *seq <= seen.max(at_least));
-        let seen = told.last().unwrap_or(0);
+        // That there is no run is only said with everything that was asked for at hand; a run may come short.
+        let through = if matches!(loaded, Loaded::Run { .. }) { seen } else { seen.max(at_least) };
+        let seen = self.log.of(run).map(|s| s.seq).filter(|seq| *seq <= through).last().unwrap_or(0);
         self.after(wait, Event::Loaded { owner: process, run, loaded: Box::new(loaded), seen });
     }
 
@@ -303,9 +300,8 @@ impl World {
 
     pub(crate) fn loaded(&mut self, process: Process, run: RunId, loaded: Loaded, seen: u64) {
         let Some(owner) = self.owners.get(process) else { return };
-        owner.seen = seen;
         let mut effects = Vec::new();
-        owner.core.loaded(run, loaded, &mut effects);
+        owner.core.loaded(run, loaded, seen, &mut effects);
         self.carry_out(process, effects);
     }
 
