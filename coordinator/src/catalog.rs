@@ -21,6 +21,8 @@ use crate::plans::PlanStore;
 
 /// How long opening waits for the registry's content.
 const OPEN_PATIENCE: Duration = Duration::from_secs(10);
+/// How soon a watch of the registry that ended or could not begin is begun again.
+const WATCH_AGAIN: Duration = Duration::from_millis(250);
 
 /// The registered manifests.
 pub struct Catalog {
@@ -118,7 +120,7 @@ impl Catalog {
         let mut queues = Vec::new();
         while !stop.is_cancelled() {
             let Ok(mut records) = self.registry.watch().await else {
-                tokio::time::sleep(Duration::from_millis(250)).await;
+                tokio::time::sleep(WATCH_AGAIN).await;
                 continue;
             };
             loop {
@@ -138,7 +140,7 @@ impl Catalog {
                     }
                 }
             }
-            tokio::time::sleep(Duration::from_millis(250)).await;
+            tokio::time::sleep(WATCH_AGAIN).await;
         }
     }
 }

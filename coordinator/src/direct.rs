@@ -17,6 +17,8 @@ use crate::submit::{Job, Submitter};
 const IN_FLIGHT_MAX: usize = 256;
 /// How long a job that cannot be taken now waits.
 const POSTPONED: Duration = Duration::from_secs(1);
+/// How soon the queue is opened again after it was closed or could not be opened.
+const OPEN_AGAIN: Duration = Duration::from_millis(250);
 
 /// Takes jobs until `stop`.
 pub(crate) async fn take_jobs(bus: Bus, submitter: Arc<Submitter>, stop: CancellationToken) {
@@ -25,7 +27,7 @@ pub(crate) async fn take_jobs(bus: Bus, submitter: Arc<Submitter>, stop: Cancell
             Ok(queue) => take_from(queue, &bus, &submitter, &stop).await,
             Err(error) => tracing::debug!(%error, "the queue of direct submissions is not open yet"),
         }
-        tokio::time::sleep(Duration::from_millis(250)).await;
+        tokio::time::sleep(OPEN_AGAIN).await;
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) const ENDED_MAX: usize = 1_000;
 pub(crate) const ROWS_MAX: usize = 1_000;
 /// How long another coordinator may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How soon questions are listened for again after the connection refused it.
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
 /// What is looked for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -100,7 +102,7 @@ fn subject(coordinator: &str) -> String {
 pub(crate) async fn answer_peers(bus: Bus, id: String, served: Served, stop: CancellationToken) {
     while !stop.is_cancelled() {
         let Ok(mut questions) = bus.client().subscribe(subject(&id)).await else {
-            tokio::time::sleep(PATIENCE).await;
+            tokio::time::sleep(LISTEN_AGAIN).await;
             continue;
         };
         loop {

@@ -1,17 +1,13 @@
 //! Dead letters: one message per step that gave up, on `kapelle.dead.…`. They are derived from the run log.
 
-use async_nats::jetstream::consumer::{DeliverPolicy, pull};
+use async_nats::jetstream::Message;
 use bytes::Bytes;
-use futures::StreamExt;
 use kapelle_proto::stream;
 use kapelle_proto::subject::DeadSubject;
 use kapelle_types::printed;
 
 use crate::publish::Acknowledgement;
 use crate::{Bus, Error};
-
-/// How long a listing may be silent before it counts as broken off.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
 
 impl Bus {
     /// Keeps a dead letter; a later one of the same step replaces it.
@@ -47,31 +43,8 @@ impl Bus {
     }
 
     async fn list_dead(&self, filter: &str, headers_only: bool) -> Result<Vec<(DeadSubject, Bytes)>, Error> {
-        let config = pull::OrderedConfig {
-            filter_subject: filter.to_owned(),
-            deliver_policy: DeliverPolicy::LastPerSubject,
-            headers_only,
-            ..pull::OrderedConfig::default()
-        };
-        let jetstream = self.jetstream();
-        let consumer = jetstream.create_consumer_on_stream(config, stream::DEAD).await.map_err(Error::unavailable)?;
-        let mut pending = consumer.cached_info().num_pending;
-        let name = consumer.cached_info().name.clone();
-        let mut messages = consumer.messages().await.map_err(Error::unavailable)?;
-        let mut letters = Vec::new();
-        while pending > 0 {
-            let message = tokio::time::timeout(PATIENCE, messages.next())
-                .await
-                .map_err(|_| Error::Unavailable("listing stopped".into()))?
-                .ok_or_else(|| Error::Unavailable("the connection is closed".into()))?
-                .map_err(Error::unavailable)?;
-            pending = message.info().map_err(Error::unavailable)?.pending;
-            if let Ok(subject) = message.subject.as_str().parse() {
-                letters.push((subject, message.payload.clone()));
-            }
-        }
-        drop(messages);
-        let _ = jetstream.delete_consumer_from_stream(&name, stream::DEAD).await;
-        Ok(letters)
+        let messages = self.latest(stream::DEAD, filter.to_owned(), headers_only).await?;
+        let letter = |m: Message| Some((m.subject.as_str().parse().ok()?, m.message.payload));
+        Ok(messages.into_iter().filter_map(letter).collect())
     }
 }

@@ -14,6 +14,7 @@ pub mod cursors;
 pub mod dead;
 mod error;
 pub mod events;
+mod latest;
 pub mod layout;
 mod news;
 pub mod payloads;

@@ -2,7 +2,6 @@
 
 use async_nats::HeaderMap;
 use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
-use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use bytes::Bytes;
 use futures::StreamExt;
@@ -188,29 +187,8 @@ impl Bus {
     /// # Errors
     /// [`Error::Unavailable`] if the broker stopped answering.
     pub async fn last_controls(&self, partition: Partition) -> Result<Vec<RawRecord>, Error> {
-        let stream = stream::runs(partition);
-        let config = pull::OrderedConfig {
-            filter_subject: subject::control_filter(partition),
-            deliver_policy: DeliverPolicy::LastPerSubject,
-            ..pull::OrderedConfig::default()
-        };
-        let consumer = self.jetstream().create_consumer_on_stream(config, &stream).await.map_err(Error::unavailable)?;
-        let mut pending = consumer.cached_info().num_pending;
-        let name = consumer.cached_info().name.clone();
-        let mut records = Vec::new();
-        let mut messages = consumer.messages().await.map_err(Error::unavailable)?;
-        while pending > 0 {
-            let message = tokio::time::timeout(READ_PATIENCE, messages.next())
-                .await
-                .map_err(|_| Error::Unavailable("listing stopped".into()))?
-                .ok_or_else(|| Error::Unavailable("the connection is closed".into()))?
-                .map_err(Error::unavailable)?;
-            pending = message.info().map_err(Error::unavailable)?.pending;
-            records.extend(delivered_record(&message));
-        }
-        drop(messages);
-        let _ = self.jetstream().delete_consumer_from_stream(&name, &stream).await;
-        Ok(records)
+        let messages = self.latest(&stream::runs(partition), subject::control_filter(partition), false).await?;
+        Ok(messages.iter().filter_map(delivered_record).collect())
     }
 
     /// Removes what a run's subjects hold up to and including a sequence: for garbage that never was a run. What came later
