@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
+use tower::util::MapResponseLayer;
 
 use crate::catalog::Catalog;
 use crate::ownership::Peers;
@@ -84,6 +85,7 @@ impl Server {
             .tcp_nodelay(true)
             .initial_stream_window_size(4 * 1024 * 1024)
             .initial_connection_window_size(16 * 1024 * 1024)
+            .layer(MapResponseLayer::new(status::with_code))
             .add_service(health_service)
             .add_service(reflection)
             .add_service(runs)

@@ -8,7 +8,7 @@ use kapelle_bus::Bus;
 use kapelle_engine::{Body, Entry, RunFinished, RunStatus, StepSucceeded, Usage, Work};
 use kapelle_proto::encode_record;
 use kapelle_tests::harness::manifests::{chain, scripted_agent};
-use kapelle_tests::harness::{Audit, Cli, Fleet, Logbook, Metrics, Pump, Turn, eventually, job};
+use kapelle_tests::harness::{Api, Audit, Cli, Fleet, Logbook, Metrics, Pump, Turn, eventually, job};
 use kapelle_types::{Payload, Principal, TaskId};
 use serde_json::{Value, json};
 
@@ -201,7 +201,7 @@ async fn huge_payloads_are_refused(fleet: &Fleet, cli: &Cli) {
     let error = cli.run(&["run", "execute", "two-steps", "--input", "huge.json", "-o", "json"]).await.expect(1).error();
     assert_eq!(error["code"], "K0203", "{error:#}");
     let refused = fleet.api.submit(job("two-steps", None, &Value::String("x".repeat(HUGE)))).await.unwrap_err();
-    println!("100 MB over gRPC: {:?} {}", refused.code(), refused.message());
+    assert_eq!(Api::code(&refused), "K0203", "{refused:?}");
     let client = fleet.bus().await.client().clone();
     let published = client.publish("kapelle.submit.two-steps", huge.into_bytes().into()).await;
     assert!(published.is_err(), "the broker takes no message of 100 MB");

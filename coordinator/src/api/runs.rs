@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::Context;
 use super::execute::execute;
-use super::status::{principal, run_id, status, traceparent};
+use super::status::{principal, run_id, status, too_large, traceparent};
 use super::steer::steer;
 use crate::listing::{Query, list_all};
 use crate::runs::{history, rebuild, view};
@@ -224,6 +224,7 @@ where
         async move {
             match working {
                 Ok(working) => Ok(working.await),
+                Err(broken) if broken.code() == tonic::Code::OutOfRange => Err(too_large(&broken)),
                 Err(broken) => Err(broken),
             }
         }

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 
 use kapelle_types::{Code, Diagnosis, Principal, RunId};
+use tonic::body::Body;
+use tonic::codegen::http::Response;
 use tonic::{Request, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -17,6 +19,19 @@ pub(super) fn status(diagnosis: &Diagnosis) -> Status {
     }
     let details = ErrorDetails::with_error_info(diagnosis.code.as_str(), DOMAIN, metadata);
     Status::with_error_details(grpc_code(diagnosis.code), diagnosis.message.clone(), details)
+}
+
+/// A message that exceeds what the server reads is refused before any service sees it, with a status that has no code of
+/// ours. Nothing else answers "out of range".
+pub(super) fn with_code(response: Response<Body>) -> Response<Body> {
+    let refused = Status::from_header_map(response.headers()).filter(|s| s.code() == tonic::Code::OutOfRange);
+    refused.map_or(response, |refused| too_large(&refused).into_http())
+}
+
+/// The same inside a stream of requests, where the refusal comes instead of a message.
+pub(super) fn too_large(refused: &Status) -> Status {
+    let diagnosis = Diagnosis::new(Code::PAYLOAD_TOO_LARGE, refused.message());
+    status(&diagnosis.hint("pass large data by reference"))
 }
 
 fn grpc_code(code: Code) -> tonic::Code {
