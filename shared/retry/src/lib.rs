@@ -6,7 +6,7 @@
 //! a clock that tests cannot pause, it adds jitter after the cap). The tests show that none of them is here.
 //!
 //! Never use it for the retries of steps: their delay is a function of policy, attempt and seed, is counted in the run
-//! log and survives this process (`kapelle_types::RetryPolicy`).
+//! log and survives this process (`kapelle_types::RetryPolicy`; the rule stands in `shared/engine/src/apply/step_failed.rs`).
 
 mod delays;
 mod policy;

@@ -18,7 +18,8 @@ pub struct RetryPolicy {
     pub multiplier: f64,
     /// No delay is longer than this, jitter included.
     pub max: Duration,
-    /// No attempt starts later than this after the first was dispatched; `None` is no limit.
+    /// No attempt that this policy asks for starts later than this after the first was dispatched; `None` is no limit. What a
+    /// worker lost or gave back is dispatched again all the same.
     pub total: Option<Duration>,
     /// The share of a delay that is random, 0 to 1: 0.2 gives 80 % to 120 %.
     pub jitter: f64,

@@ -1,5 +1,5 @@
 //! `StepFailed`: an attempt failed, was lost or was given back. Here stands what happens when a step fails its third
-//! attempt: [`verdict`] is the whole rule.
+//! attempt: [`verdict`] decides whether there is a next one, [`give_up`] does what follows if there is none.
 //!
 //! Only a failure of the attempt that is waited for counts; of any other it is stale. Nothing is withdrawn: whoever
 //! reports acknowledges the task next.
