@@ -8,6 +8,7 @@ mod support {
 
 use std::time::Duration;
 
+use futures::StreamExt;
 use kapelle_broker::testing::TestServer;
 use kapelle_bus::{Bus, Refusal};
 use kapelle_coordinator::partition::effect::Loaded;
@@ -15,6 +16,7 @@ use kapelle_coordinator::partition::load::load_whole;
 use kapelle_coordinator::plans::PlanStore;
 use kapelle_engine::Channel;
 use kapelle_proto::v1::{RunStatus, SteerRequest, SubmitRequest};
+use kapelle_types::RunId;
 use serde_json::json;
 use support::fleet::{Fleet, chain, eventually, fan_out};
 
@@ -231,4 +233,42 @@ async fn a_first_entry_is_written_once() {
     let again = bus.append_first(run, "a submission".into()).await.unwrap().await.unwrap_err();
     assert_eq!(again.refusal(), Some(Refusal::NotFirst));
     assert_eq!(bus.last_seq(run).await.unwrap(), first);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_is_read_to_its_end_through_any_amount_of_garbage() {
+    let (_server, bus) = provisioned().await;
+    let run: RunId = RUN.parse().unwrap();
+    let nonsense = format!("kapelle.run.{}.{run}.nonsense", bus.partitions().of(&run));
+    let first = bus.append_now(run, Channel::Control, "garbage".into()).await.unwrap();
+    // More than one read brings.
+    for _ in 0..1_100 {
+        bus.client().publish(nonsense.clone(), "garbage".into()).await.unwrap();
+    }
+    let last = bus.append_now(run, Channel::Report, "garbage".into()).await.unwrap();
+    assert_eq!(last, first + 1_101);
+    let read: Vec<u64> = bus.read_run(run, 1).await.unwrap().iter().map(|r| r.stamp.seq).collect();
+    assert_eq!(read, [first, last]);
+}
+
+/// The sign for those who wait at another coordinator names the entry that ended the run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_waits_elsewhere_is_told_when_a_run_settles() {
+    let fleet = Fleet::start().await;
+    fleet.register(chain("chain", 2)).await;
+    let bus = fleet.bus().await;
+    let run = RunId::keyed("default", &"chain".parse().unwrap(), "told");
+    let mut signs = Box::pin(bus.settled(run).await.unwrap());
+    let request = SubmitRequest {
+        workflow: "chain".into(),
+        input: "{}".into(),
+        idempotency_key: Some("told".into()),
+        ..SubmitRequest::default()
+    };
+    assert_eq!(fleet.submit(request).await.unwrap().run_id, run.to_string());
+    let sign = tokio::time::timeout(Duration::from_secs(30), signs.next()).await.expect("a sign comes").unwrap();
+    let log = bus.read_run(run, 1).await.unwrap();
+    // Submitted, one report a step, and the mark: the second report decides.
+    assert_eq!(sign, log[2].stamp.seq);
+    fleet.stop().await;
 }

@@ -9,7 +9,8 @@
 //!   kapelle.event.<type>                               EventSubject    what anyone may want to hear about
 //! ```
 //!
-//! Only this module puts subjects together or takes them apart. Parsing is strict: a value has one spelling, so that a message
+//! Only this module puts the subjects of streams together or takes them apart; core subjects, which carry signs that may be
+//! lost, stand beside their use in `kapelle-bus` and the coordinator. Parsing is strict: a value has one spelling, so that a message
 //! on another one is never taken for a part of the same run.
 
 mod event;

@@ -10,7 +10,7 @@ use kapelle_types::{Code, Diagnosis, RunId};
 use tokio::time::{Instant, timeout_at};
 
 use super::Context;
-use crate::runs::{rebuild, view};
+use crate::runs::{rebuild, rebuild_to, view};
 use crate::submit::{Job, count_refusal};
 
 /// How often the log is looked at while waiting: whoever tells us may have died.
@@ -31,19 +31,20 @@ pub(super) async fn execute(
     let mut elsewhere = settled_elsewhere(context, prepared.run).await?;
     let submitted = context.submitter.record(&prepared).await.inspect_err(count_refusal)?;
     if submitted.existed
-        && let Some(view) = Box::pin(settled(context, submitted.run)).await?
+        && let Some(view) = Box::pin(settled(context, submitted.run, None)).await?
     {
         return Ok(Arc::new(view));
     }
     loop {
         let look = (Instant::now() + LOOK_EVERY).min(deadline);
-        tokio::select! {
-            told = timeout_at(look, &mut waiting.settled) => if let Ok(Ok(view)) = told {
-                return Ok(view);
+        let at_least = tokio::select! {
+            told = timeout_at(look, &mut waiting.settled) => match told {
+                Ok(Ok(view)) => return Ok(view),
+                _ => None,
             },
-            Some(()) = elsewhere.next() => {}
-        }
-        match Box::pin(settled(context, submitted.run)).await {
+            Some(seq) = elsewhere.next() => Some(seq),
+        };
+        match Box::pin(settled(context, submitted.run, at_least)).await {
             Ok(Some(view)) => return Ok(Arc::new(view)),
             Ok(None) if Instant::now() >= deadline => {
                 let rebuilt = Box::pin(rebuild(&context.bus, &context.plans, submitted.run)).await;
@@ -57,7 +58,7 @@ pub(super) async fn execute(
 }
 
 /// Signs of the run's end if another coordinator owns its partition, which cannot tell our waiters; none if it is ours.
-async fn settled_elsewhere(context: &Context, run: RunId) -> Result<impl Stream<Item = ()> + use<>, Diagnosis> {
+async fn settled_elsewhere(context: &Context, run: RunId) -> Result<impl Stream<Item = u64> + use<>, Diagnosis> {
     if context.served.serves(context.bus.partitions().of(&run)) {
         return Ok(stream::pending().left_stream());
     }
@@ -65,9 +66,12 @@ async fn settled_elsewhere(context: &Context, run: RunId) -> Result<impl Stream<
     Ok(signs.map_err(|e| Diagnosis::new(Code::BROKER_UNAVAILABLE, e.to_string()))?.right_stream())
 }
 
-/// The view of a run that ended or stalled; `None` while it goes on.
-async fn settled(context: &Context, run: RunId) -> Result<Option<v1::RunView>, Diagnosis> {
-    let rebuilt = rebuild(&context.bus, &context.plans, run).await?;
+/// The view of a run that ended or stalled; `None` while it goes on. `at_least` is a sequence that is known to be there.
+async fn settled(context: &Context, run: RunId, at_least: Option<u64>) -> Result<Option<v1::RunView>, Diagnosis> {
+    let rebuilt = match at_least {
+        Some(seq) => rebuild_to(&context.bus, &context.plans, run, seq).await?,
+        None => rebuild(&context.bus, &context.plans, run).await?,
+    };
     let over = rebuilt.run.is_finished() || rebuilt.run.status() == RunStatus::Stalled;
     Ok(over.then(|| view(&rebuilt.run)))
 }

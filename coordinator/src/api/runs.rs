@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use kapelle_engine::{Body, Run};
 use kapelle_proto::v1::{self, run_service_server::RunService};
 use kapelle_types::{Code, Diagnosis, Principal, RunId, StepRef};
@@ -258,5 +258,6 @@ async fn show_changes(
             _ = tokio::time::timeout(WATCH_EVERY, news.next()) => {}
         }
         tokio::time::sleep(WATCH_PAUSE).await;
+        while let Some(Some(())) = news.next().now_or_never() {}
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn status(diagnosis: &Diagnosis) -> Status {
 }
 
 /// A message that exceeds what the server reads is refused before any service sees it, with a status that has no code of
-/// ours. Nothing else answers "out of range".
+/// ours. No service of ours answers "out of range".
 pub(super) fn with_code(response: Response<Body>) -> Response<Body> {
     let refused = Status::from_header_map(response.headers()).filter(|s| s.code() == tonic::Code::OutOfRange);
     refused.map_or(response, |refused| too_large(&refused).into_http())

@@ -200,7 +200,11 @@ impl Driver {
         tokio::spawn(async move {
             let Ok(_slot) = slots.acquire_owned().await else { return };
             while !answer.is_closed() {
-                match load::load_whole(&shared.bus, &shared.plans, run, at_least).await {
+                let loaded = tokio::select! {
+                    () = answer.closed() => return,
+                    loaded = load::load_whole(&shared.bus, &shared.plans, run, at_least) => loaded,
+                };
+                match loaded {
                     Ok((loaded, seen)) => {
                         let _ = answer.send((run, loaded, seen)).await;
                         return;
@@ -245,13 +249,14 @@ impl Driver {
     async fn settled(&mut self, id: RunId) {
         let Some(run) = self.core.cached(&id) else { return };
         // Only a key can have made others wait for the same run elsewhere.
+        let last_seq = run.last_seq();
         let all_told = self.shared.waiters.settled(id, || view(run)) && run.key().is_none();
         if run.is_finished() {
             let times = (run.submitted_at().unwrap_or_default(), run.last_progress());
             self.ended.push(RunRow::ended(id, Some(run.plan().workflow.clone()), run.status(), times));
         }
         if !all_told {
-            self.shared.bus.tell_settled(id).await;
+            self.shared.bus.tell_settled(id, last_seq).await;
         }
     }
 

@@ -13,12 +13,15 @@ use kapelle_proto::{DecodeError, decode_record, v1};
 use kapelle_retry::{Delays, Policy};
 use kapelle_types::{Payload, RunId};
 use prost::Message;
+use tokio::time::Instant;
 
 use super::effect::{Content, Item, Loaded};
 use crate::plans::{PlanError, PlanStore};
 
 /// How soon a replica that lags is asked again: most lag by milliseconds.
 const LAG_PAUSE: Duration = Duration::from_millis(10);
+/// A lag that is worth a warning.
+const LAG_UNUSUAL: Duration = Duration::from_secs(5);
 /// The longest pause between two questions.
 const LAG_PAUSE_MAX: Duration = Duration::from_secs(1);
 
@@ -130,6 +133,7 @@ pub async fn load(bus: &Bus, plans: &PlanStore, run: RunId) -> Result<(Loaded, u
 pub async fn load_whole(bus: &Bus, plans: &PlanStore, run: RunId, at_least: u64) -> Result<(Loaded, u64), LoadError> {
     let mut wanted = if at_least == 0 { bus.last_seq(run).await? } else { at_least };
     let mut delays = Delays::new(&Policy { initial: LAG_PAUSE, max: LAG_PAUSE_MAX, ..Policy::default() });
+    let begun = Instant::now();
     loop {
         let (loaded, seen) = load(bus, plans, run).await?;
         if seen >= wanted {
@@ -137,7 +141,9 @@ pub async fn load_whole(bus: &Bus, plans: &PlanStore, run: RunId, at_least: u64)
         }
         tokio::time::sleep(delays.next()).await;
         wanted = wanted.min(bus.last_seq(run).await?);
-        tracing::debug!(%run, seen, wanted, "a replica of the run log lags; asking again");
+        if begun.elapsed() > LAG_UNUSUAL {
+            tracing::warn!(%run, seen, wanted, "a replica of the run log lags; asking again");
+        }
     }
 }
 

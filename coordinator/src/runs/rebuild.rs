@@ -5,7 +5,7 @@ use kapelle_engine::{Record, Run, apply};
 use kapelle_types::{Code, Diagnosis, RunId};
 
 use crate::partition::effect::Loaded;
-use crate::partition::load;
+use crate::partition::load::{self, LoadError};
 use crate::plans::PlanStore;
 
 /// A run and the log that it was rebuilt from.
@@ -16,12 +16,24 @@ pub(crate) struct Rebuilt {
     pub(crate) records: Vec<Record>,
 }
 
-/// Reads and rebuilds a run.
+/// Reads and rebuilds a run, from whichever replica answers: what was written milliseconds ago may not be there yet.
 ///
 /// # Errors
 /// `UNKNOWN_RUN`, `PLAN_MISSING`, `BROKER_UNAVAILABLE`.
 pub(crate) async fn rebuild(bus: &Bus, plans: &PlanStore, id: RunId) -> Result<Rebuilt, Diagnosis> {
-    let (loaded, _) = load::load(bus, plans, id).await.map_err(|error| {
+    apply_all(id, load::load(bus, plans, id).await)
+}
+
+/// As [`rebuild`], with everything up to a sequence that is known to be there.
+///
+/// # Errors
+/// As [`rebuild`].
+pub(crate) async fn rebuild_to(bus: &Bus, plans: &PlanStore, id: RunId, seq: u64) -> Result<Rebuilt, Diagnosis> {
+    apply_all(id, load::load_whole(bus, plans, id, seq).await)
+}
+
+fn apply_all(id: RunId, loaded: Result<(Loaded, u64), LoadError>) -> Result<Rebuilt, Diagnosis> {
+    let (loaded, _) = loaded.map_err(|error| {
         Diagnosis::new(Code::BROKER_UNAVAILABLE, format!("the log of run {id} cannot be read: {error}"))
             .hint("repeat the request; `kapelle doctor` says what is wrong with the broker")
     })?;

@@ -67,6 +67,10 @@ impl Fleet {
         drop(self.server);
     }
 
+    pub(crate) async fn bus(&self) -> Bus {
+        Bus::open(connect(&self.server.url()).await).await.unwrap()
+    }
+
     pub(crate) fn runs(&self) -> RunServiceClient<Channel> {
         RunServiceClient::new(self.channel.clone())
             .max_decoding_message_size(64 << 20)

@@ -43,8 +43,7 @@ impl Bus {
     }
 
     async fn list_dead(&self, filter: &str, headers_only: bool) -> Result<Vec<(DeadSubject, Bytes)>, Error> {
-        let messages = self.latest(stream::DEAD, filter.to_owned(), headers_only).await?;
         let letter = |m: Message| Some((m.subject.as_str().parse().ok()?, m.message.payload));
-        Ok(messages.into_iter().filter_map(letter).collect())
+        self.latest(stream::DEAD, filter.to_owned(), headers_only, letter).await
     }
 }

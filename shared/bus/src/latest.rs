@@ -12,11 +12,17 @@ use crate::{Bus, Error};
 const SILENCE_MAX: Duration = Duration::from_secs(3);
 
 impl Bus {
-    /// The last message of every subject that matches, in stream order, with or without its content.
+    /// What `take` makes of the last message of every subject that matches, in stream order, with or without its content.
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the broker stopped answering.
-    pub(crate) async fn latest(&self, stream: &str, filter: String, headers_only: bool) -> Result<Vec<Message>, Error> {
+    pub(crate) async fn latest<T>(
+        &self,
+        stream: &str,
+        filter: String,
+        headers_only: bool,
+        take: impl Fn(Message) -> Option<T>,
+    ) -> Result<Vec<T>, Error> {
         let config = pull::OrderedConfig {
             filter_subject: filter,
             deliver_policy: DeliverPolicy::LastPerSubject,
@@ -27,7 +33,7 @@ impl Bus {
         let mut pending = consumer.cached_info().num_pending;
         let name = consumer.cached_info().name.clone();
         let mut incoming = consumer.messages().await.map_err(Error::unavailable)?;
-        let mut messages = Vec::new();
+        let mut taken = Vec::new();
         while pending > 0 {
             let message = tokio::time::timeout(SILENCE_MAX, incoming.next())
                 .await
@@ -35,11 +41,11 @@ impl Bus {
                 .ok_or_else(|| Error::Unavailable("the connection is closed".into()))?
                 .map_err(Error::unavailable)?;
             pending = message.info().map_err(Error::unavailable)?.pending;
-            messages.push(message);
+            taken.extend(take(message));
         }
         drop(incoming);
         // It would leave by itself, but half a minute later.
         let _ = self.jetstream().delete_consumer_from_stream(&name, stream).await;
-        Ok(messages)
+        Ok(taken)
     }
 }

@@ -33,6 +33,8 @@ const SWEEP: Duration = Duration::from_millis(250);
 const UNANSWERED_MAX: usize = 20_000;
 /// The broker's code for "the subject's last sequence is not the expected one".
 const WRONG_LAST_SEQUENCE: u64 = 10_071;
+/// The same while a write that decides it is still under way in a replicated stream: ask again.
+const LAST_SEQUENCE_UNDECIDED: u64 = 10_164;
 
 /// Publishes over one connection.
 #[derive(Debug)]
@@ -74,18 +76,35 @@ impl Publisher {
     ) -> Result<Acknowledgement, Error> {
         let room = Arc::clone(&self.room).acquire_owned().await.map_err(Error::unavailable)?;
         let (answer, acknowledgement) = oneshot::channel();
-        let until = Instant::now() + ACK_TIMEOUT;
-        let number = lock(&self.unanswered).add(Waiting { answer, until, _room: room });
+        let number = lock(&self.unanswered).add(Waiting { answer, until: None, _room: room });
+        let sending = Sending { unanswered: &self.unanswered, number };
         let reply = format!("{}.{number}", self.inbox);
-        let sent = match headers {
+        match headers {
             None => self.client.publish_with_reply(subject, reply, payload).await,
             Some(headers) => self.client.publish_with_reply_and_headers(subject, reply, headers, payload).await,
-        };
-        if let Err(error) = sent {
-            lock(&self.unanswered).take(number);
-            return Err(not_sent(&error));
         }
+        .map_err(|error| not_sent(&error))?;
+        sending.sent();
         Ok(Acknowledgement(acknowledgement))
+    }
+}
+
+/// A publish that is not in the connection's buffer yet: its time does not run, and if it is given up it leaves no trace.
+struct Sending<'p> {
+    unanswered: &'p Mutex<Unanswered>,
+    number: u64,
+}
+
+impl Sending<'_> {
+    fn sent(self) {
+        lock(self.unanswered).sent(self.number, Instant::now() + ACK_TIMEOUT);
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        lock(self.unanswered).take(self.number);
     }
 }
 
@@ -108,12 +127,14 @@ impl Future for Acknowledgement {
 async fn read(mut answers: Subscriber, unanswered: Arc<Mutex<Unanswered>>) {
     let mut sweep = interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut open = true;
     loop {
         tokio::select! {
             // First, so that an answer that has come is not given up for lost.
             biased;
-            message = answers.next() => {
-                let Some(message) = message else { return };
+            message = answers.next(), if open => {
+                // A connection that is closed for good answers nothing any more; who waits is told by the sweep.
+                let Some(message) = message else { open = false; continue };
                 let number = message.subject.rsplit('.').next().and_then(|n| n.parse().ok());
                 if let Some(waiting) = number.and_then(|n| lock(&unanswered).take(n)) {
                     let _ = waiting.answer.send(stored(&message));
@@ -135,7 +156,8 @@ struct Unanswered {
 #[derive(Debug)]
 struct Waiting {
     answer: oneshot::Sender<Result<u64, Error>>,
-    until: Instant,
+    /// When it is given up; not before it is sent.
+    until: Option<Instant>,
     _room: OwnedSemaphorePermit,
 }
 
@@ -145,27 +167,38 @@ impl Unanswered {
         self.first + self.slots.len() as u64 - 1
     }
 
+    /// From now on its time runs, unless the answer was quicker.
+    fn sent(&mut self, number: u64, until: Instant) {
+        let at = number.checked_sub(self.first).and_then(|at| usize::try_from(at).ok());
+        if let Some(Some(waiting)) = at.and_then(|at| self.slots.get_mut(at)) {
+            waiting.until = Some(until);
+        }
+    }
+
     /// `None` for a number that was answered or given up already, or never given out.
     fn take(&mut self, number: u64) -> Option<Waiting> {
         let at = usize::try_from(number.checked_sub(self.first)?).ok()?;
         let waiting = self.slots.get_mut(at)?.take();
+        self.close_up();
+        waiting
+    }
+
+    fn close_up(&mut self) {
         while let Some(None) = self.slots.front() {
             self.slots.pop_front();
             self.first += 1;
         }
-        waiting
     }
 
     /// Tells those whose time is over: the broker may or may not have it.
     fn give_up(&mut self, now: Instant) {
-        while let Some(Some(waiting)) = self.slots.front()
-            && waiting.until <= now
-        {
-            if let Some(waiting) = self.take(self.first) {
+        for slot in &mut self.slots {
+            if let Some(waiting) = slot.take_if(|waiting| waiting.until.is_some_and(|until| until <= now)) {
                 let late = Error::Unavailable(format!("no acknowledgement within {} s", ACK_TIMEOUT.as_secs()));
                 let _ = waiting.answer.send(Err(late));
             }
         }
+        self.close_up();
     }
 }
 
@@ -198,6 +231,7 @@ fn stored(message: &Message) -> Result<u64, Error> {
     let answer: Answer = serde_json::from_slice(&message.payload).map_err(|e| Error::Unreadable(e.to_string()))?;
     match answer.error {
         None => Ok(answer.seq),
+        Some(Refused { err_code: LAST_SEQUENCE_UNDECIDED, description }) => Err(Error::Unavailable(description)),
         Some(Refused { err_code, description }) => {
             Err(Error::Refused { refusal: refusal(err_code, &description), message: description })
         }
@@ -228,29 +262,36 @@ fn not_sent(error: &PublishError) -> Error {
 mod tests {
     use super::*;
 
-    fn waiting(until: Instant) -> (Waiting, oneshot::Receiver<Result<u64, Error>>) {
+    fn waiting() -> (Waiting, oneshot::Receiver<Result<u64, Error>>) {
         let (answer, receiver) = oneshot::channel();
         let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        (Waiting { answer, until, _room: room }, receiver)
+        (Waiting { answer, until: None, _room: room }, receiver)
     }
 
     #[tokio::test(start_paused = true)]
     async fn answers_find_their_publish_in_any_order_and_silence_is_told() {
-        let mut unanswered = Unanswered::default();
+        let unanswered = Mutex::new(Unanswered::default());
         let (now, later) = (Instant::now(), Instant::now() + SWEEP);
         let mut receivers = Vec::new();
-        for (n, until) in (0..).zip([now, now, later, now]) {
-            let (waiting, receiver) = waiting(until);
-            assert_eq!(unanswered.add(waiting), n);
+        for (n, until) in (0..).zip([Some(now), Some(now), Some(later), Some(now), None]) {
+            let (waiting, receiver) = waiting();
+            assert_eq!(lock(&unanswered).add(waiting), n);
+            until.into_iter().for_each(|until| lock(&unanswered).sent(n, until));
             receivers.push(receiver);
         }
-        assert!(unanswered.take(1).is_some() && unanswered.take(1).is_none() && unanswered.take(9).is_none());
-        unanswered.give_up(now);
+        let mut table = lock(&unanswered);
+        assert!(table.take(1).is_some() && table.take(1).is_none() && table.take(9).is_none());
+        table.sent(1, now);
+        table.give_up(now);
         assert!(matches!(receivers[0].try_recv(), Ok(Err(Error::Unavailable(_)))));
-        assert_eq!((unanswered.first, unanswered.slots.len()), (2, 2), "number 3 is behind one that has time");
-        unanswered.give_up(later);
-        assert_eq!((unanswered.first, unanswered.slots.len()), (4, 0));
-        assert!(unanswered.take(3).is_none());
+        assert!(matches!(receivers[3].try_recv(), Ok(Err(Error::Unavailable(_)))));
+        assert_eq!((table.first, table.slots.len()), (2, 3), "number 2 has time");
+        table.give_up(later);
+        assert_eq!((table.first, table.slots.len()), (4, 1), "number 4 is not sent yet");
+        drop(table);
+        drop(Sending { unanswered: &unanswered, number: 4 });
+        let table = lock(&unanswered);
+        assert_eq!((table.first, table.slots.len()), (5, 0), "given up while it was sent");
     }
 
     #[test]
@@ -275,6 +316,7 @@ mod tests {
                 .leak()
         };
         assert_eq!(refused(error(10_071, "wrong last sequence: 3")), Some(Refusal::NotFirst));
+        assert!(matches!(read(error(10_164, "wrong last sequence"), None), Err(Error::Unavailable(_))));
         assert_eq!(refused(error(10_077, "maximum messages per subject exceeded")), Some(Refusal::AlreadyThere));
         assert_eq!(refused(error(10_077, "maximum bytes exceeded")), Some(Refusal::Full));
         assert_eq!(refused(error(10_023, "insufficient resources")), Some(Refusal::Full));

@@ -86,12 +86,13 @@ impl Bus {
         let mut all = Vec::new();
         let mut next = from_seq.max(1);
         loop {
-            let (batch, pending) = self.read_batch(partition, &filter, next).await?;
-            let Some(last) = batch.last() else { return Ok(all) };
-            next = last.stamp.seq + 1;
-            all.extend(batch);
-            if pending == 0 {
-                return Ok(all);
+            let request = json!({ "seq": next, "next_by_subj": filter, "batch": READ_BATCH });
+            let answer = self.direct_get(partition, &request).await?;
+            all.extend(answer.records);
+            // By what was read, not by what could be parsed: a batch may hold nothing but garbage.
+            match answer.last_seq {
+                Some(last) if answer.pending > 0 => next = last + 1,
+                Some(_) | None => return Ok(all),
             }
         }
     }
@@ -123,27 +124,18 @@ impl Bus {
         let partition = self.partitions().of(&run);
         let subject = RunSubject { partition, run_id: run, channel: Channel::Control }.to_string();
         let request = json!({ "seq": 1, "next_by_subj": subject, "batch": 1 });
-        Ok(self.direct_get(partition, &request).await?.0.into_iter().next())
+        Ok(self.direct_get(partition, &request).await?.records.into_iter().next())
     }
 
-    async fn read_batch(&self, partition: Partition, filter: &str, seq: u64) -> Result<(Vec<RawRecord>, u64), Error> {
-        let request = json!({ "seq": seq, "next_by_subj": filter, "batch": READ_BATCH });
-        self.direct_get(partition, &request).await
-    }
-
-    /// One batched direct get: the messages and how many more there are.
-    async fn direct_get(
-        &self,
-        partition: Partition,
-        request: &serde_json::Value,
-    ) -> Result<(Vec<RawRecord>, u64), Error> {
+    /// One batched direct get.
+    async fn direct_get(&self, partition: Partition, request: &serde_json::Value) -> Result<Answer, Error> {
         let client = self.client();
         let inbox = client.new_inbox();
         let mut answers = client.subscribe(inbox.clone()).await.map_err(Error::unavailable)?;
         let to = format!("$JS.API.DIRECT.GET.{}", stream::runs(partition));
         let body = serde_json::to_vec(request).map_err(|e| Error::Unreadable(e.to_string()))?;
         client.publish_with_reply(to, inbox, body.into()).await.map_err(Error::unavailable)?;
-        let mut records = Vec::new();
+        let mut answer = Answer::default();
         loop {
             let message = tokio::time::timeout(READ_PATIENCE, answers.next())
                 .await
@@ -151,12 +143,15 @@ impl Bus {
                 .ok_or_else(|| Error::Unavailable("the connection is closed".into()))?;
             let header = |name: &str| message.headers.as_ref().and_then(|h| h.get(name)).map(|v| v.as_str().to_owned());
             match message.status.map(|s| s.as_u16()) {
-                None => records.extend(stored_record(&message, &header)),
-                Some(204) => {
-                    let pending = header("Nats-Num-Pending").and_then(|n| n.parse().ok()).unwrap_or(0);
-                    return Ok((records, pending));
+                None => {
+                    answer.last_seq = header("Nats-Sequence").and_then(|n| n.parse().ok()).or(answer.last_seq);
+                    answer.records.extend(stored_record(&message, &header));
                 }
-                Some(404) => return Ok((records, 0)),
+                Some(204) => {
+                    answer.pending = header("Nats-Num-Pending").and_then(|n| n.parse().ok()).unwrap_or(0);
+                    return Ok(answer);
+                }
+                Some(404) => return Ok(answer),
                 Some(status) => return Err(Error::Unavailable(format!("direct get: status {status}"))),
             }
         }
@@ -187,8 +182,7 @@ impl Bus {
     /// # Errors
     /// [`Error::Unavailable`] if the broker stopped answering.
     pub async fn last_controls(&self, partition: Partition) -> Result<Vec<RawRecord>, Error> {
-        let messages = self.latest(&stream::runs(partition), subject::control_filter(partition), false).await?;
-        Ok(messages.iter().filter_map(delivered_record).collect())
+        self.latest(&stream::runs(partition), subject::control_filter(partition), false, |m| delivered_record(&m)).await
     }
 
     /// Removes what a run's subjects hold up to and including a sequence: for garbage that never was a run. What came later
@@ -210,6 +204,17 @@ impl Bus {
         let stream = self.jetstream().get_stream_no_info(stream).await.map_err(Error::unavailable)?;
         stream.purge().filter(filter).await.map(drop).map_err(Error::unavailable)
     }
+}
+
+/// What a batched direct get brought.
+#[derive(Default)]
+struct Answer {
+    /// What is a run's record.
+    records: Vec<RawRecord>,
+    /// The last message that was read, a record or not.
+    last_seq: Option<u64>,
+    /// How many more there are.
+    pending: u64,
 }
 
 fn stored_record(message: &async_nats::Message, header: &dyn Fn(&str) -> Option<String>) -> Option<RawRecord> {
