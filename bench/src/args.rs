@@ -81,7 +81,7 @@ pub(crate) struct Memory {
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Common {
     /// Rounds; floor and product take turns in each, and the middle ratio counts.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 5)]
     pub(crate) rounds: usize,
     /// Bytes of a payload.
     #[arg(long, default_value_t = 256)]
