@@ -34,6 +34,25 @@ async fn a_chain_hands_on_what_it_gets() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_that_names_a_capability_is_done_by_whoever_declares_it() {
+    let fleet = Fleet::start().await;
+    let mut workflow = chain("chain", 1);
+    let step = workflow["spec"]["steps"][0].as_object_mut().unwrap();
+    step.remove("agent");
+    step.insert("capability".into(), json!("test.echo"));
+    fleet.register(workflow.clone()).await;
+    let run = fleet.execute("chain", json!({ "value": 7 })).await;
+    assert_eq!((run.status(), run.steps[0].agent.as_str()), (RunStatus::Completed, "echo@1.0.0"), "{run:?}");
+
+    workflow["metadata"]["version"] = json!("2.0.0");
+    workflow["spec"]["steps"][0]["capability"] = json!("test.ecco");
+    let refused = fleet.apply(workflow).await.unwrap_err();
+    assert_eq!(fleet.code(&refused), "K0108");
+    assert!(refused.message().contains("no agent declares the capability `test.ecco`"), "{refused:?}");
+    fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fan_out_keeps_the_order_of_its_items() {
     let fleet = Fleet::start().await;
     fleet.register(fan_out("each", 8)).await;

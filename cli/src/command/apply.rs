@@ -8,9 +8,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kapelle_manifest::{Agents, Layered, Manifest};
+use kapelle_manifest::{Agents, Layered, Manifest, Performer};
 use kapelle_proto::v1;
-use kapelle_types::AgentName;
 use serde::Serialize;
 
 use crate::app::{App, End};
@@ -19,6 +18,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::manifests::{self, Found};
 use crate::output::Table;
+use registered::Needed;
 
 /// What to register.
 #[derive(Debug, clap::Args)]
@@ -83,13 +83,20 @@ async fn check(client: &Client, found: &[Found]) -> Result<(), Failure> {
     if problems.is_empty() { Ok(()) } else { Err(manifests::invalid(&problems)) }
 }
 
-/// The agents that the workflows name.
-fn needed(found: &[Found]) -> BTreeSet<AgentName> {
+/// The agents that the workflows need.
+fn needed(found: &[Found]) -> Needed {
     let workflows = found.iter().filter_map(|f| match &f.sourced.manifest {
         Manifest::Workflow(workflow) => Some(workflow),
         Manifest::Agent(_) => None,
     });
-    workflows.flat_map(|w| w.spec.steps.iter().map(|s| s.agent.name.clone())).collect()
+    let mut names = BTreeSet::new();
+    for step in workflows.flat_map(|w| &w.spec.steps) {
+        match &step.performer {
+            Performer::Agent(agent) => names.insert(agent.name.clone()),
+            Performer::Capability(_) => return Needed::All,
+        };
+    }
+    Needed::Named(names)
 }
 
 fn table(applied: &[Applied], dry_run: bool) -> String {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use kapelle_bus::registry::{Kind, Registered};
 use kapelle_expression::nearest;
-use kapelle_manifest::{Agent, Manifest, Workflow};
+use kapelle_manifest::{Agent, Manifest, Nobody, Workflow};
 use kapelle_types::{AgentName, AgentVersion, Code, Diagnosis, Sha256, Version, WorkflowName, WorkflowVersion};
 use semver::VersionReq;
 
@@ -14,7 +14,7 @@ use crate::plans::{PlanStore, pin};
 
 /// A registered version with what is known about it.
 #[derive(Clone)]
-pub struct Entry<M> {
+pub(super) struct Entry<M> {
     /// The manifest.
     pub manifest: Arc<M>,
     /// The record that it came in.
@@ -75,6 +75,10 @@ impl Snapshot {
         entries.map(|e| (e.manifest.version(), e.manifest.spec.role.limits.concurrency)).collect()
     }
 
+    fn agent_manifests(&self) -> impl Iterator<Item = &Arc<Agent>> {
+        self.agents.values().flat_map(BTreeMap::values).map(|entry| &entry.manifest)
+    }
+
     /// Every record, agents first.
     pub fn records(&self) -> impl Iterator<Item = &Arc<Registered>> {
         let agents = self.agents.values().flat_map(BTreeMap::values).map(|e| &e.record);
@@ -88,10 +92,11 @@ impl Snapshot {
         of_name.filter(|r| version.is_none_or(|v| r.version == *v)).max_by(|a, b| a.version.cmp(&b.version))
     }
 
-    /// The agent that a requirement means, with its digest.
-    #[must_use]
-    pub fn agent_entry(&self, name: &AgentName, requirement: &VersionReq) -> Option<&Entry<Agent>> {
-        highest(self.agents.get(name)?, requirement)
+    /// The digest of an agent's manifest, as it is registered.
+    fn agent_digest(&self, agent: &Agent) -> Sha256 {
+        let registered = self.agents.get(&agent.metadata.name).and_then(|all| all.get(&agent.metadata.version));
+        // An agent of another catalog has none, and no plan can be made of it.
+        registered.map_or(Sha256([0; 32]), |entry| entry.record.digest)
     }
 
     pub(super) fn resolve(&self, name: &str, requirement: &str, plans: &PlanStore) -> Result<Arc<Resolved>, Diagnosis> {
@@ -111,13 +116,13 @@ impl Snapshot {
         let mut pins = Vec::new();
         let mut agents = Vec::new();
         for step in &workflow.spec.steps {
-            let found = self.agent_entry(&step.agent.name, &step.agent.versions).ok_or_else(|| {
-                let message =
-                    format!("step {} of {version} needs agent {}, which is not registered", step.id, step.agent);
-                Diagnosis::new(Code::UNKNOWN_AGENT, message).hint("register it with `kapelle apply -f`")
-            })?;
-            pins.push(pin(&step.id, &found.manifest, found.record.digest));
-            agents.push(Arc::clone(&found.manifest));
+            let unknown = |nobody: Nobody| {
+                Diagnosis::new(Code::UNKNOWN_AGENT, format!("step {} of {version}: {nobody}", step.id))
+                    .hint(nobody.hint)
+            };
+            let agent = step.performer.resolve(&self).map_err(unknown)?;
+            pins.push(pin(&step.id, &agent, self.agent_digest(&agent)));
+            agents.push(agent);
         }
         let digest: Sha256 = entry.record.digest;
         plans
@@ -159,10 +164,18 @@ fn highest<'v, M>(versions: &'v BTreeMap<Version, Entry<M>>, requirement: &Versi
 
 impl kapelle_manifest::Catalog for &Snapshot {
     fn agent(&self, name: &AgentName, requirement: &VersionReq) -> Option<Arc<Agent>> {
-        self.agent_entry(name, requirement).map(|e| Arc::clone(&e.manifest))
+        highest(self.agents.get(name)?, requirement).map(|entry| Arc::clone(&entry.manifest))
     }
 
     fn agent_names(&self) -> Vec<AgentName> {
         self.agents.keys().cloned().collect()
+    }
+
+    fn capable(&self, wanted: &str) -> Vec<Arc<Agent>> {
+        kapelle_manifest::capable(self.agent_manifests(), wanted)
+    }
+
+    fn capabilities(&self) -> Vec<String> {
+        kapelle_manifest::capabilities(self.agent_manifests())
     }
 }

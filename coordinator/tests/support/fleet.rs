@@ -78,10 +78,15 @@ impl Fleet {
     }
 
     pub(crate) async fn register(&self, workflow: Value) {
+        self.apply(workflow).await.unwrap();
+    }
+
+    /// Registers a workflow together with the agent.
+    pub(crate) async fn apply(&self, workflow: Value) -> Result<(), Status> {
         let source = |manifest: &Value| ManifestSource { json: manifest.to_string().into(), origin: String::new() };
         let manifests = vec![source(&agent()), source(&workflow)];
         let request = ApplyRequest { manifests, dry_run: false };
-        RegistryServiceClient::new(self.channel.clone()).apply(request).await.unwrap();
+        RegistryServiceClient::new(self.channel.clone()).apply(request).await.map(drop)
     }
 
     pub(crate) async fn submit(&self, request: SubmitRequest) -> Result<SubmitResponse, Status> {

@@ -1,5 +1,6 @@
 //! Which agents there are: what a workflow is checked against.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kapelle_types::AgentName;
@@ -13,6 +14,32 @@ pub trait Catalog {
     fn agent(&self, name: &AgentName, requirement: &VersionReq) -> Option<Arc<Agent>>;
     /// The names of all agents.
     fn agent_names(&self) -> Vec<AgentName>;
+    /// Of each agent that declares a capability, the highest version that does; pre-releases are only taken by name.
+    fn capable(&self, capability: &str) -> Vec<Arc<Agent>>;
+    /// Every capability that some agent declares, in order.
+    fn capabilities(&self) -> Vec<String>;
+}
+
+/// The capable ones of these agents, one version of each name.
+pub fn capable<'a>(agents: impl IntoIterator<Item = &'a Arc<Agent>>, capability: &str) -> Vec<Arc<Agent>> {
+    let mut highest: BTreeMap<&AgentName, &Arc<Agent>> = BTreeMap::new();
+    for agent in agents {
+        let released = VersionReq::STAR.matches(agent.metadata.version.semver());
+        if !released || !agent.spec.role.capabilities.iter().any(|it| it == capability) {
+            continue;
+        }
+        let best = highest.entry(&agent.metadata.name).or_insert(agent);
+        if agent.metadata.version > best.metadata.version {
+            *best = agent;
+        }
+    }
+    highest.into_values().cloned().collect()
+}
+
+/// What these agents declare, in order and each once.
+pub fn capabilities<'a>(agents: impl IntoIterator<Item = &'a Arc<Agent>>) -> Vec<String> {
+    let declared = agents.into_iter().flat_map(|agent| &agent.spec.role.capabilities);
+    declared.collect::<BTreeSet<_>>().into_iter().cloned().collect()
 }
 
 /// Agents in memory: those of one file or folder, or of a test.
@@ -47,6 +74,14 @@ impl Catalog for Agents {
         names.dedup();
         names
     }
+
+    fn capable(&self, wanted: &str) -> Vec<Arc<Agent>> {
+        capable(&self.0, wanted)
+    }
+
+    fn capabilities(&self) -> Vec<String> {
+        capabilities(&self.0)
+    }
 }
 
 /// Two catalogs as one, the agents of the first before those of the second: a folder about to be applied over what is
@@ -68,5 +103,14 @@ impl<A: Catalog, B: Catalog> Catalog for Layered<A, B> {
         names.sort();
         names.dedup();
         names
+    }
+
+    fn capable(&self, wanted: &str) -> Vec<Arc<Agent>> {
+        capable(&[self.0.capable(wanted), self.1.capable(wanted)].concat(), wanted)
+    }
+
+    fn capabilities(&self) -> Vec<String> {
+        let declared: BTreeSet<String> = [self.0.capabilities(), self.1.capabilities()].concat().into_iter().collect();
+        declared.into_iter().collect()
     }
 }

@@ -1,17 +1,15 @@
 //! One step of a workflow.
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use kapelle_expression::{Expression, Reference, Template};
 use kapelle_types::limits::FAN_OUT_MAX;
-use kapelle_types::{AgentName, RetryPolicy, StepId};
-use semver::VersionReq;
-use serde::{Serialize, Serializer};
+use kapelle_types::{RetryPolicy, StepId};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::issue::Issue;
+use crate::performer::Performer;
 use crate::read::{Issues, Part};
 use crate::{retry, write};
 
@@ -20,8 +18,9 @@ use crate::{retry, write};
 pub struct Step {
     /// Its name in the workflow and in expressions.
     pub id: StepId,
-    /// Which agent does it.
-    pub agent: AgentRequirement,
+    /// Who does it.
+    #[serde(flatten)]
+    pub performer: Performer,
     /// The steps that have to end before it: those that are written down, then those that its expressions refer to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<StepId>,
@@ -58,49 +57,6 @@ pub enum OnGiveUp {
     Fail,
 }
 
-/// An agent and the versions of it that will do: `licence-review@^1`; the name alone takes any.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AgentRequirement {
-    /// The agent.
-    pub name: AgentName,
-    /// The versions; the highest registered one that matches is taken.
-    pub versions: VersionReq,
-}
-
-impl fmt::Display for AgentRequirement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.versions == VersionReq::STAR {
-            true => write!(f, "{}", self.name),
-            false => write!(f, "{}@{}", self.name, self.versions),
-        }
-    }
-}
-
-impl Serialize for AgentRequirement {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
-    }
-}
-
-/// Why a text is not an agent with its versions.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct InvalidRequirement(String);
-
-impl FromStr for AgentRequirement {
-    type Err = InvalidRequirement;
-
-    fn from_str(text: &str) -> Result<Self, InvalidRequirement> {
-        let (name, versions) = text.split_once('@').unwrap_or((text, "*"));
-        let name = name.parse().map_err(|invalid| InvalidRequirement(format!("{invalid}")))?;
-        let short: String = versions.chars().take(40).collect();
-        let versions = VersionReq::parse(versions).map_err(|_| {
-            InvalidRequirement(format!("`{short}` does not say versions: write `^1`, `=1.2.0`, `>=1.2, <3` or `*`"))
-        })?;
-        Ok(Self { name, versions })
-    }
-}
-
 impl Step {
     /// What DESIGN knows and this version does not.
     const LATER: &[&str] = &[
@@ -133,10 +89,7 @@ impl Step {
     pub(crate) fn read(part: &Part<'_>, issues: &mut Issues) -> Option<Self> {
         let mut fields = part.fields(issues)?;
         let id = fields.required("id", issues).and_then(|it| it.name(issues));
-        let agent = match fields.required_unless(Self::LATER, "agent", issues) {
-            Some(part) => read_agent(&part, issues),
-            None => None,
-        };
+        let performer = Performer::read(&mut fields, Self::LATER, issues);
         let needs = fields.optional("needs").map_or(Some(vec![]), |it| read_needs(&it, issues));
         let with = match fields.optional("with") {
             Some(part) => part.template(issues),
@@ -158,7 +111,7 @@ impl Step {
         }
         Some(Self {
             id: id?,
-            agent: agent?,
+            performer: performer?,
             needs: needs?,
             with: with?,
             when: transpose(when)?,
@@ -189,18 +142,6 @@ fn transpose<T>(field: Option<Option<T>>) -> Option<Option<T>> {
         Some(value) => value.map(Some),
         None => Some(None),
     }
-}
-
-fn read_agent(part: &Part<'_>, issues: &mut Issues) -> Option<AgentRequirement> {
-    let text = part.text(issues)?;
-    text.parse()
-        .map_err(|InvalidRequirement(why)| {
-            let issue = Issue::rule(&part.pointer, why);
-            issues.push(
-                issue.label("not an agent").hint("write the agent's name and the versions that will do: `name@^1`"),
-            );
-        })
-        .ok()
 }
 
 fn read_needs(part: &Part<'_>, issues: &mut Issues) -> Option<Vec<StepId>> {

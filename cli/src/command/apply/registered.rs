@@ -12,7 +12,7 @@ use crate::client::Client;
 use crate::exit::Exit;
 use crate::failure::Failure;
 
-/// The manifests of the agents that matter here, and the names of all, so that a typo finds its nearest.
+/// The manifests of the agents that matter here (all where capabilities are asked for), and the names of all, so that a typo finds its nearest.
 #[derive(Debug)]
 pub(super) struct Registered {
     agents: Agents,
@@ -27,16 +27,33 @@ impl Catalog for Registered {
     fn agent_names(&self) -> Vec<AgentName> {
         self.names.clone()
     }
+
+    fn capable(&self, capability: &str) -> Vec<Arc<Agent>> {
+        self.agents.capable(capability)
+    }
+
+    fn capabilities(&self) -> Vec<String> {
+        self.agents.capabilities()
+    }
 }
 
-/// Asks the coordinator for every version of the agents named in `needed`.
-pub(super) async fn agents(client: &Client, needed: &BTreeSet<AgentName>) -> Result<Registered, Failure> {
+/// The agents that workflows are checked against.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Needed {
+    /// These.
+    Named(BTreeSet<AgentName>),
+    /// All: a step asks for a capability, and any agent may declare it.
+    All,
+}
+
+/// Asks the coordinator for every version of the agents that are needed.
+pub(super) async fn agents(client: &Client, needed: &Needed) -> Result<Registered, Failure> {
     let request = v1::ListManifestsRequest { kind: "Agent".into() };
     let answer = client.registry().list_manifests(request).await.map_err(|s| client.failure(s))?.into_inner();
     let mut registered = Registered { agents: Agents::default(), names: Vec::new() };
     for row in answer.manifests {
         let Ok(name) = row.name.parse::<AgentName>() else { continue };
-        if needed.contains(&name) {
+        if matches!(needed, Needed::All) || matches!(needed, Needed::Named(names) if names.contains(&name)) {
             let request = v1::GetManifestRequest { kind: row.kind, name: row.name, version: row.version };
             let manifest = client.registry().get_manifest(request).await.map_err(|s| client.failure(s))?.into_inner();
             registered.agents.insert(Arc::new(read(&manifest)?));

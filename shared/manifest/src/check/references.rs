@@ -28,7 +28,7 @@ enum Place {
 
 pub(super) fn check(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Issue> {
     let agents: Vec<Option<Arc<Agent>>> =
-        workflow.spec.steps.iter().map(|step| catalog.agent(&step.agent.name, &step.agent.versions)).collect();
+        workflow.spec.steps.iter().map(|step| step.performer.resolve(catalog).ok()).collect();
     let mut checker = Checker { workflow, agents, issues: vec![] };
     for (index, step) in workflow.spec.steps.iter().enumerate() {
         let pointer = steps::pointer(index);

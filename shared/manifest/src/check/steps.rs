@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use kapelle_types::limits::STEPS_MAX;
 use kapelle_types::{Code, StepId};
-use semver::VersionReq;
 use serde_json::Value;
 
 use super::spec;
@@ -34,7 +33,7 @@ pub(super) fn check(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Issue> {
             issues.push(issue.hint(format!("the first one is step {} of the list", first + 1)));
         }
         issues.extend(unknown_needs(workflow, index, step));
-        issues.extend(agent(index, step, catalog));
+        issues.extend(performer(index, step, catalog));
     }
     issues
 }
@@ -60,27 +59,14 @@ pub(super) fn unknown_step(workflow: &Workflow, id: &StepId, pointer: &Pointer) 
         .hint(suggestion(id.as_str(), ids))
 }
 
-fn agent(index: usize, step: &Step, catalog: &dyn Catalog) -> Vec<Issue> {
-    let pointer = pointer(index).field("agent");
-    let wanted = &step.agent;
-    if let Some(agent) = catalog.agent(&wanted.name, &wanted.versions) {
-        return input(index, step, &agent);
+fn performer(index: usize, step: &Step, catalog: &dyn Catalog) -> Vec<Issue> {
+    match step.performer.resolve(catalog) {
+        Ok(agent) => input(index, step, &agent),
+        Err(nobody) => {
+            let pointer = pointer(index).field(step.performer.field());
+            vec![Issue::new(Code::UNKNOWN_AGENT, &pointer, nobody.message).label(nobody.label).hint(nobody.hint)]
+        }
     }
-    let issue = if catalog.agent_names().contains(&wanted.name) {
-        let highest = catalog.agent(&wanted.name, &VersionReq::STAR);
-        let hint = highest.map_or(String::new(), |it| format!("the highest version is {}", it.metadata.version));
-        let message = format!("no version of the agent `{}` matches `{}`", wanted.name, wanted.versions);
-        Issue::new(Code::UNKNOWN_AGENT, &pointer, message).label("no such version").hint(hint)
-    } else {
-        let names = catalog.agent_names();
-        let hint = match suggestion(wanted.name.as_str(), names.iter().map(|it| it.as_str())) {
-            hint if hint.is_empty() => "no agents are registered; apply their manifests first, or together".to_owned(),
-            hint => hint,
-        };
-        let message = format!("there is no agent `{}`", wanted.name);
-        Issue::new(Code::UNKNOWN_AGENT, &pointer, message).label("no such agent").hint(hint)
-    };
-    vec![issue]
 }
 
 /// The fields that `with` sends against those that the agent takes, where both are written down.

@@ -142,6 +142,11 @@ fn expressions() {
 
 #[test]
 fn agents() {
+    shows("capability_unknown", &workflow("agent: licence-review@^1", "capability: licence.clasify"));
+    shows(
+        "capability_and_agent",
+        &workflow("agent: licence-review@^1", "agent: licence-review\n      capability: licence.classify"),
+    );
     shows("agent_unknown", &workflow("licence-review@^1", "license-review@^1"));
     shows("agent_unknown_far", &workflow("licence-review@^1", "banana@^1"));
     shows("agent_version", &workflow("risk-score", "risk-score@^2"));

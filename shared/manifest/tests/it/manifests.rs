@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::samples::{AGENT, AGENTS, WORKFLOW, agents, problems};
 use kapelle_manifest::{
-    Agent, AgentRequirement, Agents, Catalog, Contract, Layered, Manifest, OnGiveUp, Protocol, Runtime, Sourced,
-    Workflow, check, parse,
+    Agent, AgentRequirement, Agents, Catalog, Contract, Layered, Manifest, OnGiveUp, Performer, Protocol, Runtime,
+    Sourced, Workflow, check, parse,
 };
 use kapelle_types::RetryPolicy;
 use serde_json::{Value, json};
@@ -68,7 +68,8 @@ fn a_workflow_holds_what_was_written_and_what_follows_from_it() {
     assert_eq!(review.foreach.as_ref().unwrap().source(), "steps.inventory.output.components");
     assert_eq!((review.max_parallel, review.timeout), (Some(64), Some(Duration::from_secs(30))));
     assert_eq!((review.on_give_up, score.on_give_up), (OnGiveUp::Stall, OnGiveUp::Fail));
-    assert_eq!(score.agent.to_string(), "risk-score");
+    let wanted = Performer::Agent("risk-score".parse().unwrap());
+    assert_eq!(score.performer, wanted);
     assert_eq!(it.order(), Ok(vec![0, 1, 2]));
     assert_eq!(it.last_steps().map(|step| step.id.as_str()).collect::<Vec<_>>(), ["score"]);
 }
@@ -173,6 +174,33 @@ fn the_highest_matching_version_is_taken() {
     let both = Layered(newer, agents);
     let wanted: AgentRequirement = "licence-review@^1".parse().unwrap();
     assert_eq!(both.agent(&wanted.name, &wanted.versions).unwrap().metadata.version.to_string(), "1.11.0");
+}
+
+#[test]
+fn a_capability_means_the_one_agent_that_declares_it() {
+    let version = |text: &str| Arc::new(agent(&AGENT.replace("1.2.0", text)));
+    let incapable =
+        agent(&AGENT.replace("1.2.0", "2.0.0").replace("capabilities: [licence.classify]", "capabilities: []"));
+    let mut agents: Agents = ["1.9.0", "1.10.0", "2.1.0-rc.1"].into_iter().map(version).collect();
+    agents.insert(Arc::new(incapable));
+    let wanted = Performer::Capability("licence.classify".to_owned());
+    let found = wanted.resolve(&agents).map(|it| it.version().to_string());
+    assert_eq!(found.as_deref(), Ok("licence-review@1.10.0"), "2.0.0 no longer can, 2.1.0-rc.1 is not released");
+
+    let newer: Agents = [version("1.11.0")].into_iter().collect();
+    let both = Layered(newer, agents.clone());
+    assert_eq!(wanted.resolve(&both).unwrap().version().to_string(), "licence-review@1.11.0");
+    assert_eq!(both.capabilities(), ["licence.classify"]);
+
+    agents.insert(Arc::new(agent(&AGENT.replace("name: licence-review", "name: other-review"))));
+    let nobody = wanted.resolve(&agents).unwrap_err();
+    assert_eq!(
+        nobody.message,
+        "several agents declare the capability `licence.classify`: `licence-review`, `other-review`"
+    );
+    assert_eq!(nobody.hint, "name the one that is meant: `agent: licence-review`");
+    let nobody = Performer::Capability("licence.clasify".to_owned()).resolve(&agents).unwrap_err();
+    assert_eq!(nobody.hint, "did you mean `licence.classify`?");
 }
 
 #[test]
