@@ -110,10 +110,14 @@ async fn dev_page(nats_url: &str) -> Metrics {
     let mut lab = Lab::new();
     let arguments = ["dev", "--nats-url", nats_url, "--grpc-address", ANY, "--metrics-address", ANY];
     let (name, ready) = lab.start_role("dev", &arguments).await;
-    let page = Metrics::of(ready["metrics_address"].as_str().unwrap()).await;
-    for series in ["kapelle_runs_open", "kapelle_partition_owner", "kapelle_worker_slots_available"] {
-        assert!(page.sum(series, "").is_some(), "{series} is on the page of dev: {}", page.text);
-    }
+    let address = ready["metrics_address"].as_str().unwrap();
+    // It shares the partitions with the coordinator that is there already, and takes its own some moments after the start.
+    let page = eventually("both roles on the page of dev", || async {
+        let page = Metrics::of(address).await;
+        let series = ["kapelle_runs_open", "kapelle_partition_owner", "kapelle_worker_slots_available"];
+        series.iter().all(|name| page.sum(name, "").is_some()).then_some(page)
+    })
+    .await;
     lab.process(&name).ask_to_end();
     assert!(lab.process(&name).end(std::time::Duration::from_secs(60)).await.success());
     page
