@@ -157,15 +157,9 @@ impl Submitter {
             let again = matches!(e, kapelle_bus::Error::Unavailable(_));
             if again { Verdict::Retry } else { Verdict::Stop }
         };
-        let result = match self.append(prepared).await {
-            Err(e) if classify(&e) == Verdict::Retry => {
-                let again = kapelle_retry::retry(&policy, classify, |_| self.append(prepared));
-                Box::pin(again).await.map_err(|gave_up| gave_up.error)
-            }
-            once => once,
-        };
+        let result = Box::pin(kapelle_retry::retry(&policy, classify, |_| self.append(prepared))).await;
         let run = prepared.run;
-        match result {
+        match result.map_err(|gave_up| gave_up.error) {
             Ok(()) => Ok(Submitted { run, existed: false }),
             Err(e) if e.refusal() == Some(Refusal::NotFirst) => Box::pin(self.existing(prepared)).await,
             Err(e) if e.refusal() == Some(Refusal::Full) => Err(Diagnosis::new(Code::ADMISSION, e.to_string())),

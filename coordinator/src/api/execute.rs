@@ -31,7 +31,7 @@ pub(super) async fn execute(
     let mut elsewhere = settled_elsewhere(context, prepared.run).await?;
     let submitted = context.submitter.record(&prepared).await.inspect_err(count_refusal)?;
     if submitted.existed
-        && let Some(view) = Box::pin(settled(context, submitted.run, None)).await?
+        && let Some(view) = settled(context, submitted.run, None).await?
     {
         return Ok(Arc::new(view));
     }
@@ -44,11 +44,10 @@ pub(super) async fn execute(
             },
             Some(seq) = elsewhere.next() => Some(seq),
         };
-        match Box::pin(settled(context, submitted.run, at_least)).await {
+        match settled(context, submitted.run, at_least).await {
             Ok(Some(view)) => return Ok(Arc::new(view)),
             Ok(None) if Instant::now() >= deadline => {
-                let rebuilt = Box::pin(rebuild(&context.bus, &context.plans, submitted.run)).await;
-                return rebuilt.map(|r| Arc::new(view(&r.run)));
+                return rebuild(&context.bus, &context.plans, submitted.run).await.map(|r| Arc::new(view(&r.run)));
             }
             Ok(None) => {}
             Err(error) if Instant::now() >= deadline => return Err(error),

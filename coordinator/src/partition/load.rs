@@ -85,20 +85,7 @@ fn is_signed(payload: &Bytes) -> bool {
 
 /// Puts values where only claim checks are. One that is gone for good stays without a value: the engine names it.
 async fn fetch(payloads: &Payloads, record: &mut Record) -> Result<(), LoadError> {
-    for entry in &mut record.entries {
-        let payload = match &mut entry.body {
-            Body::RunSubmitted(submitted) => &mut submitted.input,
-            Body::StepSucceeded(report) => &mut report.output,
-            Body::StepFailed(_)
-            | Body::TimerFired { .. }
-            | Body::CancelRequested { .. }
-            | Body::TerminateRequested { .. }
-            | Body::PauseRequested { .. }
-            | Body::ResumeRequested
-            | Body::RetryRequested { .. }
-            | Body::FailRequested { .. }
-            | Body::RunFinished(_) => continue,
-        };
+    for payload in record.entries.iter_mut().filter_map(|entry| entry.body.payload_mut()) {
         fetch_one(payloads, payload).await?;
     }
     Ok(())

@@ -214,16 +214,6 @@ impl Performer {
         let sent = match message {
             Message::Task(subject, bytes) => Sent::Pending(bus.queue_task(subject, bytes.clone()).await?),
             Message::Control(run, bytes) => Sent::Pending(bus.append(*run, Channel::Control, bytes.clone()).await?),
-            rare => Box::pin(self.send_rare(rare)).await?,
-        };
-        Ok(sent)
-    }
-
-    /// What few runs need; boxed where it is called, so that the many do not carry its size.
-    async fn send_rare(&self, message: &Message) -> Result<Sent, Option<kapelle_bus::Error>> {
-        let bus = &self.bus;
-        let sent = match message {
-            Message::Task(..) | Message::Control(..) => return Box::pin(self.send(message)).await,
             Message::DeadLetter(subject, bytes) => Sent::Pending(bus.keep_dead_letter(subject, bytes.clone()).await?),
             Message::Timer(subject, due, bytes) => Sent::Pending(bus.start_timer(subject, *due, bytes.clone()).await?),
             Message::Withdraw(subject) => {

@@ -16,12 +16,13 @@ pub(crate) struct Rebuilt {
     pub(crate) records: Vec<Record>,
 }
 
-/// Reads and rebuilds a run, from whichever replica answers: what was written milliseconds ago may not be there yet.
+/// Reads and rebuilds a run, from whichever replica answers: what was written milliseconds ago may not be there yet. Boxed:
+/// who waits for a run rarely reads its log.
 ///
 /// # Errors
 /// `UNKNOWN_RUN`, `PLAN_MISSING`, `BROKER_UNAVAILABLE`.
 pub(crate) async fn rebuild(bus: &Bus, plans: &PlanStore, id: RunId) -> Result<Rebuilt, Diagnosis> {
-    apply_all(id, load::load(bus, plans, id).await)
+    apply_all(id, Box::pin(load::load(bus, plans, id)).await)
 }
 
 /// As [`rebuild`], with everything up to a sequence that is known to be there.
@@ -29,7 +30,7 @@ pub(crate) async fn rebuild(bus: &Bus, plans: &PlanStore, id: RunId) -> Result<R
 /// # Errors
 /// As [`rebuild`].
 pub(crate) async fn rebuild_to(bus: &Bus, plans: &PlanStore, id: RunId, seq: u64) -> Result<Rebuilt, Diagnosis> {
-    apply_all(id, load::load_whole(bus, plans, id, seq).await)
+    apply_all(id, Box::pin(load::load_whole(bus, plans, id, seq)).await)
 }
 
 fn apply_all(id: RunId, loaded: Result<(Loaded, u64), LoadError>) -> Result<Rebuilt, Diagnosis> {

@@ -95,6 +95,25 @@ pub enum Body {
     RunFinished(Box<RunFinished>),
 }
 
+impl Body {
+    /// The payload whose value the engine needs, which may have to be fetched before the entry is applied.
+    pub const fn payload_mut(&mut self) -> Option<&mut Payload> {
+        match self {
+            Self::RunSubmitted(submitted) => Some(&mut submitted.input),
+            Self::StepSucceeded(report) => Some(&mut report.output),
+            Self::StepFailed(_)
+            | Self::TimerFired { .. }
+            | Self::CancelRequested { .. }
+            | Self::TerminateRequested { .. }
+            | Self::PauseRequested { .. }
+            | Self::ResumeRequested
+            | Self::RetryRequested { .. }
+            | Self::FailRequested { .. }
+            | Self::RunFinished(_) => None,
+        }
+    }
+}
+
 /// The first entry of a run: everything about it that cannot be derived.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunSubmitted {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use kapelle_engine::{Body, Channel, Entry, Plan, Record, Run, RunSubmitted, Stamp, apply, invariant, outstanding};
 use kapelle_proto::decode_record;
-use kapelle_types::Payload;
 
 use super::{Answer, History, Made, Turn, told};
 
@@ -27,27 +26,10 @@ pub fn decode(history: &History) -> Vec<(Stamp, Readable)> {
 
 /// Puts a value where only a claim check is, if there is one.
 fn fetch(history: &History, entry: &mut Entry) {
-    let Some(payload) = fetched(&mut entry.body) else { return };
+    let Some(payload) = entry.body.payload_mut() else { return };
     let (None, Some(stored)) = (&payload.value, &payload.stored) else { return };
     let Some(text) = history.objects.get(&stored.sha256) else { return };
     payload.value = Some(Arc::new(serde_json::from_str(text).expect("the file was looked at")));
-}
-
-/// The payload of an entry that the engine needs the value of.
-pub(super) fn fetched(body: &mut Body) -> Option<&mut Payload> {
-    match body {
-        Body::RunSubmitted(submitted) => Some(&mut submitted.input),
-        Body::StepSucceeded(report) => Some(&mut report.output),
-        Body::StepFailed(_)
-        | Body::TimerFired { .. }
-        | Body::CancelRequested { .. }
-        | Body::TerminateRequested { .. }
-        | Body::PauseRequested { .. }
-        | Body::ResumeRequested
-        | Body::RetryRequested { .. }
-        | Body::FailRequested { .. }
-        | Body::RunFinished(_) => None,
-    }
 }
 
 /// The submission that names the plan: the first entry that the control plane wrote.

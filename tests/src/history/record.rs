@@ -7,7 +7,7 @@ use kapelle_bus::registry::{Kind, Registered, Registry};
 use kapelle_engine::RunSubmitted;
 use kapelle_types::{Sha256, Timestamp, Version};
 
-use super::fold::{decode, fetched, fold, submission};
+use super::fold::{decode, fold, submission};
 use super::scenario::{SCENARIOS, Scenario};
 use super::stage::Stage;
 use super::{Bench, History, Made, Stored, folder};
@@ -51,7 +51,7 @@ async fn objects_of(stage: &Stage, history: &History) -> BTreeMap<Sha256, String
     let mut objects = BTreeMap::new();
     for record in decode(history).into_iter().filter_map(|(_, record)| record.ok()) {
         for mut entry in record.entries {
-            let Some(stored) = fetched(&mut entry.body).and_then(|payload| payload.stored) else { continue };
+            let Some(stored) = entry.body.payload_mut().and_then(|payload| payload.stored) else { continue };
             let Ok(value) = stage.bus.payloads().get(&stored).await else { continue };
             let text = value.to_string();
             assert_eq!(Sha256::of(text.as_bytes()), stored.sha256, "the text is not what was stored");
