@@ -12,6 +12,7 @@
 mod connect;
 pub mod cursors;
 pub mod dead;
+mod direct;
 mod error;
 pub mod events;
 mod latest;

@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
-use futures::StreamExt;
 use kapelle_proto::bucket;
 use kapelle_types::{AgentVersion, Partition, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -26,8 +25,6 @@ use crate::{Bus, Error};
 
 /// How often a record is renewed: five times a TTL, so that four may be lost.
 const RENEWAL: Duration = Duration::from_secs(3);
-/// How long the broker may be silent inside one listing before it counts as unavailable.
-const LIST_PATIENCE: Duration = Duration::from_secs(3);
 /// How long a farewell may take when the broker is gone too.
 const FAREWELL_MAX: Duration = Duration::from_secs(2);
 
@@ -155,25 +152,11 @@ impl Bus {
     /// # Errors
     /// [`Error::Unavailable`] if the broker did not answer.
     pub async fn present(&self) -> Result<Vec<Record>, Error> {
-        let client = self.client();
-        let inbox = client.new_inbox();
-        let mut answers = client.subscribe(inbox.clone()).await.map_err(Error::unavailable)?;
-        let request = json!({ "multi_last": [format!("$KV.{}.>", bucket::PRESENCE)] }).to_string();
-        let to = format!("$JS.API.DIRECT.GET.KV_{}", bucket::PRESENCE);
-        client.publish_with_reply(to, inbox, request.into()).await.map_err(Error::unavailable)?;
-        let mut records: Vec<Record> = Vec::new();
-        loop {
-            let message = tokio::time::timeout(LIST_PATIENCE, answers.next())
-                .await
-                .map_err(|_| Error::Unavailable("no answer to a direct get".into()))?
-                .ok_or_else(|| Error::Unavailable("the connection is closed".into()))?;
-            match message.status.map(|s| s.as_u16()) {
-                // Markers of expired and removed records have no content.
-                None => records.extend(serde_json::from_slice::<Record>(&message.payload).ok()),
-                Some(204 | 404) => break,
-                Some(status) => return Err(Error::Unavailable(format!("direct get: status {status}"))),
-            }
-        }
+        let request = json!({ "multi_last": [format!("$KV.{}.>", bucket::PRESENCE)] });
+        let answer = self.direct_get(&format!("KV_{}", bucket::PRESENCE), &request).await?;
+        // Markers of expired and removed records have no content.
+        let record = |message: &async_nats::Message| serde_json::from_slice(&message.payload).ok();
+        let mut records: Vec<Record> = answer.messages.iter().filter_map(record).collect();
         records.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(records)
     }

@@ -4,20 +4,18 @@ use async_nats::HeaderMap;
 use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use bytes::Bytes;
-use futures::StreamExt;
 use kapelle_engine::{Channel, Stamp};
 use kapelle_proto::subject::RunSubject;
 use kapelle_proto::{stream, subject};
 use kapelle_types::{Partition, RunId, Timestamp, printed};
 use serde_json::json;
 
+use crate::direct::header;
 use crate::publish::Acknowledgement;
 use crate::{Bus, Error};
 
 /// Messages that one batched direct get asks for.
 const READ_BATCH: usize = 500;
-/// How long the broker may be silent inside one read before it counts as unavailable.
-const READ_PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// One message of a run's log as it is stored; the wire crate decodes it.
 #[derive(Debug, Clone)]
@@ -87,10 +85,10 @@ impl Bus {
         let mut next = from_seq.max(1);
         loop {
             let request = json!({ "seq": next, "next_by_subj": filter, "batch": READ_BATCH });
-            let answer = self.direct_get(partition, &request).await?;
-            all.extend(answer.records);
+            let answer = self.direct_get(&stream::runs(partition), &request).await?;
+            all.extend(answer.messages.iter().filter_map(stored_record));
             // By what was read, not by what could be parsed: a batch may hold nothing but garbage.
-            match answer.last_seq {
+            match answer.messages.last().and_then(stored_seq) {
                 Some(last) if answer.pending > 0 => next = last + 1,
                 Some(_) | None => return Ok(all),
             }
@@ -124,37 +122,8 @@ impl Bus {
         let partition = self.partitions().of(&run);
         let subject = RunSubject { partition, run_id: run, channel: Channel::Control }.to_string();
         let request = json!({ "seq": 1, "next_by_subj": subject, "batch": 1 });
-        Ok(self.direct_get(partition, &request).await?.records.into_iter().next())
-    }
-
-    /// One batched direct get.
-    async fn direct_get(&self, partition: Partition, request: &serde_json::Value) -> Result<Answer, Error> {
-        let client = self.client();
-        let inbox = client.new_inbox();
-        let mut answers = client.subscribe(inbox.clone()).await.map_err(Error::unavailable)?;
-        let to = format!("$JS.API.DIRECT.GET.{}", stream::runs(partition));
-        let body = serde_json::to_vec(request).map_err(|e| Error::Unreadable(e.to_string()))?;
-        client.publish_with_reply(to, inbox, body.into()).await.map_err(Error::unavailable)?;
-        let mut answer = Answer::default();
-        loop {
-            let message = tokio::time::timeout(READ_PATIENCE, answers.next())
-                .await
-                .map_err(|_| Error::Unavailable("no answer to a direct get".into()))?
-                .ok_or_else(|| Error::Unavailable("the connection is closed".into()))?;
-            let header = |name: &str| message.headers.as_ref().and_then(|h| h.get(name)).map(|v| v.as_str().to_owned());
-            match message.status.map(|s| s.as_u16()) {
-                None => {
-                    answer.last_seq = header("Nats-Sequence").and_then(|n| n.parse().ok()).or(answer.last_seq);
-                    answer.records.extend(stored_record(&message, &header));
-                }
-                Some(204) => {
-                    answer.pending = header("Nats-Num-Pending").and_then(|n| n.parse().ok()).unwrap_or(0);
-                    return Ok(answer);
-                }
-                Some(404) => return Ok(answer),
-                Some(status) => return Err(Error::Unavailable(format!("direct get: status {status}"))),
-            }
-        }
+        let answer = self.direct_get(&stream::runs(partition), &request).await?;
+        Ok(answer.messages.iter().find_map(stored_record))
     }
 
     /// What a stream looks like now.
@@ -199,30 +168,25 @@ impl Bus {
         stream.purge().filter(filter).sequence(up_to + 1).await.map(drop).map_err(Error::unavailable)
     }
 
-    /// Removes the messages of a stream whose subject matches.
+    /// Removes the messages of a stream whose subject matches. Rare and large: boxed, so that futures which may need it do
+    /// not carry its size.
     pub(crate) async fn purge(&self, stream: &str, filter: &str) -> Result<(), Error> {
-        let stream = self.jetstream().get_stream_no_info(stream).await.map_err(Error::unavailable)?;
-        stream.purge().filter(filter).await.map(drop).map_err(Error::unavailable)
+        let purge = async {
+            let stream = self.jetstream().get_stream_no_info(stream).await.map_err(Error::unavailable)?;
+            stream.purge().filter(filter).await.map(drop).map_err(Error::unavailable)
+        };
+        Box::pin(purge).await
     }
 }
 
-/// What a batched direct get brought.
-#[derive(Default)]
-struct Answer {
-    /// What is a run's record.
-    records: Vec<RawRecord>,
-    /// The last message that was read, a record or not.
-    last_seq: Option<u64>,
-    /// How many more there are.
-    pending: u64,
+fn stored_record(message: &async_nats::Message) -> Option<RawRecord> {
+    let subject: RunSubject = header(message, "Nats-Subject")?.parse().ok()?;
+    let stamp = Stamp { seq: stored_seq(message)?, at: Timestamp::parse(header(message, "Nats-Time-Stamp")?)? };
+    Some(RawRecord { run: subject.run_id, channel: subject.channel, stamp, payload: message.payload.clone() })
 }
 
-fn stored_record(message: &async_nats::Message, header: &dyn Fn(&str) -> Option<String>) -> Option<RawRecord> {
-    let subject: RunSubject = header("Nats-Subject")?.parse().ok()?;
-    let seq = header("Nats-Sequence")?.parse().ok()?;
-    let at = Timestamp::parse(&header("Nats-Time-Stamp")?)?;
-    let stamp = Stamp { seq, at };
-    Some(RawRecord { run: subject.run_id, channel: subject.channel, stamp, payload: message.payload.clone() })
+fn stored_seq(message: &async_nats::Message) -> Option<u64> {
+    header(message, "Nats-Sequence")?.parse().ok()
 }
 
 /// A record as a consumer delivers it; `None` for a subject that is not a run's.

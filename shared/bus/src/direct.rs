@@ -1,0 +1,54 @@
+//! Batched direct gets: many stored messages for one request, from any replica.
+
+use std::time::Duration;
+
+use async_nats::Message;
+use futures::StreamExt;
+
+use crate::{Bus, Error};
+
+/// How long the broker may be silent inside one read before it counts as unavailable.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What a batched direct get brought.
+pub(crate) struct Answer {
+    /// The stored messages; their place is in their headers.
+    pub(crate) messages: Vec<Message>,
+    /// How many more there are.
+    pub(crate) pending: u64,
+}
+
+impl Bus {
+    /// Asks a stream for stored messages; nothing matching is an empty answer.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the broker did not answer.
+    pub(crate) async fn direct_get(&self, stream: &str, request: &serde_json::Value) -> Result<Answer, Error> {
+        let client = self.client();
+        let inbox = client.new_inbox();
+        let mut answers = client.subscribe(inbox.clone()).await.map_err(Error::unavailable)?;
+        let to = format!("$JS.API.DIRECT.GET.{stream}");
+        client.publish_with_reply(to, inbox, request.to_string().into()).await.map_err(Error::unavailable)?;
+        let mut messages = Vec::new();
+        loop {
+            let message = tokio::time::timeout(PATIENCE, answers.next())
+                .await
+                .map_err(|_| Error::Unavailable("no answer to a direct get".into()))?
+                .ok_or_else(|| Error::Unavailable("the connection is closed".into()))?;
+            match message.status.map(|s| s.as_u16()) {
+                None => messages.push(message),
+                Some(204) => {
+                    let pending = header(&message, "Nats-Num-Pending").and_then(|n| n.parse().ok()).unwrap_or(0);
+                    return Ok(Answer { messages, pending });
+                }
+                Some(404) => return Ok(Answer { messages, pending: 0 }),
+                Some(status) => return Err(Error::Unavailable(format!("direct get: status {status}"))),
+            }
+        }
+    }
+}
+
+/// One header of a message.
+pub(crate) fn header<'m>(message: &'m Message, name: &str) -> Option<&'m str> {
+    message.headers.as_ref()?.get(name).map(|value| value.as_str())
+}
