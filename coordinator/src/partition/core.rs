@@ -184,12 +184,13 @@ impl Core {
         if let Some(loading) = self.loading.get_mut(&id) {
             return loading.waiting.push(record);
         }
-        if self.cache.peek(&id).is_some_and(|run| run.last_seq() >= seq) {
-            return self.progress.release(seq); // a rebuild ran ahead of the reader and has it
-        }
-        if !self.cache.contains(&id) {
-            let Some(run) = self.fresh(id, &record, plans) else { return self.load(id, record, out) };
-            self.cache.put(run);
+        match self.cache.peek(&id).map(Run::last_seq) {
+            Some(last) if last >= seq => return self.progress.release(seq), // a rebuild ran ahead of the reader and has it
+            Some(_) => {}
+            None => {
+                let Some(run) = self.fresh(id, &record, plans) else { return self.load(id, record, out) };
+                self.cache.put(run);
+            }
         }
         self.advance(id, &record, out);
         self.progress.release(seq);

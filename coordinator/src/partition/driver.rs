@@ -159,11 +159,11 @@ impl Driver {
 
     /// Decodes and applies a chunk.
     async fn read(&mut self, chunk: Vec<Read>, effects: &mut Vec<Effect>) {
-        let bus = self.shared.bus.clone();
+        let payloads = self.shared.bus.payloads();
         let mut items: Vec<Item> = Vec::with_capacity(chunk.len());
         for read in &chunk {
             loop {
-                match load::decode(bus.payloads(), read).await {
+                match load::decode(payloads, read).await {
                     Ok(item) => break items.extend(item),
                     Err(error) => {
                         tracing::warn!(%error, "a stored payload cannot be fetched yet");
