@@ -224,8 +224,7 @@ where
         async move {
             match working {
                 Ok(working) => Ok(working.await),
-                Err(broken) if broken.code() == tonic::Code::OutOfRange => Err(too_large(&broken)),
-                Err(broken) => Err(broken),
+                Err(broken) => Err(too_large(&broken).unwrap_or(broken)),
             }
         }
     });

@@ -24,14 +24,14 @@ pub(super) fn status(diagnosis: &Diagnosis) -> Status {
 /// A message that exceeds what the server reads is refused before any service sees it, with a status that has no code of
 /// ours. No service of ours answers "out of range".
 pub(super) fn with_code(response: Response<Body>) -> Response<Body> {
-    let refused = Status::from_header_map(response.headers()).filter(|s| s.code() == tonic::Code::OutOfRange);
-    refused.map_or(response, |refused| too_large(&refused).into_http())
+    let refused = Status::from_header_map(response.headers()).as_ref().and_then(too_large);
+    refused.map_or(response, Status::into_http)
 }
 
-/// The same inside a stream of requests, where the refusal comes instead of a message.
-pub(super) fn too_large(refused: &Status) -> Status {
-    let diagnosis = Diagnosis::new(Code::PAYLOAD_TOO_LARGE, refused.message());
-    status(&diagnosis.hint("pass large data by reference"))
+/// The same for one status, as it comes inside a stream of requests instead of a message; `None` if it is another refusal.
+pub(super) fn too_large(refused: &Status) -> Option<Status> {
+    let diagnosis = || Diagnosis::new(Code::PAYLOAD_TOO_LARGE, refused.message()).hint("pass large data by reference");
+    (refused.code() == tonic::Code::OutOfRange).then(|| status(&diagnosis()))
 }
 
 fn grpc_code(code: Code) -> tonic::Code {

@@ -93,10 +93,13 @@ impl Snapshot {
     }
 
     /// The digest of an agent's manifest, as it is registered.
-    fn agent_digest(&self, agent: &Agent) -> Sha256 {
+    ///
+    /// # Errors
+    /// `UNKNOWN_AGENT`: the agent is of another catalog.
+    fn agent_digest(&self, agent: &Agent) -> Result<Sha256, Diagnosis> {
         let registered = self.agents.get(&agent.metadata.name).and_then(|all| all.get(&agent.metadata.version));
-        // An agent of another catalog has none, and no plan can be made of it.
-        registered.map_or(Sha256([0; 32]), |entry| entry.record.digest)
+        let foreign = || Diagnosis::new(Code::UNKNOWN_AGENT, format!("{} is not registered", agent.version()));
+        registered.map(|entry| entry.record.digest).ok_or_else(foreign)
     }
 
     pub(super) fn resolve(&self, name: &str, requirement: &str, plans: &PlanStore) -> Result<Arc<Resolved>, Diagnosis> {
@@ -121,7 +124,7 @@ impl Snapshot {
                     .hint(nobody.hint)
             };
             let agent = step.performer.resolve(&self).map_err(unknown)?;
-            pins.push(pin(&step.id, &agent, self.agent_digest(&agent)));
+            pins.push(pin(&step.id, &agent, self.agent_digest(&agent)?));
             agents.push(agent);
         }
         let digest: Sha256 = entry.record.digest;

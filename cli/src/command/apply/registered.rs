@@ -12,7 +12,7 @@ use crate::client::Client;
 use crate::exit::Exit;
 use crate::failure::Failure;
 
-/// The manifests of the agents that matter here (all where capabilities are asked for), and the names of all, so that a typo finds its nearest.
+/// The manifests of the agents that matter here, and the names of all, so that a typo finds its nearest.
 #[derive(Debug)]
 pub(super) struct Registered {
     agents: Agents,
@@ -46,6 +46,15 @@ pub(super) enum Needed {
     All,
 }
 
+impl Needed {
+    fn includes(&self, name: &AgentName) -> bool {
+        match self {
+            Self::Named(names) => names.contains(name),
+            Self::All => true,
+        }
+    }
+}
+
 /// Asks the coordinator for every version of the agents that are needed.
 pub(super) async fn agents(client: &Client, needed: &Needed) -> Result<Registered, Failure> {
     let request = v1::ListManifestsRequest { kind: "Agent".into() };
@@ -53,7 +62,7 @@ pub(super) async fn agents(client: &Client, needed: &Needed) -> Result<Registere
     let mut registered = Registered { agents: Agents::default(), names: Vec::new() };
     for row in answer.manifests {
         let Ok(name) = row.name.parse::<AgentName>() else { continue };
-        if matches!(needed, Needed::All) || matches!(needed, Needed::Named(names) if names.contains(&name)) {
+        if needed.includes(&name) {
             let request = v1::GetManifestRequest { kind: row.kind, name: row.name, version: row.version };
             let manifest = client.registry().get_manifest(request).await.map_err(|s| client.failure(s))?.into_inner();
             registered.agents.insert(Arc::new(read(&manifest)?));
