@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kapelle_bus::keys::Keys;
 use kapelle_bus::provision::provision;
 use kapelle_bus::{Bus, Connection, presence};
 use kapelle_retry::{Policy, Verdict};
@@ -122,7 +123,10 @@ async fn prepare(config: &Config, connection: Connection) -> Result<Bus, Diagnos
     kapelle_retry::retry(&policy, again, |_| provision(jetstream, &config.layout))
         .await
         .map_err(|gave_up| provisioning(&gave_up.error))?;
-    Bus::open(connection.clone()).await.map_err(|e| provisioning(&e))
+    let bus = Bus::open(connection.clone()).await.map_err(|e| provisioning(&e))?;
+    let ensured = async { Keys::open(&bus).await?.ensure().await };
+    ensured.await.map_err(|e| provisioning(&e))?;
+    Ok(bus)
 }
 
 /// Shows people that this coordinator is there. Ownership does not depend on it.

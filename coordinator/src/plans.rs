@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
 use kapelle_bus::Bus;
+use kapelle_bus::keys::Keys;
 use kapelle_bus::registry::{Kind, Registry};
-use kapelle_engine::{OnGiveUp, Pin, Plan, PlanStep, RunSubmitted};
+use kapelle_engine::{Check, Contract, KeyId, OnGiveUp, Pin, Plan, PlanStep, Run, RunSubmitted, SigningKey};
 use kapelle_expression::Root;
-use kapelle_manifest::{Agent, Manifest, Step, Workflow};
-use kapelle_types::{Sha256, StepId, WorkflowVersion};
+use kapelle_manifest::{Agent, Checker, InvalidSchema, Manifest, Step, Workflow};
+use kapelle_types::{RunId, Sha256, StepId, WorkflowVersion};
+use serde_json::Value;
 
 use crate::partition::effect::Plans;
 
@@ -46,25 +48,52 @@ struct Pinned {
 /// The compiled plans.
 pub struct PlanStore {
     registry: Registry,
+    keys: Keys,
+    known_keys: RwLock<HashMap<KeyId, SigningKey>>,
     /// By the digest of the workflow; few sets of pins each.
     plans: RwLock<HashMap<Sha256, Vec<Pinned>>>,
 }
 
 impl PlanStore {
-    /// Opens the registry behind the plans.
+    /// Opens the registry and the keys behind the plans.
     ///
     /// # Errors
     /// The broker is not ready.
     pub async fn open(bus: &Bus) -> Result<Self, kapelle_bus::Error> {
-        Ok(Self { registry: Registry::open(bus).await?, plans: RwLock::default() })
+        let (registry, keys) = (Registry::open(bus).await?, Keys::open(bus).await?);
+        Ok(Self { registry, keys, known_keys: RwLock::default(), plans: RwLock::default() })
     }
 
-    /// The plan that a submission pins: from memory, or compiled from the registered manifests.
+    /// The run that a submission begins, before its first entry: of the plan that it pins, with the key that it names.
     ///
     /// # Errors
     /// See [`PlanError`].
-    pub async fn get(&self, submitted: &RunSubmitted) -> Result<Arc<Plan>, PlanError> {
-        if let Some(plan) = self.at_hand(submitted) {
+    pub async fn begin(&self, id: RunId, submitted: &RunSubmitted) -> Result<Run, PlanError> {
+        let plan = self.plan(submitted).await?;
+        let key = match submitted.signing_key {
+            None => None,
+            Some(number) => Some(self.signing_key(number).await?.of_run(id)),
+        };
+        Ok(Run::new(id, plan).with_key(key))
+    }
+
+    /// A signing key: from memory, or read. It is told only after it was found, so none is remembered as missing.
+    async fn signing_key(&self, number: KeyId) -> Result<SigningKey, PlanError> {
+        if let Some(key) = self.known_key(number) {
+            return Ok(key);
+        }
+        let found = self.keys.get(number).await?.ok_or_else(|| missing(&format!("signing key {number}")))?;
+        self.known_keys.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(number, found.clone());
+        Ok(found)
+    }
+
+    fn known_key(&self, number: KeyId) -> Option<SigningKey> {
+        self.known_keys.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(&number).cloned()
+    }
+
+    /// The plan that a submission pins: from memory, or compiled from the registered manifests.
+    async fn plan(&self, submitted: &RunSubmitted) -> Result<Arc<Plan>, PlanError> {
+        if let Some(plan) = self.known_plan(submitted) {
             return Ok(plan);
         }
         let RunSubmitted { workflow, workflow_digest, pins, .. } = submitted;
@@ -111,7 +140,17 @@ impl PlanStore {
 }
 
 impl Plans for PlanStore {
-    fn at_hand(&self, submitted: &RunSubmitted) -> Option<Arc<Plan>> {
+    fn at_hand(&self, id: RunId, submitted: &RunSubmitted) -> Option<Run> {
+        let key = match submitted.signing_key {
+            None => None,
+            Some(number) => Some(self.known_key(number)?.of_run(id)),
+        };
+        Some(Run::new(id, self.known_plan(submitted)?).with_key(key))
+    }
+}
+
+impl PlanStore {
+    fn known_plan(&self, submitted: &RunSubmitted) -> Option<Arc<Plan>> {
         let plans = self.plans.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         find(plans.get(&submitted.workflow_digest)?, &submitted.workflow, &submitted.pins)
     }
@@ -164,6 +203,8 @@ fn plan(
             foreach: step.foreach.clone(),
             max_parallel: step.max_parallel.unwrap_or(u32::MAX),
             with: step.with.clone(),
+            input: contract(&agent.spec.input).map_err(|e| broken(&pin.agent, &e))?,
+            output: contract(&agent.spec.output).map_err(|e| broken(&pin.agent, &e))?,
             retry: step.retry.clone().unwrap_or_else(|| agent.spec.retry.clone()),
             timeout: step.timeout.unwrap_or(agent.spec.role.limits.timeout),
             on_give_up: match step.on_give_up {
@@ -173,7 +214,31 @@ fn plan(
         });
     }
     let output = workflow.spec.output.clone();
-    Ok(Plan { workflow: version.clone(), steps, output, deadline: workflow.spec.deadline })
+    let result = contract(&workflow.spec.result).map_err(|e| broken(version, &e))?;
+    Ok(Plan { workflow: version.clone(), steps, output, result, deadline: workflow.spec.deadline })
+}
+
+/// A declared contract as the engine checks it; `None` for one that takes anything.
+fn contract(declared: &kapelle_manifest::Contract) -> Result<Option<Contract>, InvalidSchema> {
+    if declared.is_any() {
+        return Ok(None);
+    }
+    Ok(Some(Contract::new(Arc::new(Schema(declared.compile()?)))))
+}
+
+/// A compiled schema, as the engine sees it.
+#[derive(Debug)]
+struct Schema(Checker);
+
+impl Check for Schema {
+    fn violation(&self, value: &Value) -> Option<String> {
+        // Nearly all payloads keep their contract, and saying that they do is much cheaper than saying why not.
+        if self.0.accepts(value) {
+            return None;
+        }
+        let found: Vec<String> = self.0.violations(value).iter().map(ToString::to_string).collect();
+        Some(found.join("; "))
+    }
 }
 
 /// What a step waits for: what it names and what its expressions refer to.

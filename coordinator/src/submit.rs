@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kapelle_bus::payloads;
 use kapelle_bus::{Bus, Refusal};
+use kapelle_bus::{keys, payloads};
 use kapelle_engine::{Body, Entry, Record, RunSubmitted, behaviour};
 use kapelle_proto::{decode_record, encode_record};
 use kapelle_retry::{Policy, Verdict};
@@ -105,6 +105,7 @@ impl Submitter {
             key: job.key,
             behaviour: behaviour::CURRENT,
             labels: job.labels,
+            signing_key: Some(keys::CURRENT),
         };
         let record = encode_record(&[Entry {
             id: printed(&run),

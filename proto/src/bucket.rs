@@ -2,6 +2,8 @@
 
 /// Immutable manifests by kind, name and version.
 pub const REGISTRY: &str = "registry";
+/// The signing keys of task tokens; only coordinators may read it.
+pub const KEYS: &str = "keys";
 /// How far each partition is done.
 pub const CURSORS: &str = "cursors";
 /// Living workers and coordinators, for people to see.

@@ -7,7 +7,7 @@ use crate::error::{DecodeError, parsed};
 use crate::payload::digest;
 use crate::task::decode_id;
 use crate::v1::log_entry::Body as WireBody;
-use crate::{failure, payload, status, v1};
+use crate::{failure, payload, status, token, v1};
 
 impl From<&Entry> for v1::LogEntry {
     fn from(entry: &Entry) -> Self {
@@ -91,6 +91,7 @@ impl From<&RunSubmitted> for v1::RunSubmitted {
             input: Some((&submitted.input).into()),
             key: submitted.key.clone(),
             behaviour: submitted.behaviour,
+            signing_key: submitted.signing_key.unwrap_or_default(),
             labels: submitted.labels.clone(),
         }
     }
@@ -114,6 +115,7 @@ impl TryFrom<v1::RunSubmitted> for RunSubmitted {
             input: payload::decode(wire.input, "input")?,
             key: wire.key,
             behaviour: wire.behaviour,
+            signing_key: (wire.signing_key != 0).then_some(wire.signing_key),
             labels: wire.labels,
         })
     }
@@ -127,6 +129,7 @@ impl From<&StepSucceeded> for v1::StepSucceeded {
             output: Some((&succeeded.output).into()),
             work: Some((&succeeded.work).into()),
             usage: encode_usage(succeeded.usage),
+            token: token::encode(succeeded.token),
         }
     }
 }
@@ -140,6 +143,7 @@ impl TryFrom<v1::StepSucceeded> for StepSucceeded {
             output: payload::decode(wire.output, "output")?,
             work: wire.work.map(Into::into).unwrap_or_default(),
             usage: decode_usage(wire.usage)?,
+            token: token::decode(&wire.token)?,
         })
     }
 }
@@ -152,6 +156,7 @@ impl From<&StepFailed> for v1::StepFailed {
             failure: Some((&failed.failure).into()),
             work: Some((&failed.work).into()),
             usage: encode_usage(failed.usage),
+            token: token::encode(failed.token),
         }
     }
 }
@@ -165,6 +170,7 @@ impl TryFrom<v1::StepFailed> for StepFailed {
             failure: failure::decode(wire.failure, "failure")?,
             work: wire.work.map(Into::into).unwrap_or_default(),
             usage: decode_usage(wire.usage)?,
+            token: token::decode(&wire.token)?,
         })
     }
 }

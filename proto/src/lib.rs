@@ -19,6 +19,7 @@ mod status;
 pub mod stream;
 pub mod subject;
 mod task;
+mod token;
 
 pub use dead_letter::DeadLetterRecord;
 pub use error::{DecodeError, WIRE_VERSION};

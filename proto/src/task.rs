@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use kapelle_engine::TaskToken;
 use kapelle_types::{AgentVersion, Payload, Principal, RunId, StepRef, TaskId, Timestamp, WorkflowVersion, printed};
 use prost::Message;
 
 use crate::error::{DecodeError, WIRE_VERSION, check_version, missing_or_unknown, parsed};
 use crate::failure::millis;
-use crate::{payload, v1};
+use crate::{payload, token, v1};
 
 /// Everything that a worker needs to execute one attempt.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +34,8 @@ pub struct Task {
     pub principal: Principal,
     /// When it was queued, by the log's time.
     pub queued_at: Timestamp,
+    /// What the report has to show, if the run needs that.
+    pub token: Option<TaskToken>,
 }
 
 impl Task {
@@ -52,6 +55,7 @@ impl Task {
             traceparent: self.traceparent.clone().unwrap_or_default(),
             principal: self.principal.0.clone(),
             queued_at_unix_nanos: self.queued_at.nanos(),
+            token: token::encode(self.token),
         };
         message.encode_to_vec().into()
     }
@@ -66,6 +70,12 @@ impl Task {
         Self::from_message(message).map_err(|error| missing_or_unknown::<v1::TaskMessage>(error, payload))
     }
 
+    /// The token of a message that may be no task that this release can read: whoever holds it has to report on it.
+    #[must_use]
+    pub fn token_in(payload: &Bytes) -> Option<TaskToken> {
+        v1::TaskMessage::decode(payload.clone()).ok().and_then(|message| TaskToken::from_bytes(&message.token))
+    }
+
     fn from_message(wire: v1::TaskMessage) -> Result<Self, DecodeError> {
         Ok(Self {
             run_id: parsed(&wire.run_id, "run_id")?,
@@ -78,6 +88,7 @@ impl Task {
             traceparent: (!wire.traceparent.is_empty()).then_some(wire.traceparent),
             principal: Principal(wire.principal),
             queued_at: Timestamp::from_nanos(wire.queued_at_unix_nanos),
+            token: token::decode(&wire.token)?,
         })
     }
 }

@@ -32,7 +32,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use kapelle_bus::registry::Registered;
 use kapelle_bus::runlog::RawRecord;
-use kapelle_engine::{Channel, Stamp};
+use kapelle_engine::{Channel, KeyId, Stamp};
 use kapelle_types::{RunId, Sha256, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -57,6 +57,9 @@ pub struct History {
     pub records: Vec<Stored>,
     /// The JSON texts that the log refers to by their SHA-256. One that is not here was not to be found either.
     pub objects: BTreeMap<Sha256, String>,
+    /// The signing keys of that broker in Base64, by number, so that the tokens in the log can be checked.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub signing_keys: BTreeMap<KeyId, String>,
     /// What the version's own engine made of it.
     pub made: Made,
 }

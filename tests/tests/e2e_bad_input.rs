@@ -266,7 +266,7 @@ fn forgeries() -> Vec<Bytes> {
     let succeeded = |step: &str, attempt| {
         let task = TaskId { step: step.parse().unwrap(), attempt };
         let output = Payload::inline(json!("forged"));
-        Body::StepSucceeded(StepSucceeded { task, output, work: Work::default(), usage: Usage::default() })
+        Body::StepSucceeded(StepSucceeded { task, output, work: Work::default(), usage: Usage::default(), token: None })
     };
     let bodies = [
         Body::RunFinished(Box::new(finished)),

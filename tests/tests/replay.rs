@@ -5,10 +5,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "what fails here is the failure of a test")]
 
 use std::collections::BTreeSet;
-use std::panic::catch_unwind;
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use kapelle_engine::{Ignored, Plan, behaviour};
+use kapelle_engine::{Ignored, Run, behaviour};
 use kapelle_tests::history::{Bench, History, all, check_cuts, differences, fold, names, record};
 
 /// What to do about a difference.
@@ -24,8 +23,9 @@ async fn every_recorded_history_is_decided_as_it_was() {
     let bench = Bench::start().await;
     let mut problems = Vec::new();
     for (file, history) in all() {
-        let found = match bench.plan(&history).await {
-            Ok(plan) => catch_unwind(|| replay(&history, &plan)).unwrap_or_else(|_| vec!["it panicked".to_owned()]),
+        let found = match bench.run(&history).await {
+            Ok(run) => catch_unwind(AssertUnwindSafe(|| replay(&history, &run)))
+                .unwrap_or_else(|_| vec!["it panicked".to_owned()]),
             Err(why) => vec![why],
         };
         problems.extend(found.into_iter().map(|p| format!("\n  {file}.json: {p}")));
@@ -33,9 +33,9 @@ async fn every_recorded_history_is_decided_as_it_was() {
     assert!(problems.is_empty(), "\n{} differences:{}\n\n{ADVICE}\n", problems.len(), problems.concat());
 }
 
-fn replay(history: &History, plan: &Arc<Plan>) -> Vec<String> {
-    let mut found = differences(&history.made, &fold(history, plan));
-    found.extend(check_cuts(history, plan));
+fn replay(history: &History, fresh: &Run) -> Vec<String> {
+    let mut found = differences(&history.made, &fold(history, fresh));
+    found.extend(check_cuts(history, fresh));
     found
 }
 

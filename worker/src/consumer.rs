@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 use kapelle_bus::Bus;
 use kapelle_bus::pull::{Delivery, TaskPuller};
+use kapelle_proto::Task;
 use kapelle_proto::subject::TaskSubject;
 use kapelle_telemetry::clock;
 use tokio::task::{AbortHandle, JoinSet};
@@ -91,6 +92,7 @@ impl Consumer {
             return delivery.ack().await;
         }
         let (admitted, queued_at) = (admission::admit(&delivery, clock::now()), delivery.stored_at);
+        let token = if admitted.is_err() { Task::token_in(&delivery.payload) } else { None };
         if delivery.delivered > 1 {
             executor.meters.redelivered();
         }
@@ -107,7 +109,7 @@ impl Consumer {
                     self.aborts.retain(|_, abort| !abort.is_finished());
                 }
             }
-            Err(failure) => executor.refuse(key, failure).await,
+            Err(failure) => executor.refuse(key, token, failure).await,
         }
     }
 
@@ -159,9 +161,9 @@ impl Consumer {
         self.attempts.shutdown().await;
         let running = self.executor.leases.running();
         let count = running.len();
-        for key in running {
+        for (key, token) in running {
             let message = format!("worker {} stopped while the agent was running", self.executor.worker);
-            self.executor.refuse(key, failure::lost(message)).await;
+            self.executor.refuse(key, token, failure::lost(message)).await;
         }
         count
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kapelle_bus::payloads::{self, Payloads};
-use kapelle_engine::{Body, Entry, Failure, StepFailed, StepSucceeded, Usage, Work};
+use kapelle_engine::{Body, Entry, Failure, StepFailed, StepSucceeded, TaskToken, Usage, Work};
 use kapelle_proto::Task;
 use kapelle_retry::{Policy, Verdict, retry};
 use kapelle_telemetry::clock;
@@ -41,6 +41,8 @@ struct Outcome {
     result: Result<output::Fitted, Failure>,
     work: Work,
     usage: Usage,
+    /// What the task brought to show that it was ours.
+    token: Option<TaskToken>,
 }
 
 impl Executor {
@@ -48,7 +50,7 @@ impl Executor {
     pub(crate) async fn execute(&self, task: Task, queued_at: Timestamp) {
         let key = (task.run_id, task.task.clone());
         let Some(slot) = self.slots.take(&self.draining).await else {
-            return self.refuse(key, failure::returned(&self.worker)).await;
+            return self.refuse(key, task.token, failure::returned(&self.worker)).await;
         };
         let started_at = clock::now();
         self.meters.started(started_at.since(queued_at));
@@ -67,14 +69,14 @@ impl Executor {
         self.meters.ran(duration);
         // Nothing is left that could hang but the broker itself, so the lease holds until the report is stored.
         self.leases.limit(&key, None);
-        self.report(key, task.traceparent, Outcome { result, work, usage }).await;
+        self.report(key, task.traceparent, Outcome { result, work, usage, token: task.token }).await;
     }
 
     /// Reports a task that was not executed.
-    pub(crate) async fn refuse(&self, key: Key, failure: Failure) {
+    pub(crate) async fn refuse(&self, key: Key, token: Option<TaskToken>, failure: Failure) {
         tracing::debug!(run = %key.0, task = %key.1, agent = %self.agent, code = failure.code, "not executed");
         let work = Work { worker: self.worker.as_ref().to_owned(), started_at: clock::now(), duration: Duration::ZERO };
-        self.report(key, None, Outcome { result: Err(failure), work, usage: Usage::default() }).await;
+        self.report(key, None, Outcome { result: Err(failure), work, usage: Usage::default(), token }).await;
     }
 
     async fn attempt(&self, attempt: Attempt<'_>) -> Result<Answer, Failure> {
@@ -99,10 +101,10 @@ impl Executor {
 }
 
 fn body(task: TaskId, outcome: Outcome) -> Body {
-    let Outcome { result, work, usage } = outcome;
+    let Outcome { result, work, usage, token } = outcome;
     match result {
-        Ok(fitted) => Body::StepSucceeded(StepSucceeded { task, output: fitted.payload, work, usage }),
-        Err(failure) => Body::StepFailed(StepFailed { task, failure, work, usage }),
+        Ok(fitted) => Body::StepSucceeded(StepSucceeded { task, output: fitted.payload, work, usage, token }),
+        Err(failure) => Body::StepFailed(StepFailed { task, failure, work, usage, token }),
     }
 }
 

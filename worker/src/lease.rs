@@ -8,6 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kapelle_bus::pull::{Delivery, Lease};
+use kapelle_engine::TaskToken;
+use kapelle_proto::Task;
 use kapelle_types::{RunId, TaskId, limits};
 use tokio::time::Instant;
 
@@ -65,9 +67,11 @@ impl Leases {
         .collect()
     }
 
-    /// The attempts that are being executed, not those that wait for a slot or for their report.
-    pub(crate) fn running(&self) -> Vec<Key> {
-        self.table().iter().filter(|(_, held)| held.until.is_some()).map(|(key, _)| key.clone()).collect()
+    /// The attempts that are being executed, not those that wait for a slot or for their report, with their tokens.
+    pub(crate) fn running(&self) -> Vec<(Key, Option<TaskToken>)> {
+        let table = self.table();
+        let running = table.iter().filter(|(_, held)| held.until.is_some());
+        running.map(|(key, held)| (key.clone(), Task::token_in(&held.delivery.payload))).collect()
     }
 
     fn table(&self) -> MutexGuard<'_, HashMap<Key, Held>> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{FutureExt, Stream, StreamExt};
-use kapelle_engine::{Body, Run};
+use kapelle_engine::Body;
 use kapelle_proto::v1::{self, run_service_server::RunService};
 use kapelle_types::{Code, Diagnosis, Principal, RunId, StepRef};
 use tokio::sync::mpsc;
@@ -180,7 +180,7 @@ impl RunService for Runs {
     async fn history(&self, request: Request<v1::HistoryRequest>) -> Result<Response<v1::HistoryResponse>, Status> {
         let run = run_id(&request.get_ref().run_id).map_err(|e| status(&e))?;
         let rebuilt = rebuild(&self.context.bus, &self.context.plans, run).await.map_err(|e| status(&e))?;
-        let mut again = Run::new(run, rebuilt.run.plan().clone());
+        let mut again = rebuilt.run.before_its_log();
         Ok(Response::new(v1::HistoryResponse { entries: history(&mut again, &rebuilt.records) }))
     }
 

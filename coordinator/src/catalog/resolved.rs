@@ -22,13 +22,11 @@ impl Resolved {
     /// # Errors
     /// `INPUT_INVALID` with the path of each violation.
     pub fn check_input(&self, input: &Value) -> Result<(), Diagnosis> {
-        let place = |pointer: &str| if pointer.is_empty() { "at the top".to_owned() } else { format!("at {pointer}") };
         let violations = self.contract.violations(input);
         if violations.is_empty() {
             return Ok(());
         }
-        let violations: Vec<String> =
-            violations.iter().map(|v| format!("{}: {}", place(&v.pointer), v.message)).collect();
+        let violations: Vec<String> = violations.iter().map(ToString::to_string).collect();
         let message = format!("the input does not match the contract of {}: {}", self.workflow, violations.join("; "));
         Err(Diagnosis::new(Code::INPUT_INVALID, message)
             .hint(format!("`kapelle workflow describe {}` shows the contract", self.workflow.name)))

@@ -209,9 +209,7 @@ impl Core {
             return None;
         }
         match &record.entries.first()?.body {
-            Body::RunSubmitted(submitted) if knows(submitted.behaviour) => {
-                plans.at_hand(submitted).map(|plan| Run::new(id, plan))
-            }
+            Body::RunSubmitted(submitted) if knows(submitted.behaviour) => plans.at_hand(id, submitted),
             _ => None,
         }
     }
@@ -224,7 +222,7 @@ impl Core {
             let decision = apply(run, entry, record.channel, record.stamp);
             match decision.ignored {
                 Some(reason) => self.meters.ignored(reason.name()),
-                None => self.meters.reported(run, &entry.body),
+                None => self.meters.reported(run, &entry.body, decision.refused),
             }
             emit(&mut self.progress, run, record.stamp, decision.commands, out);
         }
@@ -264,11 +262,11 @@ impl Core {
     pub fn loaded(&mut self, id: RunId, loaded: Loaded, seen: u64, out: &mut Vec<Effect>) {
         let Some(loading) = self.loading.remove(&id) else { return };
         match loaded {
-            Loaded::Run { plan, records } => {
+            Loaded::Run { run, records } => {
                 if seen < loading.waiting.first().map_or(0, |r| r.stamp.seq) {
                     return self.ask_again(id, loading, out); // a lagging replica answered short
                 }
-                self.rebuilt(Run::new(id, plan), &records, loading, out);
+                self.rebuilt(*run, &records, loading, out);
             }
             Loaded::NotARun => {
                 if loading.waiting.len() > loading.asked {

@@ -1,8 +1,6 @@
 //! What a partition wants done, as data.
 
-use std::sync::Arc;
-
-use kapelle_engine::{Command, Plan, Record, Run, RunSubmitted, Stamp};
+use kapelle_engine::{Command, Record, Run, RunSubmitted, Stamp};
 use kapelle_types::{Principal, RunId, WorkflowVersion};
 
 /// What the service shall do for the core.
@@ -103,10 +101,10 @@ pub enum Content {
 /// The answer to [`Effect::Load`].
 #[derive(Debug)]
 pub enum Loaded {
-    /// The run's plan and its log, oldest first.
+    /// The run before its first entry, and its log, oldest first.
     Run {
-        /// The plan that the first entry pins.
-        plan: Arc<Plan>,
+        /// Of the plan and the key that the first entry names.
+        run: Box<Run>,
         /// All records.
         records: Vec<Record>,
     },
@@ -124,10 +122,10 @@ pub enum Loaded {
     },
 }
 
-/// Where plans that are already compiled are found without waiting.
+/// Where runs get what they are decided by, beside their log, without waiting.
 pub trait Plans {
-    /// The plan that a submission pins, if it is at hand.
-    fn at_hand(&self, submitted: &RunSubmitted) -> Option<Arc<Plan>>;
+    /// The run that a submission begins, if the plan and the key that it names are at hand.
+    fn at_hand(&self, id: RunId, submitted: &RunSubmitted) -> Option<Run>;
 }
 
 /// What the broker says about the task queue.

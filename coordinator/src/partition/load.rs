@@ -152,8 +152,8 @@ async fn rebuild(bus: &Bus, plans: &PlanStore, run: RunId, raw: &[RawRecord]) ->
     if !knows(submitted.behaviour) {
         return Ok(Loaded::FromTheFuture { reason: format!("{run} follows behaviour {}", submitted.behaviour) });
     }
-    match plans.get(submitted).await {
-        Ok(plan) => Ok(Loaded::Run { plan, records }),
+    match plans.begin(run, submitted).await {
+        Ok(run) => Ok(Loaded::Run { run: Box::new(run), records }),
         Err(PlanError::Bus(error)) => Err(error.into()),
         Err(error) => Ok(Loaded::NoPlan { reason: error.to_string() }),
     }

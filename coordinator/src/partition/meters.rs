@@ -22,9 +22,10 @@ impl Meters {
         meter.or_insert_with(|| ENTRIES_IGNORED.counter(&[reason])).increment(1);
     }
 
-    /// A report was accepted.
-    pub(crate) fn reported(&mut self, run: &Run, body: &Body) {
+    /// A report was accepted; `refused` if its success counts as a failure.
+    pub(crate) fn reported(&mut self, run: &Run, body: &Body, refused: bool) {
         let (step, outcome) = match body {
+            Body::StepSucceeded(report) if refused => (&report.task.step.step, "failed"),
             Body::StepSucceeded(report) => (&report.task.step.step, "succeeded"),
             Body::StepFailed(report) => (&report.task.step.step, "failed"),
             Body::RunSubmitted(_) => return RUNS_STARTED.counter(&[]).increment(1),

@@ -39,8 +39,8 @@ fn apply_all(id: RunId, loaded: Result<(Loaded, u64), LoadError>) -> Result<Rebu
             .hint("repeat the request; `kapelle doctor` says what is wrong with the broker")
     })?;
     match loaded {
-        Loaded::Run { plan, records } => {
-            let mut run = Run::new(id, plan);
+        Loaded::Run { run, records } => {
+            let mut run = *run;
             for record in &records {
                 for entry in &record.entries {
                     let _ = apply(&mut run, entry, record.channel, record.stamp);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kapelle_engine::{
     Body, DeadLetter, Entry, Failure, FailureKind, Pin, RunFinished, RunStatus, RunSubmitted, StepFailed,
-    StepSucceeded, TimerId, Usage, Work,
+    StepSucceeded, TaskToken, TimerId, Usage, Work,
 };
 use kapelle_proto::{DeadLetterRecord, Task};
 use kapelle_types::{
@@ -158,8 +158,17 @@ fn usage() -> impl Strategy<Value = Usage> {
 fn submitted() -> impl Strategy<Value = Body> {
     let pin = (step_id(), agent(), digest()).prop_map(|(step, agent, digest)| Pin { step, agent, digest });
     let labels = prop::collection::btree_map(any::<String>(), any::<String>(), 0..4);
-    (workflow(), digest(), vec(pin, 0..4), payload(), option::of(any::<String>()), any::<u32>(), labels).prop_map(
-        |(workflow, workflow_digest, pins, input, key, behaviour, labels)| {
+    (
+        workflow(),
+        digest(),
+        vec(pin, 0..4),
+        payload(),
+        option::of(any::<String>()),
+        any::<u32>(),
+        labels,
+        option::of(1..u32::MAX),
+    )
+        .prop_map(|(workflow, workflow_digest, pins, input, key, behaviour, labels, signing_key)| {
             Body::RunSubmitted(Box::new(RunSubmitted {
                 workflow,
                 workflow_digest,
@@ -168,9 +177,9 @@ fn submitted() -> impl Strategy<Value = Body> {
                 key,
                 behaviour,
                 labels,
+                signing_key,
             }))
-        },
-    )
+        })
 }
 
 fn finished() -> impl Strategy<Value = Body> {
@@ -181,12 +190,18 @@ fn finished() -> impl Strategy<Value = Body> {
     )
 }
 
+fn token() -> impl Strategy<Value = Option<TaskToken>> {
+    option::of(any::<[u8; 16]>().prop_map(|bytes| TaskToken::from_bytes(&bytes).unwrap()))
+}
+
 fn body() -> impl Strategy<Value = Body> {
     let reason = any::<String>;
-    let succeeded = (task_id(), payload(), work(), usage())
-        .prop_map(|(task, output, work, usage)| Body::StepSucceeded(StepSucceeded { task, output, work, usage }));
-    let failed = (task_id(), failure(), work(), usage())
-        .prop_map(|(task, failure, work, usage)| Body::StepFailed(StepFailed { task, failure, work, usage }));
+    let succeeded = (task_id(), payload(), work(), usage(), token()).prop_map(|(task, output, work, usage, token)| {
+        Body::StepSucceeded(StepSucceeded { task, output, work, usage, token })
+    });
+    let failed = (task_id(), failure(), work(), usage(), token()).prop_map(|(task, failure, work, usage, token)| {
+        Body::StepFailed(StepFailed { task, failure, work, usage, token })
+    });
     prop_oneof![
         submitted(),
         succeeded,
@@ -214,8 +229,8 @@ pub(crate) fn entry() -> impl Strategy<Value = Entry> {
 pub(crate) fn task() -> impl Strategy<Value = Task> {
     let who = (run_id(), task_id(), agent(), workflow(), any::<String>());
     let deadline = option::of(time().prop_filter("0 is no deadline", |at| at.nanos() != 0));
-    (who, payload(), wait(), deadline, traceparent(), time()).prop_map(
-        |((run_id, task, agent, workflow, principal), input, timeout, deadline, traceparent, queued_at)| Task {
+    (who, payload(), wait(), deadline, traceparent(), time(), token()).prop_map(
+        |((run_id, task, agent, workflow, principal), input, timeout, deadline, traceparent, queued_at, token)| Task {
             run_id,
             task,
             agent,
@@ -226,6 +241,7 @@ pub(crate) fn task() -> impl Strategy<Value = Task> {
             traceparent,
             principal: Principal(principal),
             queued_at,
+            token,
         },
     )
 }

@@ -150,6 +150,7 @@ impl Layout {
         };
         vec![
             bucket(bucket::REGISTRY, 1, Duration::ZERO),
+            bucket(bucket::KEYS, 1, Duration::ZERO),
             bucket(bucket::CURSORS, 1, Duration::ZERO),
             bucket(bucket::PRESENCE, 1, PRESENCE_TTL),
         ]

@@ -15,6 +15,7 @@ pub mod dead;
 mod direct;
 mod error;
 pub mod events;
+pub mod keys;
 mod latest;
 pub mod layout;
 mod news;

@@ -22,6 +22,7 @@ use crate::command::Command;
 use crate::entry::{Body, Channel, Entry, Stamp};
 use crate::ignored::Ignored;
 use crate::state::{Halt, Place, Run, Slot, SlotState, Stage, StepState, fold};
+use crate::token::TaskToken;
 use crate::turn::Turn;
 
 /// Request ids that a run remembers, so that a request that was written twice counts once. Repeats come within seconds
@@ -36,6 +37,8 @@ pub struct Decision {
     pub commands: Vec<Command>,
     /// Why the entry changed nothing, if it did not.
     pub ignored: Option<Ignored>,
+    /// A reported success was taken as a failure: its output breaks the contract.
+    pub refused: bool,
 }
 
 /// Applies one entry to a run.
@@ -44,7 +47,7 @@ pub struct Decision {
 /// ignored for a named reason, or stalls the run with a reason.
 pub fn apply(run: &mut Run, entry: &Entry, channel: Channel, stamp: Stamp) -> Decision {
     if stamp.seq < run.last_seq {
-        return Decision { commands: Vec::new(), ignored: Some(Ignored::Duplicate) };
+        return Decision { ignored: Some(Ignored::Duplicate), ..Decision::default() };
     }
     run.last_seq = stamp.seq;
     // What came before the submission is no entry of the run: it may be removed at any time.
@@ -56,11 +59,11 @@ pub fn apply(run: &mut Run, entry: &Entry, channel: Channel, stamp: Stamp) -> De
     }
     let ignored = transition(&mut turn, entry, channel).err();
     turn.settle();
-    let commands = turn.commands;
+    let Turn { commands, refused, .. } = turn;
     if ignored.is_none() {
         run.last_progress = stamp.at;
     }
-    Decision { commands, ignored }
+    Decision { commands, ignored, refused }
 }
 
 /// The table of (state, entry). What is not legal has a name.
@@ -87,11 +90,25 @@ fn transition(turn: &mut Turn<'_>, entry: &Entry, channel: Channel) -> Result<()
         (Stage::Open | Stage::Halted, Body::FailRequested { reason }) => fail_requested::apply(turn, who, reason),
         (Stage::Open | Stage::Halted, Body::TimerFired { timer }) => timer_fired::apply(turn, timer),
         (Stage::Halted, _) => Err(Ignored::RunHalted),
-        (Stage::Open, Body::StepSucceeded(report)) => step_succeeded::apply(turn, report),
-        (Stage::Open, Body::StepFailed(report)) => step_failed::apply(turn, report),
+        (Stage::Open, Body::StepSucceeded(report)) => {
+            authentic(turn.run, &report.task, report.token.as_ref())?;
+            step_succeeded::apply(turn, report)
+        }
+        (Stage::Open, Body::StepFailed(report)) => {
+            authentic(turn.run, &report.task, report.token.as_ref())?;
+            step_failed::apply(turn, report)
+        }
         (Stage::Open, Body::PauseRequested { .. }) => pause_requested::apply(turn),
         (Stage::Open, Body::ResumeRequested) => resume_requested::apply(turn),
         (Stage::Open, Body::RetryRequested { steps }) => retry_requested::apply(turn, steps),
+    }
+}
+
+/// Whether a report may speak for this task: the run has no key, or the report shows the token.
+fn authentic(run: &Run, task: &TaskId, token: Option<&TaskToken>) -> Result<(), Ignored> {
+    match &run.key {
+        Some(key) if !token.is_some_and(|token| key.accepts(task, token)) => Err(Ignored::BadToken),
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -183,7 +200,7 @@ mod tests {
 
     use super::*;
     use crate::outstanding::outstanding;
-    use crate::testing::{describe, entry, plan, run_id};
+    use crate::testing::{describe, entry, fresh, plan};
     use crate::{Plan, RunStatus};
 
     fn one_step() -> Plan {
@@ -200,19 +217,19 @@ mod tests {
 
     #[test]
     fn workers_report_and_the_control_plane_does_the_rest() {
-        let mut run = Run::new(run_id(), Arc::new(one_step()));
+        let mut run = fresh(Arc::new(one_step()));
         for (seq, text) in (1..).zip(["submit", "cancel", "fire deadline", "ok a 1", "lost a 1", "finished"]) {
             let (entry, channel) = entry(text);
             let other = if channel == Channel::Control { Channel::Report } else { Channel::Control };
             let decision = apply(&mut run, &entry, other, Stamp { seq, at: Timestamp::default() });
-            assert_eq!(decision, Decision { commands: vec![], ignored: Some(Ignored::WrongChannel) }, "{text}");
+            assert_eq!(decision, Decision { ignored: Some(Ignored::WrongChannel), ..Decision::default() }, "{text}");
         }
         assert_eq!(run.status(), RunStatus::Pending);
     }
 
     #[test]
     fn a_record_that_was_applied_is_a_duplicate_and_one_record_may_carry_several_entries() {
-        let mut run = Run::new(run_id(), Arc::new(one_step()));
+        let mut run = fresh(Arc::new(one_step()));
         assert!(told(&mut run, "submit", 5).ends_with("dispatch a#1 {}, dispatch b#1 {}"));
         assert_eq!(told(&mut run, "ok a 1", 4), "duplicate");
         assert_eq!(told(&mut run, "ok a 1", 5), "");
@@ -221,7 +238,7 @@ mod tests {
 
     #[test]
     fn request_ids_are_remembered_for_a_while() {
-        let mut run = Run::new(run_id(), Arc::new(one_step()));
+        let mut run = fresh(Arc::new(one_step()));
         told(&mut run, "submit", 1);
         assert_eq!(told(&mut run, "resume id=first", 2), "not_paused");
         assert_eq!(told(&mut run, "resume id=first", 3), "duplicate");
@@ -234,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_log_that_is_too_long_halts_the_run_until_somebody_ends_it() {
-        let mut run = Run::new(run_id(), Arc::new(one_step()));
+        let mut run = fresh(Arc::new(one_step()));
         told(&mut run, "submit", 1);
         told(&mut run, "fail a 1", 2);
         for seq in 3..=ENTRIES_MAX {
@@ -269,7 +286,7 @@ mod tests {
             (entry("submit").0, Plan { workflow: "other@1.0.0".parse().unwrap(), ..one_step() }, "not the one"),
         ];
         for (entry, plan, reason) in cases {
-            let mut run = Run::new(run_id(), Arc::new(plan));
+            let mut run = fresh(Arc::new(plan));
             let decision = apply(&mut run, &entry, channel, Stamp::default());
             assert_eq!(decision, Decision::default());
             let stall = run.stall_reason().unwrap();

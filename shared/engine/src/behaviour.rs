@@ -3,12 +3,18 @@
 //! | number | since | what it decides differently from the one before |
 //! |---|---|---|
 //! | 1 | 0.1.0 | the first: the rules as the files under `apply/` have them |
+//! | 2 | 0.2.0 | contracts are checked where a step is dispatched, reports and the run ends; reports need the token of their task where the submission names a key |
 //!
 //! A change that alters a decision for any log that a released version could have written takes the next number, keeps
 //! the old branch for runs below it, and adds a recorded history to the replay tests.
 
 /// The behaviour that new runs are submitted under.
-pub const CURRENT: u32 = 1;
+pub const CURRENT: u32 = 2;
+
+/// The first behaviour that checks contracts beyond the run's input.
+pub(crate) const CONTRACTS: u32 = 2;
+/// The first behaviour that checks the tokens of reports.
+pub(crate) const TOKENS: u32 = 2;
 
 /// Whether this engine can decide runs of that behaviour. A coordinator that meets another one lets the partition go;
 /// an engine that is given such a run all the same halts it with a reason.

@@ -7,6 +7,9 @@ use std::time::Duration;
 use kapelle_types::{AgentVersion, InvalidName, Payload, StepRef, TaskId, Timestamp};
 
 use crate::entry::{Failure, RunFinished};
+use crate::plan::PlanStep;
+use crate::state::Run;
+use crate::token::TaskToken;
 
 /// What the coordinator shall do. Each has an identity that derives from (run, step, attempt).
 #[derive(Debug, Clone, PartialEq)]
@@ -61,6 +64,22 @@ pub struct DispatchTask {
     pub timeout: Duration,
     /// When the run's own deadline ends it, if it has one.
     pub deadline: Option<Timestamp>,
+    /// What the report has to show, if the run has a key.
+    pub token: Option<TaskToken>,
+}
+
+impl DispatchTask {
+    /// The command for an attempt of a run's step.
+    pub(crate) fn of(run: &Run, planned: &PlanStep, task: TaskId, input: Payload) -> Command {
+        Command::DispatchTask(Box::new(Self {
+            token: run.key.as_ref().map(|key| key.token(&task)),
+            task,
+            agent: planned.agent.clone(),
+            input,
+            timeout: planned.timeout,
+            deadline: run.deadline(),
+        }))
+    }
 }
 
 /// A step that gave up, with everything a person needs to judge it.

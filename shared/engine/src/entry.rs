@@ -7,6 +7,7 @@ use kapelle_types::{AgentVersion, Payload, Principal, Sha256, StepId, StepRef, T
 
 use crate::TimerId;
 use crate::state::RunStatus;
+use crate::token::{KeyId, TaskToken};
 
 /// Which of a run's two subjects a record came on. Only the control plane may write `Control`; workers write `Report`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -129,6 +130,8 @@ pub struct RunSubmitted {
     pub key: Option<String>,
     /// The engine behaviour that decides this run for ever.
     pub behaviour: u32,
+    /// The key that the tokens of its tasks derive from; without one reports need no token.
+    pub signing_key: Option<KeyId>,
     /// Free labels for people to find it by.
     pub labels: BTreeMap<String, String>,
 }
@@ -177,6 +180,8 @@ pub struct StepSucceeded {
     pub work: Work,
     /// What it used up.
     pub usage: Usage,
+    /// The token of the task.
+    pub token: Option<TaskToken>,
 }
 
 /// An attempt failed.
@@ -190,6 +195,8 @@ pub struct StepFailed {
     pub work: Work,
     /// What it used up nevertheless.
     pub usage: Usage,
+    /// The token of the task.
+    pub token: Option<TaskToken>,
 }
 
 /// Whose fault a failed attempt is, and so which budget it burns.

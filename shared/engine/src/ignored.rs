@@ -19,6 +19,8 @@ pub enum Ignored {
     AlreadyMarked,
     /// A finish mark on a run whose entries decide no outcome yet.
     NotDecided,
+    /// A report without the token of its task: whoever wrote it was not given that task.
+    BadToken,
     /// No such step or member in this run.
     UnknownStep,
     /// This attempt was never dispatched.
@@ -53,6 +55,7 @@ impl Ignored {
         Self::RunHalted,
         Self::AlreadyMarked,
         Self::NotDecided,
+        Self::BadToken,
         Self::UnknownStep,
         Self::UnknownAttempt,
         Self::StaleAttempt,
@@ -77,6 +80,7 @@ impl Ignored {
             Self::RunHalted => "run_halted",
             Self::AlreadyMarked => "already_marked",
             Self::NotDecided => "not_decided",
+            Self::BadToken => "bad_token",
             Self::UnknownStep => "unknown_step",
             Self::UnknownAttempt => "unknown_attempt",
             Self::StaleAttempt => "stale_attempt",

@@ -176,7 +176,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::testing::{entry, plan, run_id};
+    use crate::testing::{entry, fresh, plan};
     use crate::{Stamp, apply};
 
     /// The invariant that a change breaks, in a run with a step in flight, a fan-out and a step that waits.
@@ -184,7 +184,7 @@ mod tests {
         let plan = plan(&json!({"steps": [
             {"id": "a"}, {"id": "each", "foreach": "input", "max_parallel": 1}, {"id": "b", "needs": ["a"]},
         ]}));
-        let mut run = Run::new(run_id(), Arc::new(plan));
+        let mut run = fresh(Arc::new(plan));
         let (entry, channel) = entry("submit [1, 2]");
         let _ = apply(&mut run, &entry, channel, Stamp { seq: 1, at: Timestamp::default() });
         assert_eq!(check(&run), Ok(()));

@@ -14,6 +14,7 @@
 mod apply;
 pub mod behaviour;
 mod command;
+mod contract;
 #[cfg(test)]
 mod cost;
 mod entry;
@@ -29,11 +30,13 @@ mod scope;
 mod state;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod token;
 mod turn;
 mod weight;
 
 pub use apply::{Decision, apply};
 pub use command::{Command, DeadLetter, DispatchTask, FinishRun, TimerId};
+pub use contract::{Check, Contract};
 pub use entry::{
     Body, Channel, Entry, Failure, FailureKind, Pin, Record, RunFinished, RunSubmitted, Stamp, StepFailed,
     StepSucceeded, Usage, Work,
@@ -43,3 +46,4 @@ pub use invariant::Violation;
 pub use outstanding::outstanding;
 pub use plan::{OnGiveUp, Plan, PlanStep, StepIndex};
 pub use state::{Members, Run, RunStatus, StepStatus, StepSummary};
+pub use token::{KeyId, RunKey, SigningKey, TaskToken};

@@ -72,9 +72,8 @@ fn timer(run: &Run, place: Place, slot: &Slot, due: Timestamp) -> Option<Command
 fn dispatch(run: &Run, place: Place, slot: &Slot) -> Option<Command> {
     let planned = run.plan.steps.get(place.step)?;
     let input = planned.with.evaluate(&View::from(run, place)).ok()?;
-    let (task, agent) = (place.task(&run.plan, slot.attempt)?, planned.agent.clone());
-    let task = DispatchTask { task, agent, input, timeout: planned.timeout, deadline: run.deadline() };
-    Some(Command::DispatchTask(Box::new(task)))
+    let task = place.task(&run.plan, slot.attempt)?;
+    Some(DispatchTask::of(run, planned, task, input))
 }
 
 fn dead_letters(run: &Run, commands: &mut Vec<Command>) {

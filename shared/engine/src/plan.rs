@@ -5,6 +5,8 @@ use std::time::Duration;
 use kapelle_expression::{Expression, Template};
 use kapelle_types::{AgentVersion, RetryPolicy, StepId, WorkflowVersion};
 
+use crate::contract::Contract;
+
 /// The place of a step in [`Plan::steps`].
 pub type StepIndex = usize;
 
@@ -17,6 +19,8 @@ pub struct Plan {
     pub steps: Vec<PlanStep>,
     /// The workflow's output.
     pub output: Template,
+    /// What that output has to be like; `None` if it may be anything.
+    pub result: Option<Contract>,
     /// How long after its submission a run ends TIMED_OUT.
     pub deadline: Option<Duration>,
 }
@@ -39,6 +43,10 @@ pub struct PlanStep {
     pub max_parallel: u32,
     /// What the agent gets.
     pub with: Template,
+    /// What the agent takes; `None` if it takes anything.
+    pub input: Option<Contract>,
+    /// What the agent gives; `None` if it may give anything.
+    pub output: Option<Contract>,
     /// How failures are retried.
     pub retry: RetryPolicy,
     /// How long one attempt may run.

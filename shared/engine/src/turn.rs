@@ -18,6 +18,7 @@ use kapelle_types::{Code, Payload};
 use serde_json::Value;
 
 use crate::command::{Command, DispatchTask};
+use crate::contract;
 use crate::entry::{Failure, Stamp};
 use crate::plan::{Plan, PlanStep, StepIndex};
 use crate::scope::View;
@@ -31,13 +32,15 @@ pub(crate) struct Turn<'r> {
     pub(crate) stamp: Stamp,
     /// The answer so far.
     pub(crate) commands: Vec<Command>,
+    /// A reported success was taken as a failure.
+    pub(crate) refused: bool,
     /// Active steps that may be able to go on.
     queue: VecDeque<StepIndex>,
 }
 
 impl<'r> Turn<'r> {
     pub(crate) fn new(run: &'r mut Run, stamp: Stamp) -> Self {
-        Self { run, stamp, commands: Vec::new(), queue: VecDeque::new() }
+        Self { run, stamp, commands: Vec::new(), refused: false, queue: VecDeque::new() }
     }
 
     pub(crate) fn plan(&self) -> Arc<Plan> {
@@ -161,6 +164,10 @@ impl<'r> Turn<'r> {
             Ok(input) => input,
             Err(error) => return self.break_slot(place, "with", &error),
         };
+        if let Some(failure) = contract::input(self.run, place, planned, &input) {
+            self.run.set_slot(place, SlotState::Broken(Box::new(failure)));
+            return;
+        }
         let at = self.stamp.at;
         let attempt = self.run.edit_slot(place, |slot| {
             slot.attempt = slot.attempt.saturating_add(1);
@@ -172,9 +179,7 @@ impl<'r> Turn<'r> {
             fan.attempts = fan.attempts.saturating_add(1);
         }
         if let Some(task) = attempt.and_then(|a| place.task(&self.run.plan, a)) {
-            let deadline = self.run.deadline();
-            let (agent, timeout) = (planned.agent.clone(), planned.timeout);
-            self.commands.push(Command::DispatchTask(Box::new(DispatchTask { task, agent, input, timeout, deadline })));
+            self.commands.push(DispatchTask::of(self.run, planned, task, input));
         }
     }
 
@@ -224,10 +229,13 @@ impl<'r> Turn<'r> {
     fn complete(&mut self) {
         let plan = self.plan();
         match plan.output.evaluate(&View::of_run(self.run)) {
-            Ok(output) => {
-                self.run.heap_bytes += payload_bytes(&output);
-                self.finish(RunStatus::Completed, Some(output), None);
-            }
+            Ok(output) => match contract::result(self.run, &plan, &output) {
+                Some(failure) => self.run.broken_output = Some(Box::new(failure)),
+                None => {
+                    self.run.heap_bytes += payload_bytes(&output);
+                    self.finish(RunStatus::Completed, Some(output), None);
+                }
+            },
             Err(error) => self.run.broken_output = Some(Box::new(Failure::of_output(&error))),
         }
     }

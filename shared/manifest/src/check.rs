@@ -39,6 +39,7 @@ fn check_agent(agent: &Agent) -> Vec<Issue> {
 
 fn check_workflow(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Issue> {
     let mut issues = workflow.spec.input.issues(&spec().field("input").field("schema"));
+    issues.extend(workflow.spec.result.issues(&spec().field("result").field("schema")));
     issues.extend(steps::check(workflow, catalog));
     issues.extend(references::check(workflow, catalog));
     if let Err(cycle) = workflow.order() {

@@ -1,5 +1,7 @@
 //! What an agent or a workflow takes or gives, as a JSON Schema.
 
+use std::fmt;
+
 use jsonschema::{Draft, PatternOptions, Validator};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -57,6 +59,16 @@ impl Contract {
         Self { schema }
     }
 
+    /// Whether it takes anything, so that nothing has to be checked.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        match &self.schema {
+            Value::Bool(takes) => *takes,
+            Value::Object(keywords) => keywords.is_empty(),
+            _ => false,
+        }
+    }
+
     /// The schema.
     #[must_use]
     pub const fn schema(&self) -> &Value {
@@ -103,6 +115,13 @@ impl Contract {
             issue.label("not a schema").hint(it.hint)
         };
         invalid.into_iter().map(issue).collect()
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = if self.pointer.is_empty() { "the top" } else { &self.pointer };
+        write!(f, "at {place}: {}", self.message)
     }
 }
 

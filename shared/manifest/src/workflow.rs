@@ -34,6 +34,9 @@ pub struct WorkflowSpec {
     /// What a run gives, over the input and the outputs of the steps.
     #[serde(serialize_with = "write::template")]
     pub output: Template,
+    /// What that has to be like.
+    #[serde(skip_serializing_if = "Contract::is_any")]
+    pub result: Contract,
     /// How long a run may take.
     #[serde(serialize_with = "write::optional_duration", skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Duration>,
@@ -83,6 +86,7 @@ impl WorkflowSpec {
         let steps = fields.required("steps", issues).and_then(|it| read_steps(&it, issues));
         let output_part = fields.optional("output");
         let output = output_part.as_ref().map(|it| it.template(issues));
+        let result = fields.optional("result").map_or(Some(Contract::any()), |it| Contract::read(&it, issues));
         let deadline = fields.optional("deadline").map(|it| it.duration(issues));
         fields.close(Self::LATER, issues);
         let steps = steps?;
@@ -94,7 +98,7 @@ impl WorkflowSpec {
             Some(deadline) => Some(deadline?),
             None => None,
         };
-        Some(Self { input: input?, steps, output, deadline })
+        Some(Self { input: input?, steps, output, result: result?, deadline })
     }
 
     /// What the output refers to.

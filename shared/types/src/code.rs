@@ -102,6 +102,12 @@ codes! {
     DEADLINE = "K0306";
     /// The run's definition cannot be loaded.
     PLAN_MISSING = "K0307";
+    /// What an agent reported breaks its output contract.
+    OUTPUT_CONTRACT = "K0308";
+    /// What a step would be given breaks its agent's input contract.
+    INPUT_CONTRACT = "K0309";
+    /// The output of a run breaks the workflow's `result` contract.
+    RESULT_CONTRACT = "K0310";
 
     // 04xx: failures of an attempt that the worker names
     /// The agent did not answer within its timeout.

@@ -58,8 +58,8 @@ impl Audit {
         let mut audit = Self { garbage, ..Self::default() };
         for (id, records) in logs {
             let Some(Body::RunSubmitted(first)) = records.first().map(|r| &r.entries[0].body) else { continue };
-            let plan = plans.get(first).await.expect("the plan of a run is registered");
-            audit.fold(Run::new(id, plan), &records);
+            let run = plans.begin(id, first).await.expect("the plan of a run is registered");
+            audit.fold(run, &records);
         }
         audit
     }

@@ -54,7 +54,8 @@ impl Cues {
 }
 
 /// Fields of its input, each of which may be missing: `gate` that it waits at, `hang_attempts` first attempts that never
-/// answer, `fail_attempts` first attempts that fail with `code`, `final` and `after_ms`. It answers with its input.
+/// answer, `fail_attempts` first attempts that fail with `code`, `final` and `after_ms`, `wrong_attempts` first attempts that
+/// answer with a text. It answers with its input.
 pub(super) struct Scripted(pub(super) Cues);
 
 #[async_trait]
@@ -75,6 +76,9 @@ impl Agent for Scripted {
             let error = AgentError::retryable(code, "the input says so");
             let error = AgentError { retryable: !is_final, ..error };
             return Err(number("after_ms").map(Duration::from_millis).into_iter().fold(error, AgentError::after));
+        }
+        if attempt <= number("wrong_attempts").unwrap_or(0) {
+            return Ok(Output::new(Value::from("not what the contract says")));
         }
         Ok(Output::new(task.input.as_ref().clone()))
     }

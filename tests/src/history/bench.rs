@@ -1,15 +1,16 @@
 //! Plans from recorded manifests, on the way that a coordinator takes: out of a real registry, by their digests.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use kapelle_broker::testing::TestServer;
 use kapelle_bus::layout::{Layout, TaskStorage};
 use kapelle_bus::provision::provision;
 use kapelle_bus::registry::{Outcome, Registry};
 use kapelle_bus::{Bus, ConnectConfig, Connection};
 use kapelle_coordinator::plans::PlanStore;
-use kapelle_engine::Plan;
+use kapelle_engine::Run;
 use kapelle_manifest::Manifest;
 use kapelle_proto::bucket;
 use kapelle_types::Partitions;
@@ -24,7 +25,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Bench {
     bus: Bus,
     registry: Registry,
-    plans: PlanStore,
     _server: TestServer, // last: whoever is connected leaves first
 }
 
@@ -39,16 +39,20 @@ impl Bench {
         provision(connection.jetstream(), &layout).await.expect("the broker is provisioned");
         let bus = Bus::open(connection).await.expect("the broker is provisioned");
         let registry = Registry::open(&bus).await.expect("the registry is there");
-        let plans = PlanStore::open(&bus).await.expect("the registry is there");
-        Self { bus, registry, plans, _server: server }
+        Self { bus, registry, _server: server }
     }
 
-    /// The plan that a history's submission pins.
+    /// The run of a history before its log: of the plan that its submission pins, with the key that it names.
     ///
     /// # Errors
     /// Why today's code cannot build it from the manifests as they were registered.
-    pub async fn plan(&self, history: &History) -> Result<Arc<Plan>, String> {
+    pub async fn run(&self, history: &History) -> Result<Run, String> {
         self.forget().await;
+        let keys = self.bus.jetstream().get_key_value(bucket::KEYS).await.expect("the keys are a bucket");
+        for (number, key) in &history.signing_keys {
+            let key = STANDARD.decode(key).map_err(|e| format!("signing key {number}: {e}"))?;
+            keys.put(number.to_string(), key.into()).await.expect("the key is kept");
+        }
         for record in &history.manifests {
             let what = format!("manifest {}@{}", record.name, record.version);
             let manifest: Manifest = serde_json::from_value(record.manifest.clone())
@@ -63,7 +67,9 @@ impl Bench {
             assert_eq!(outcome, Outcome::Created, "{what}");
         }
         let log = decode(history);
-        self.plans.get(submission(&log)?).await.map_err(|e| format!("no plan: {e}"))
+        // A store of its own: another history's broker had another key of the same number.
+        let plans = PlanStore::open(&self.bus).await.expect("the registry is there");
+        plans.begin(history.run, submission(&log)?).await.map_err(|e| format!("no plan: {e}"))
     }
 
     /// Empties the registry: another version's manifests may bear the same names.

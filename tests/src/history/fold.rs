@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kapelle_engine::{Body, Channel, Entry, Plan, Record, Run, RunSubmitted, Stamp, apply, invariant, outstanding};
+use kapelle_engine::{Body, Channel, Entry, Record, Run, RunSubmitted, Stamp, apply, invariant, outstanding};
 use kapelle_proto::decode_record;
 
 use super::{Answer, History, Made, Turn, told};
@@ -44,10 +44,10 @@ pub(super) fn submission(log: &[(Stamp, Readable)]) -> Result<&RunSubmitted, Str
     }
 }
 
-/// Applies the whole log.
+/// Applies the whole log to the run that it begins.
 #[must_use]
-pub fn fold(history: &History, plan: &Arc<Plan>) -> Made {
-    let mut run = Run::new(history.run, Arc::clone(plan));
+pub fn fold(history: &History, fresh: &Run) -> Made {
+    let mut run = fresh.clone();
     let turns = decode(history).iter().map(|(stamp, record)| turn(&mut run, *stamp, record)).collect();
     let outcome = run.outcome();
     let error = outcome.and_then(|o| o.error.clone()).or_else(|| run.stall_reason());
@@ -91,13 +91,13 @@ fn waits_for(run: &Run, stamp: Stamp) -> Vec<String> {
 /// Cuts the log behind each record, as a crash does, and rebuilds the run from the part before: it has to be the run that
 /// was never interrupted, to wait for the same, and to keep every invariant. Says what does not hold.
 #[must_use]
-pub fn check_cuts(history: &History, plan: &Arc<Plan>) -> Vec<String> {
+pub fn check_cuts(history: &History, fresh: &Run) -> Vec<String> {
     let log = decode(history);
     let mut problems = Vec::new();
-    let mut going = Run::new(history.run, Arc::clone(plan));
+    let mut going = fresh.clone();
     for (cut, (stamp, record)) in log.iter().enumerate() {
         let _ = turn(&mut going, *stamp, record);
-        let mut again = Run::new(history.run, Arc::clone(plan));
+        let mut again = fresh.clone();
         for (stamp, record) in &log[..=cut] {
             let entries = record.iter().flat_map(|r| r.entries.iter().map(move |e| (e, r.channel)));
             entries.for_each(|(entry, channel)| drop(apply(&mut again, entry, channel, *stamp)));

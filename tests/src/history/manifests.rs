@@ -7,9 +7,16 @@ pub(super) const PLAYER: &str = "player@^1";
 /// Another one, so that a worker has two queues.
 pub(super) const SECOND: &str = "second@^1";
 
-/// Both agents.
+/// One that takes and gives objects with a number `value`.
+pub(super) const STRICT: &str = "strict@^1";
+
+/// All agents.
 pub(super) fn agents() -> Vec<Value> {
-    vec![agent("player"), agent("second")]
+    let mut strict = agent("strict");
+    let schema = json!({ "type": "object", "required": ["value"], "properties": { "value": { "type": "number" } } });
+    strict["spec"]["input"]["schema"] = schema.clone();
+    strict["spec"]["output"]["schema"] = schema;
+    vec![agent("player"), agent("second"), strict]
 }
 
 fn agent(name: &str) -> Value {

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use kapelle_bus::registry::{Kind, Registered, Registry};
-use kapelle_engine::RunSubmitted;
+use kapelle_engine::{KeyId, RunSubmitted};
+use kapelle_proto::bucket;
 use kapelle_types::{Sha256, Timestamp, Version};
 
 use super::fold::{decode, fold, submission};
@@ -33,13 +36,15 @@ async fn play(scenario: &Scenario, bench: &Bench) -> History {
     let run = (scenario.play)(&stage).await;
     let records = stage.log(run).await.iter().map(Stored::of).collect();
     let shows = scenario.shows.to_owned();
-    let (manifests, objects) = (Vec::new(), BTreeMap::new());
-    let mut history = History { shows, run, manifests, records, objects, made: nothing() };
+    let (manifests, objects, signing_keys) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+    let mut history = History { shows, run, manifests, records, objects, signing_keys, made: nothing() };
     history.objects = objects_of(&stage, &history).await;
     let log = decode(&history);
-    history.manifests = manifests_of(&stage, submission(&log).unwrap()).await;
-    let plan = bench.plan(&history).await.unwrap();
-    history.made = fold(&history, &plan);
+    let submitted = submission(&log).unwrap();
+    history.manifests = manifests_of(&stage, submitted).await;
+    history.signing_keys = key_of(&stage, submitted).await;
+    let fresh = bench.run(&history).await.unwrap();
+    history.made = fold(&history, &fresh);
     let view = stage.api.get(&run.to_string()).await;
     assert_eq!(view.status().as_str_name(), format!("RUN_STATUS_{}", history.made.status), "{}", scenario.name);
     stage.strike().await;
@@ -83,6 +88,14 @@ async fn manifests_of(stage: &Stage, submitted: &RunSubmitted) -> Vec<Registered
         });
     }
     found
+}
+
+/// The key that the submission names. It was made for this recording and signs nothing else.
+async fn key_of(stage: &Stage, submitted: &RunSubmitted) -> BTreeMap<KeyId, String> {
+    let Some(number) = submitted.signing_key else { return BTreeMap::new() };
+    let keys = stage.bus.jetstream().get_key_value(bucket::KEYS).await.unwrap();
+    let key = keys.get(number.to_string()).await.unwrap().unwrap();
+    [(number, STANDARD.encode(key))].into()
 }
 
 /// Until the engine was asked.

@@ -3,7 +3,7 @@
 use futures::future::BoxFuture;
 use kapelle_types::RunId;
 
-use super::scenarios::{fan_outs, faults, flows, latecomers, noise, payloads, requests, retries, stalls};
+use super::scenarios::{contracts, fan_outs, faults, flows, latecomers, noise, payloads, requests, retries, stalls};
 use super::stage::Stage;
 
 /// One way that a run can take.
@@ -100,6 +100,18 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     }),
     scenario("overtaken_retry", "an early attempt succeeds while the next one waits for its timer", |s| {
         Box::pin(latecomers::overtaken_retry(s))
+    }),
+    scenario("output_contract", "an output that breaks its contract is final; repaired, the next one keeps it", |s| {
+        Box::pin(contracts::output(s))
+    }),
+    scenario("input_contract", "a member whose input breaks the agent's contract is not dispatched", |s| {
+        Box::pin(contracts::input(s))
+    }),
+    scenario("result_contract", "the workflow's output breaks its own contract: STALLED, failed by a person", |s| {
+        Box::pin(contracts::result(s))
+    }),
+    scenario("forged_reports", "reports without the token of their task, and with another task's", |s| {
+        Box::pin(contracts::forged(s))
     }),
     scenario("payload_stored", "input and outputs by reference", |s| Box::pin(payloads::stored(s))),
     scenario("payload_missing", "an output whose object is gone stalls the step that needs a part of it", |s| {

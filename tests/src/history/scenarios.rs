@@ -1,5 +1,6 @@
 //! The scenarios, by what they are about. Each waits for conditions only and leaves its run over and marked.
 
+pub(super) mod contracts;
 pub(super) mod fan_outs;
 pub(super) mod faults;
 pub(super) mod flows;

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kapelle_broker::testing::TestServer;
+use kapelle_bus::keys::{self, Keys};
 use kapelle_bus::runlog::RawRecord;
 use kapelle_bus::{Bus, ConnectConfig, Connection};
 use kapelle_coordinator::{Assignment, Config, Coordinator, Handle};
-use kapelle_engine::{Body, Channel, Entry, Failure, FailureKind, StepFailed, StepSucceeded, Usage, Work};
+use kapelle_engine::{Body, Channel, Entry, Failure, FailureKind, RunKey, StepFailed, StepSucceeded, Usage, Work};
 use kapelle_proto::v1::{ListCoordinatorsRequest, RetryRunRequest, RunStatus, RunView, SteerRequest, SubmitRequest};
 use kapelle_proto::{decode_record, encode_record};
 use kapelle_types::{Partition, Payload, Principal, RunId, TaskId};
@@ -91,7 +92,8 @@ impl Stage {
         };
         let config = config
             .native("player@1.0.0".parse().unwrap(), Scripted(self.cues.clone()))
-            .native("second@1.0.0".parse().unwrap(), Scripted(self.cues.clone()));
+            .native("second@1.0.0".parse().unwrap(), Scripted(self.cues.clone()))
+            .native("strict@1.0.0".parse().unwrap(), Scripted(self.cues.clone()));
         Worker::start(config, Bus::open(self.connection.clone()).await.unwrap()).await.unwrap()
     }
 
@@ -171,8 +173,29 @@ impl Stage {
         self.api.runs().retry(RetryRunRequest { run_id: run.to_string(), steps }).await.unwrap();
     }
 
-    /// Writes entries into the log by hand, in one record.
+    /// Writes entries into the log by hand, in one record; reports show the tokens of their tasks.
     pub(super) async fn write(&self, run: RunId, channel: Channel, entries: &[Entry]) {
+        let key = self.run_key(run).await;
+        let entries: Vec<Entry> = entries.iter().map(|entry| signed(entry.clone(), &key)).collect();
+        self.write_as_they_are(run, channel, &entries).await;
+    }
+
+    /// A report that shows the token of another task of its run.
+    pub(super) async fn signed_for(&self, run: RunId, step: &str, attempt: u32, report: Entry) -> Entry {
+        let token = Some(self.run_key(run).await.token(&task(step, attempt)));
+        match report.body {
+            Body::StepSucceeded(it) => Entry { body: Body::StepSucceeded(StepSucceeded { token, ..it }), ..report },
+            _ => report,
+        }
+    }
+
+    async fn run_key(&self, run: RunId) -> RunKey {
+        let keys = Keys::open(&self.bus).await.unwrap();
+        keys.get(keys::CURRENT).await.unwrap().unwrap().of_run(run)
+    }
+
+    /// The same as somebody writes them who was not given the tasks.
+    pub(super) async fn write_as_they_are(&self, run: RunId, channel: Channel, entries: &[Entry]) {
         self.write_bytes(run, channel, encode_record(entries)).await;
     }
 
@@ -180,6 +203,15 @@ impl Stage {
     pub(super) async fn write_bytes(&self, run: RunId, channel: Channel, bytes: bytes::Bytes) {
         self.bus.append_now(run, channel, bytes).await.unwrap();
     }
+}
+
+fn signed(mut entry: Entry, key: &RunKey) -> Entry {
+    match &mut entry.body {
+        Body::StepSucceeded(report) => report.token = Some(key.token(&report.task)),
+        Body::StepFailed(report) => report.token = Some(key.token(&report.task)),
+        _ => {}
+    }
+    entry
 }
 
 /// The entries of a record that can be read.
@@ -201,7 +233,16 @@ pub(super) fn task(step: &str, attempt: u32) -> TaskId {
 /// A report of a success, as a worker writes it that was out of sight for a while.
 pub(super) fn succeeded(step: &str, attempt: u32, output: impl Into<Payload>) -> Entry {
     let (work, usage) = (work(), Usage { cost_usd: 0.25, input_tokens: 12, output_tokens: 34 });
-    entry("", Body::StepSucceeded(StepSucceeded { task: task(step, attempt), output: output.into(), work, usage }))
+    entry(
+        "",
+        Body::StepSucceeded(StepSucceeded {
+            task: task(step, attempt),
+            output: output.into(),
+            work,
+            usage,
+            token: None,
+        }),
+    )
 }
 
 /// A report of a failure, likewise.
@@ -215,7 +256,7 @@ pub(super) fn failed(step: &str, attempt: u32, kind: FailureKind) -> Entry {
         evidence: "the last line".into(),
     };
     let (work, usage) = (work(), Usage::default());
-    entry("", Body::StepFailed(StepFailed { task: task(step, attempt), failure, work, usage }))
+    entry("", Body::StepFailed(StepFailed { task: task(step, attempt), failure, work, usage, token: None }))
 }
 
 fn work() -> Work {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use kapelle_engine::{Body, Failure, FailureKind, StepFailed, StepSucceeded, Usage, Work};
+use kapelle_engine::{Body, Failure, FailureKind, RunKey, SigningKey, StepFailed, StepSucceeded, Usage, Work};
 use kapelle_types::{RunId, StepRef, TaskId};
 use serde_json::{Value, json};
 
@@ -64,14 +64,25 @@ impl Agents {
     }
 }
 
+/// What the tokens of a run derive from.
+pub(crate) fn key(run: RunId) -> RunKey {
+    SigningKey::new([42; 32]).of_run(run)
+}
+
 /// A report that the attempt ended well.
-pub(crate) fn succeeded(task: &TaskId, output: Value) -> Body {
-    let (work, usage) = (Work::default(), Usage::default());
-    Body::StepSucceeded(StepSucceeded { task: task.clone(), output: output.into(), work, usage })
+pub(crate) fn succeeded(run: RunId, task: &TaskId, output: Value) -> Body {
+    let (work, usage, token) = (Work::default(), Usage::default(), Some(key(run).token(task)));
+    Body::StepSucceeded(StepSucceeded { task: task.clone(), output: output.into(), work, usage, token })
 }
 
 /// A report that it did not, as workers write it.
-pub(crate) fn failed(task: &TaskId, kind: FailureKind, retryable: bool, retry_after: Option<Duration>) -> Body {
+pub(crate) fn failed(
+    run: RunId,
+    task: &TaskId,
+    kind: FailureKind,
+    retryable: bool,
+    retry_after: Option<Duration>,
+) -> Body {
     let code = match kind {
         FailureKind::Agent => "oops",
         FailureKind::Timeout => "K0401",
@@ -86,5 +97,6 @@ pub(crate) fn failed(task: &TaskId, kind: FailureKind, retryable: bool, retry_af
         retry_after,
         evidence: String::new(),
     };
-    Body::StepFailed(StepFailed { task: task.clone(), failure, work: Work::default(), usage: Usage::default() })
+    let (work, usage, token) = (Work::default(), Usage::default(), Some(key(run).token(task)));
+    Body::StepFailed(StepFailed { task: task.clone(), failure, work, usage, token })
 }

@@ -1,9 +1,9 @@
 //! Clients and what the broker writes by itself: submissions, requests, timers that go off, garbage.
 
-use kapelle_engine::{Body, Channel, Entry, RunStatus, TimerId};
+use kapelle_engine::{Body, Channel, Entry, FailureKind, RunStatus, TimerId};
 use kapelle_types::{Principal, RunId, StepRef, TaskId, Timestamp};
 
-use super::agents::succeeded;
+use super::agents::{failed, succeeded};
 use super::event::{Care, Event, Message, Publish, Sender};
 use super::log::Kept;
 use super::plans::run_id;
@@ -134,9 +134,13 @@ impl World {
         let early = self.jobs.all.iter().find(|job| self.oracle.get(job.id).is_none()).map(|job| job.id);
         let stranger = run_id(self.seed, 1_000 + self.dice.below(2));
         let stranger = early.filter(|_| self.dice.hit(500)).unwrap_or(stranger);
-        match self.dice.below(6) {
+        match self.dice.below(7) {
             0 => self.append_control(stranger, String::new(), Body::ResumeRequested, false),
             5 => self.early_report(stranger),
+            6 if !runs.is_empty() => {
+                let run = *self.dice.pick(&runs);
+                self.forged_report(run);
+            }
             1 if !runs.is_empty() => {
                 let run = *self.dice.pick(&runs);
                 self.bogus_report(run);
@@ -160,7 +164,23 @@ impl World {
     /// A report on a run that is not there.
     fn early_report(&mut self, run: RunId) {
         let step = StepRef::whole(self.jobs.all[0].plan.steps[0].id.clone());
-        let body = succeeded(&TaskId { step, attempt: 1 }, "bogus".into());
+        let body = succeeded(run, &TaskId { step, attempt: 1 }, "bogus".into());
+        self.append_report(run, vec![entry(String::new(), body)]);
+    }
+
+    /// An outcome of an attempt that may well be under way, from somebody who has the token of another run's.
+    fn forged_report(&mut self, run: RunId) {
+        let Some(job) = self.jobs.get(run) else { return };
+        let steps: Vec<_> = job.plan.steps.iter().map(|s| (s.id.clone(), s.foreach.is_some())).collect();
+        let (step, foreach) = self.dice.pick(&steps).clone();
+        let item = foreach.then(|| u32::try_from(self.dice.below(3)).unwrap_or(0));
+        let task = TaskId { step: StepRef { step, item }, attempt: 1 };
+        let elsewhere = run_id(self.seed, 1_000);
+        let body = if self.dice.hit(500) {
+            succeeded(elsewhere, &task, "forged".into())
+        } else {
+            failed(elsewhere, &task, FailureKind::LeaseLost, true, None)
+        };
         self.append_report(run, vec![entry(String::new(), body)]);
     }
 
@@ -171,7 +191,7 @@ impl World {
         let (step, foreach) = self.dice.pick(&steps).clone();
         let step = StepRef { step, item: foreach.then(|| u32::try_from(self.dice.below(3)).unwrap_or(0)) };
         let task = self.oracle.never_dispatched(run, step, u32::try_from(self.dice.between(1, 2)).unwrap_or(1));
-        let body = succeeded(&task, "bogus".into());
+        let body = succeeded(run, &task, "bogus".into());
         if self.dice.hit(300) {
             self.append_control(run, String::new(), body, false);
         } else {

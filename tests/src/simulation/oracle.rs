@@ -4,7 +4,6 @@
 //! by [`super::slots`], which counts by rules of its own.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 
 use kapelle_engine::{
     Body, Channel, Command, DispatchTask, Entry, Record, Run, TimerId, apply, invariant, outstanding,
@@ -132,7 +131,7 @@ impl World {
         let Some(job) = self.jobs.get(id) else { return false };
         let begins = channel == Channel::Control && matches!(entry.body, Body::RunSubmitted(_));
         if begins {
-            let (run, slots) = (Run::new(id, Arc::clone(&job.plan)), Slots::new(&job.plan));
+            let (run, slots) = (job.run(id), Slots::new(&job.plan));
             let fold = Fold { run, slots, dispatched: BTreeMap::new(), unplanned: false };
             self.oracle.folds.insert(id, fold);
         }

@@ -292,7 +292,7 @@ impl World {
         match (first.map(|entry| &entry.body), self.jobs.get(run)) {
             (Some(Body::RunSubmitted(_)), Some(job)) => {
                 let records: Vec<Record> = records().filter(|r| r.stamp.seq <= seen).cloned().collect();
-                Loaded::Run { plan: job.plan.clone(), records }
+                Loaded::Run { run: Box::new(job.run(run)), records }
             }
             _ => Loaded::NotARun,
         }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use kapelle_coordinator::partition::effect::Plans;
 use kapelle_engine::testing::{Shape, plan, random_input, random_spec, workflow};
-use kapelle_engine::{Body, Plan, RunSubmitted, behaviour};
+use kapelle_engine::{Body, Plan, Run, RunSubmitted, behaviour};
 use kapelle_types::{RunId, Sha256};
 use serde_json::{Value, json};
 
+use super::agents::key;
 use super::dice::Dice;
 
 /// One job that a client wants done.
@@ -55,13 +56,18 @@ impl Jobs {
 }
 
 impl Plans for AtHand<'_> {
-    fn at_hand(&self, submitted: &RunSubmitted) -> Option<Arc<Plan>> {
+    fn at_hand(&self, id: RunId, submitted: &RunSubmitted) -> Option<Run> {
         let job = self.jobs.all.iter().find(|job| submitted.key.as_deref() == Some(&*job.id.to_string()))?;
-        self.at_hand.then(|| Arc::clone(&job.plan))
+        self.at_hand.then(|| job.run(id))
     }
 }
 
 impl Job {
+    /// The run before its first entry.
+    pub(crate) fn run(&self, id: RunId) -> Run {
+        Run::new(id, Arc::clone(&self.plan)).with_key(Some(key(id)))
+    }
+
     /// Its submission, as the API would write it.
     pub(crate) fn submission(&self) -> Body {
         Body::RunSubmitted(Box::new(RunSubmitted {
@@ -72,6 +78,7 @@ impl Job {
             key: Some(self.id.to_string()),
             behaviour: behaviour::CURRENT,
             labels: BTreeMap::new(),
+            signing_key: Some(1),
         }))
     }
 }

@@ -11,6 +11,8 @@ use kapelle_engine::{
 use kapelle_types::limits::LEASE_LOST_MAX;
 use kapelle_types::{StepRef, TaskId, Timestamp};
 
+use super::agents::key;
+
 /// What is wrong: the invariant's name and what was found.
 type Wrong = (&'static str, String);
 
@@ -91,8 +93,14 @@ impl Slots {
     ) -> Result<(), Wrong> {
         let ignored = decision.ignored;
         match body {
-            Body::StepSucceeded(report) => self.succeeded(&report.task, on_report, ignored)?,
-            Body::StepFailed(report) => self.failed(report, on_report, ignored)?,
+            Body::StepSucceeded(report) => {
+                let shown = on_report && report.token == Some(key(run.id()).token(&report.task));
+                self.succeeded(&report.task, shown, ignored)?;
+            }
+            Body::StepFailed(report) => {
+                let shown = on_report && report.token == Some(key(run.id()).token(&report.task));
+                self.failed(report, shown, ignored)?;
+            }
             Body::RunSubmitted(_) if ignored.is_none() => self.submitted_at = at,
             Body::PauseRequested { .. } if ignored.is_none() => self.paused = true,
             Body::ResumeRequested if ignored.is_none() => self.paused = false,
@@ -119,13 +127,14 @@ impl Slots {
         hold("ended_is_finished", self.ended == run.is_finished(), || format!("{body:?}"))
     }
 
-    fn succeeded(&mut self, task: &TaskId, on_report: bool, ignored: Option<Ignored>) -> Result<(), Wrong> {
+    /// `shown`: on the subject of reports, with the token of its task.
+    fn succeeded(&mut self, task: &TaskId, shown: bool, ignored: Option<Ignored>) -> Result<(), Wrong> {
         let ended = self.ended;
         let slot = self.slots.get_mut(&task.step);
         let dispatched = slot.as_ref().is_some_and(|s| (1..=s.attempts).contains(&task.attempt));
-        let due = on_report && !ended && dispatched && slot.as_ref().is_some_and(|s| !s.done);
+        let due = shown && !ended && dispatched && slot.as_ref().is_some_and(|s| !s.done);
         hold("the_first_success_of_a_dispatched_attempt_counts", due == ignored.is_none(), || {
-            format!("{task} on reports: {on_report}, dispatched: {dispatched}, ignored: {ignored:?}")
+            format!("{task} with its token: {shown}, dispatched: {dispatched}, ignored: {ignored:?}")
         })?;
         if let Some(slot) = slot.filter(|_| due) {
             slot.done = true;
@@ -134,13 +143,13 @@ impl Slots {
         Ok(())
     }
 
-    fn failed(&mut self, report: &StepFailed, on_report: bool, ignored: Option<Ignored>) -> Result<(), Wrong> {
+    fn failed(&mut self, report: &StepFailed, shown: bool, ignored: Option<Ignored>) -> Result<(), Wrong> {
         let (task, failure) = (&report.task, &report.failure);
         let ended = self.ended;
         let Some(planned) = self.plan.steps.iter().find(|s| s.id == task.step.step) else { return Ok(()) };
         let slot = self.slots.get_mut(&task.step);
         let waited_for = slot.as_ref().is_some_and(|s| s.in_flight && s.attempts == task.attempt);
-        hold("a_failure_counts_if_it_is_waited_for", (on_report && !ended && waited_for) == ignored.is_none(), || {
+        hold("a_failure_counts_if_it_is_waited_for", (shown && !ended && waited_for) == ignored.is_none(), || {
             format!("{task}, waited for: {waited_for}, ignored: {ignored:?}")
         })?;
         let Some(slot) = slot.filter(|_| ignored.is_none()) else { return Ok(()) };

@@ -97,11 +97,11 @@ impl World {
     /// Starts an attempt, or reports why not.
     fn admit(&mut self, worker: Process, key: Key, task: &DispatchTask, delivered: u32) {
         let refusal = if delivered > 1 {
-            Some(failed(&key.1, FailureKind::LeaseLost, true, None))
+            Some(failed(key.0, &key.1, FailureKind::LeaseLost, true, None))
         } else if task.deadline.is_some_and(|deadline| deadline <= at(self.now)) {
-            Some(failed(&key.1, FailureKind::Timeout, false, None))
+            Some(failed(key.0, &key.1, FailureKind::Timeout, false, None))
         } else if self.dice.hit(self.faults.returned) {
-            Some(failed(&key.1, FailureKind::Returned, true, None))
+            Some(failed(key.0, &key.1, FailureKind::Returned, true, None))
         } else {
             None
         };
@@ -120,7 +120,8 @@ impl World {
         let takes = if slow { self.dice.between(200, 4_000) } else { self.dice.between(1, 150) };
         let answer = self.agents.answer(key.0, &key.1);
         let in_time = takes <= limit && answer != Answer::Hang;
-        let report = if in_time { self.result(&key, answer) } else { failed(&key.1, FailureKind::Timeout, true, None) };
+        let report =
+            if in_time { self.result(&key, answer) } else { failed(key.0, &key.1, FailureKind::Timeout, true, None) };
         let mut wait = if in_time { takes } else { limit };
         if self.dice.hit(self.faults.freeze) && answer == Answer::Success {
             // The whole machine stands still: no renewals, and afterwards it does not know that it is late.
@@ -141,11 +142,11 @@ impl World {
     fn result(&self, key: &Key, answer: Answer) -> Body {
         let retry_after = Some(Duration::from_millis(300));
         match answer {
-            Answer::Success => succeeded(&key.1, self.agents.output(key.0, &key.1.step)),
-            Answer::Failure => failed(&key.1, FailureKind::Agent, true, None),
-            Answer::NotNow => failed(&key.1, FailureKind::Agent, true, retry_after),
-            Answer::Final => failed(&key.1, FailureKind::Agent, false, None),
-            Answer::Hang | Answer::Poison => failed(&key.1, FailureKind::Timeout, true, None),
+            Answer::Success => succeeded(key.0, &key.1, self.agents.output(key.0, &key.1.step)),
+            Answer::Failure => failed(key.0, &key.1, FailureKind::Agent, true, None),
+            Answer::NotNow => failed(key.0, &key.1, FailureKind::Agent, true, retry_after),
+            Answer::Final => failed(key.0, &key.1, FailureKind::Agent, false, None),
+            Answer::Hang | Answer::Poison => failed(key.0, &key.1, FailureKind::Timeout, true, None),
         }
     }
 

@@ -120,6 +120,7 @@ pub(crate) fn task(run: &str, item: u32, input: Value) -> Task {
         traceparent: None,
         principal: Principal("test".into()),
         queued_at: Timestamp::default(),
+        token: None,
     }
 }
 

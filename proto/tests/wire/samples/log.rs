@@ -22,11 +22,14 @@ pub(super) fn samples() -> Vec<Sample> {
         Sample::named("reference", stored()),
         Sample::new(reference()),
         Sample::new(submitted()),
+        Sample::named("signed", RunSubmitted { behaviour: 2, signing_key: 3, ..submitted() }),
         Sample::new(pin("review", "licence-review@1.2.0", 2)),
         Sample::new(work()),
         Sample::new(usage()),
         Sample::new(succeeded()),
+        Sample::named("signed", StepSucceeded { token: vec![5; 16].into(), ..succeeded() }),
         Sample::new(failed()),
+        Sample::named("signed", StepFailed { token: vec![6; 16].into(), ..failed() }),
         Sample::new(failure()),
         Sample::new(TimerFired { timer: "retry=review:17=3".into() }),
         Sample::new(CancelRequested { reason: "ordered twice".into() }),
@@ -95,6 +98,7 @@ fn submitted() -> RunSubmitted {
         key: Some("intake-2026-11-22".into()),
         behaviour: 1,
         labels: [("domain".into(), "intake".into())].into(),
+        signing_key: 0,
     }
 }
 
@@ -113,11 +117,19 @@ fn succeeded() -> StepSucceeded {
         output: Some(inline(r#"{"licence":"MIT","obligations":["keep the notice"],"score":0.1}"#)),
         work: Some(work()),
         usage: Some(usage()),
+        token: Bytes::new(),
     }
 }
 
 fn failed() -> StepFailed {
-    StepFailed { step: "score".into(), attempt: 3, failure: Some(failure()), work: Some(work()), usage: Some(usage()) }
+    StepFailed {
+        step: "score".into(),
+        attempt: 3,
+        failure: Some(failure()),
+        work: Some(work()),
+        usage: Some(usage()),
+        token: Bytes::new(),
+    }
 }
 
 pub(super) fn failure() -> StepFailure {

@@ -8,20 +8,8 @@ use crate::golden::Sample;
 
 pub(super) fn samples() -> Vec<Sample> {
     vec![
-        Sample::new(TaskMessage {
-            version: 1,
-            run_id: RUN.into(),
-            step: "review:17".into(),
-            attempt: 2,
-            agent: "licence-review@2.0.0-rc.1".into(),
-            workflow: "software-intake@1.0.0".into(),
-            input: Some(inline(r#"{"component":{"name":"serde"}}"#)),
-            timeout_millis: 20_000,
-            deadline_unix_nanos: at(3_600),
-            traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into(),
-            principal: "anna@example.com".into(),
-            queued_at_unix_nanos: at(2),
-        }),
+        Sample::new(task()),
+        Sample::named("signed", TaskMessage { token: vec![7; 16].into(), ..task() }),
         Sample::new(DeadLetterMessage {
             version: 1,
             run_id: RUN.into(),
@@ -36,6 +24,24 @@ pub(super) fn samples() -> Vec<Sample> {
         }),
         Sample::new(attempt(1)),
     ]
+}
+
+fn task() -> TaskMessage {
+    TaskMessage {
+        version: 1,
+        run_id: RUN.into(),
+        step: "review:17".into(),
+        attempt: 2,
+        agent: "licence-review@2.0.0-rc.1".into(),
+        workflow: "software-intake@1.0.0".into(),
+        input: Some(inline(r#"{"component":{"name":"serde"}}"#)),
+        timeout_millis: 20_000,
+        deadline_unix_nanos: at(3_600),
+        traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into(),
+        principal: "anna@example.com".into(),
+        queued_at_unix_nanos: at(2),
+        token: Default::default(),
+    }
 }
 
 fn attempt(attempt: u32) -> AttemptFailure {

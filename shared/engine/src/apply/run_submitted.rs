@@ -27,6 +27,8 @@ pub(super) fn apply(turn: &mut Turn<'_>, entry: &Entry, submitted: &RunSubmitted
         turn.halt(Halt::UnknownBehaviour(submitted.behaviour));
     } else if submitted.workflow != turn.run.plan.workflow {
         turn.halt(Halt::PlanMismatch);
+    } else if signed(submitted) != turn.run.key.is_some() {
+        turn.halt(Halt::KeyMismatch);
     }
     if turn.run.halt.is_some() {
         return Ok(());
@@ -41,6 +43,11 @@ pub(super) fn apply(turn: &mut Turn<'_>, entry: &Entry, submitted: &RunSubmitted
         }
     }
     Ok(())
+}
+
+/// Whether the reports of the run need tokens.
+fn signed(submitted: &RunSubmitted) -> bool {
+    submitted.behaviour >= behaviour::TOKENS && submitted.signing_key.is_some()
 }
 
 /// What a submission weighs.

@@ -10,12 +10,15 @@
 //! | waiting for its retry timer | the timer is cancelled |
 //! | due, held by a pause | nothing to take back |
 //! | given up, its run STALLED | the dead letter is removed; the run goes on |
+//!
+//! A success whose output breaks the agent's contract is a failure: of the attempt that is waited for, and final.
 
 use kapelle_types::{Attempt, Payload};
 
-use super::reported;
+use super::{reported, step_failed};
 use crate::command::{Command, TimerId};
-use crate::entry::StepSucceeded;
+use crate::contract;
+use crate::entry::{StepFailed, StepSucceeded};
 use crate::finish::remove_dead_letter;
 use crate::ignored::Ignored;
 use crate::state::{Place, SlotState};
@@ -25,6 +28,11 @@ use crate::weight::value_bytes;
 pub(super) fn apply(turn: &mut Turn<'_>, report: &StepSucceeded) -> Result<(), Ignored> {
     let (place, slot) = reported(turn.run, &report.task)?;
     let dispatched = slot.attempt;
+    if let Some(failure) = contract::output(turn.run, place, &report.output) {
+        turn.refused = true;
+        let (task, work, usage, token) = (report.task.clone(), report.work.clone(), report.usage, report.token);
+        return step_failed::apply(turn, &StepFailed { task, failure, work, usage, token });
+    }
     turn.run.edit_slot(place, |slot| slot.trouble = None);
     let old = turn.run.set_slot(place, SlotState::Done);
     if let Some(old) = old {

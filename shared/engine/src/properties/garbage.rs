@@ -7,10 +7,10 @@ use kapelle_types::{Payload, Principal, StepRef, TaskId, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::testing::{Shape, plan, random_spec, run_id, submission};
+use crate::testing::{Shape, fresh, plan, random_spec, run_key, submission};
 use crate::{
-    Body, Channel, Entry, Failure, FailureKind, Ignored, Run, RunFinished, RunStatus, RunSubmitted, Stamp, StepFailed,
-    StepSucceeded, TimerId, Usage, Work, apply, invariant, outstanding,
+    Body, Channel, Entry, Failure, FailureKind, Ignored, RunFinished, RunKey, RunStatus, RunSubmitted, Stamp,
+    StepFailed, StepSucceeded, TimerId, Usage, Work, apply, behaviour, invariant, outstanding,
 };
 
 fn task() -> impl Strategy<Value = TaskId> {
@@ -52,7 +52,7 @@ fn failure() -> impl Strategy<Value = Failure> {
 fn submitted() -> impl Strategy<Value = Body> {
     (
         payload(),
-        prop_oneof![9 => Just(1u32), 1 => any::<u32>()],
+        prop_oneof![9 => Just(behaviour::CURRENT), 1 => any::<u32>()],
         prop_oneof![9 => Just("test@1.0.0"), 1 => Just("x@1.0.0")],
     )
         .prop_map(|(input, behaviour, workflow)| {
@@ -62,15 +62,22 @@ fn submitted() -> impl Strategy<Value = Body> {
         })
 }
 
+/// Whose token a report shows.
+fn token() -> impl Strategy<Value = Option<RunKey>> {
+    prop_oneof![8 => Just(Some(run_key())), 1 => Just(Some(RunKey::from_bytes([1; 32]))), 1 => Just(None)]
+}
+
 fn body() -> impl Strategy<Value = Body> {
     let reason = String::new;
     prop_oneof![
         2 => submitted(),
-        12 => (task(), payload()).prop_map(|(task, output)| {
-            Body::StepSucceeded(StepSucceeded { task, output, work: Work::default(), usage: Usage::default() })
+        12 => (task(), token(), payload()).prop_map(|(task, token, output)| {
+            let (work, usage, token) = (Work::default(), Usage::default(), token.map(|key| key.token(&task)));
+            Body::StepSucceeded(StepSucceeded { task, output, work, usage, token })
         }),
-        12 => (task(), failure()).prop_map(|(task, failure)| {
-            Body::StepFailed(StepFailed { task, failure, work: Work::default(), usage: Usage::default() })
+        12 => (task(), token(), failure()).prop_map(|(task, token, failure)| {
+            let (work, usage, token) = (Work::default(), Usage::default(), token.map(|key| key.token(&task)));
+            Body::StepFailed(StepFailed { task, failure, work, usage, token })
         }),
         6 => task().prop_map(|task| Body::TimerFired { timer: TimerId::Retry(task) }),
         1 => Just(Body::TimerFired { timer: TimerId::Deadline }),
@@ -97,7 +104,7 @@ proptest! {
         bodies in proptest::collection::vec((body(), 0u8..20, 0u64..9, -5i64..3_000), 1..120),
     ) {
         let shape = Shape { total: true, deadline: true, ..Shape::default() };
-        let mut run = Run::new(run_id(), Arc::new(plan(&random_spec(seed, &shape))));
+        let mut run = fresh(Arc::new(plan(&random_spec(seed, &shape))));
         let begin = first.map(|()| (submission(json!({"n": 5, "go": true, "list": [1, 2, 3]})), 0, 1, 0));
         let mut stamp = Stamp { seq: 3, at: Timestamp::from_millis(10_000) };
         for (body, wrong, seq, ms) in begin.into_iter().chain(bodies) {

@@ -13,12 +13,15 @@ use super::summary::{StepSummary, summaries};
 use super::{RunStatus, slot};
 use crate::entry::{Failure, RunFinished};
 use crate::plan::{Plan, StepIndex};
+use crate::token::RunKey;
 
 /// A run's state. Built by [`crate::apply`] from the run's entries, in order; nothing else changes it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Run {
     pub(crate) id: RunId,
     pub(crate) plan: Arc<Plan>,
+    /// What the tokens of its tasks derive from.
+    pub(crate) key: Option<RunKey>,
     pub(crate) dependants: Dependants,
     pub(crate) origin: Option<Box<Origin>>,
     pub(crate) steps: Vec<Step>,
@@ -71,6 +74,8 @@ pub(crate) enum Halt {
     UnknownBehaviour(u32),
     /// The plan is not the one that the submission names, or could not end.
     PlanMismatch,
+    /// The submission names a signing key and the run was given none, or the other way round.
+    KeyMismatch,
 }
 
 impl Halt {
@@ -92,6 +97,9 @@ impl Halt {
                 Code::PLAN_MISSING,
                 "the plan that was loaded is not the one that the run was submitted with".to_owned(),
             ),
+            Self::KeyMismatch => {
+                (Code::PLAN_MISSING, "the signing key of the run is not the one that it was submitted with".to_owned())
+            }
         };
         Failure::of_run(code, message)
     }
@@ -121,6 +129,7 @@ impl Run {
             open_steps: steps.len(),
             steps,
             plan,
+            key: None,
             active: Vec::new(),
             in_flight: 0,
             timers: BTreeSet::new(),
@@ -137,6 +146,18 @@ impl Run {
             last_progress: Timestamp::default(),
             heap_bytes: 0,
         }
+    }
+
+    /// The same run with the key that its submission names: its reports need tokens.
+    #[must_use]
+    pub fn with_key(self, key: Option<RunKey>) -> Self {
+        Self { key, ..self }
+    }
+
+    /// The same run before its first entry.
+    #[must_use]
+    pub fn before_its_log(&self) -> Self {
+        Self::new(self.id, Arc::clone(&self.plan)).with_key(self.key.clone())
     }
 
     /// Its id.

@@ -161,7 +161,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::testing::{entry, plan, run_id};
+    use crate::testing::{entry, fresh, plan};
     use crate::{RunStatus, Stamp, apply};
 
     /// Plays entries and says what people see.
@@ -171,7 +171,7 @@ mod tests {
             {"id": "each", "foreach": "input", "max_parallel": 2, "retry": {"max_attempts": 1}},
             {"id": "x", "with": "${input.none}"},
         ]}));
-        let mut run = Run::new(run_id(), Arc::new(plan));
+        let mut run = fresh(Arc::new(plan));
         for (seq, text) in (1..).zip(script) {
             let (entry, channel) = entry(text);
             let _ = apply(&mut run, &entry, channel, Stamp { seq, at: Timestamp::from_millis(0) });

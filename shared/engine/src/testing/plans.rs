@@ -1,11 +1,13 @@
 //! Plans from compact JSON.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kapelle_expression::{Expression, Template};
 use kapelle_types::{RetryPolicy, WorkflowVersion};
 use serde_json::{Value, json};
 
+use crate::contract::{Check, Contract};
 use crate::plan::{OnGiveUp, Plan, PlanStep};
 
 /// The workflow that every plan made here is a version of.
@@ -18,6 +20,7 @@ pub fn workflow() -> WorkflowVersion {
 /// `{"steps": [{"id": "a"}, {"id": "b", "needs": ["a"], "when": "input.go", "foreach": "input.list", "max_parallel": 2,
 /// "with": {…}, "retry": {"max_attempts": 3, "initial_ms": 1000}, "on_give_up": "fail"}], "output": {…}, "deadline_ms": 9}`.
 ///
+/// `"takes": ["x"]` and `"gives": ["x"]` on a step and `"result": ["x"]` beside them are contracts that want these fields.
 /// Retries wait 1 s, then 2 s, without jitter, unless said otherwise; `with` is `{}` and the output `null`.
 #[must_use]
 pub fn plan(spec: &Value) -> Plan {
@@ -27,6 +30,7 @@ pub fn plan(spec: &Value) -> Plan {
         workflow: workflow(),
         steps: listed.iter().map(|s| step(s, &place)).collect(),
         output: template(&spec["output"], &Value::Null),
+        result: requires(&spec["result"]),
         deadline: spec["deadline_ms"].as_u64().map(Duration::from_millis),
     }
 }
@@ -43,10 +47,27 @@ fn step(spec: &Value, place: &dyn Fn(&Value) -> usize) -> PlanStep {
         foreach: expression("foreach"),
         max_parallel: u32::try_from(spec["max_parallel"].as_u64().unwrap_or(64)).unwrap(),
         with: template(&spec["with"], &json!({})),
+        input: requires(&spec["takes"]),
+        output: requires(&spec["gives"]),
         retry: retry(&spec["retry"]),
         timeout: Duration::from_millis(spec["timeout_ms"].as_u64().unwrap_or(10_000)),
         on_give_up: if spec["on_give_up"] == "fail" { OnGiveUp::Fail } else { OnGiveUp::Stall },
     }
+}
+
+/// A contract that wants these fields; enough of a schema language for the engine's own tests.
+#[derive(Debug)]
+struct Requires(Vec<String>);
+
+impl Check for Requires {
+    fn violation(&self, value: &Value) -> Option<String> {
+        self.0.iter().find(|field| value.get(field.as_str()).is_none()).map(|field| format!("it has no `{field}`"))
+    }
+}
+
+fn requires(spec: &Value) -> Option<Contract> {
+    let fields = spec.as_array()?.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    Some(Contract::new(Arc::new(Requires(fields))))
 }
 
 fn template(value: &Value, default: &Value) -> Template {

@@ -7,6 +7,7 @@
 //!   1 ok review:0 1 {"licence": "MIT"} | missing    2 fail review:1 1 rate_limited [final] [after=500]
 //!   3 timeout a 1    3 lost a 1    3 returned a 1
 //!   4 fire retry=a=2    4 fire deadline
+//!   0 submit-1 {} (under behaviour 1)    3 forged ok a 1 (with another run's token)    3 bare ok a 1 (without a token)
 //!   5 cancel | terminate | pause | resume | retry [a review:1 …] | giveup          [id=<id> before the arguments]
 //! ```
 
@@ -19,8 +20,8 @@ use serde_json::Value;
 
 use super::plans::{plan, workflow};
 use crate::{
-    Body, Channel, Command, Entry, Failure, FailureKind, Run, RunFinished, RunStatus, RunSubmitted, Stamp, StepFailed,
-    StepSucceeded, Usage, Work, apply, behaviour, invariant, outstanding,
+    Body, Channel, Command, Entry, Failure, FailureKind, Plan, Run, RunFinished, RunKey, RunStatus, RunSubmitted,
+    Stamp, StepFailed, StepSucceeded, TaskToken, Usage, Work, apply, behaviour, invariant, outstanding,
 };
 
 /// The run that scripts are about.
@@ -29,11 +30,24 @@ pub fn run_id() -> RunId {
     "0192f3c4-5a6b-7c8d-9e0f-112233445566".parse().unwrap()
 }
 
+/// What the tokens of that run derive from.
+#[must_use]
+pub const fn run_key() -> RunKey {
+    RunKey::from_bytes([7; 32])
+}
+
+/// That run, before its submission.
+#[must_use]
+pub fn fresh(plan: Arc<Plan>) -> Run {
+    Run::new(run_id(), plan).with_key(Some(run_key()))
+}
+
 /// Plays a script against a plan (see [`plan`]) and says what the engine answered to each line. Invariants are checked
 /// after each, and a line `? ` in place of an entry prints what is outstanding at that time.
 #[must_use]
 pub fn check(spec: &Value, script: &str) -> String {
-    let mut run = Run::new(run_id(), Arc::new(plan(spec)));
+    let plan = Arc::new(plan(spec));
+    let mut run = if script.contains("submit-1") { Run::new(run_id(), plan) } else { fresh(plan) };
     let mut told = String::new();
     let lines = script.lines().map(str::trim).filter(|l| !l.is_empty());
     for (seq, line) in (1..).zip(lines) {
@@ -96,6 +110,7 @@ pub fn submission(input: Value) -> Body {
         input: input.into(),
         key: None,
         behaviour: behaviour::CURRENT,
+        signing_key: Some(1),
         labels: [("team".to_owned(), "tests".to_owned())].into(),
     }))
 }
@@ -122,11 +137,14 @@ fn body(what: &str, rest: &str) -> Body {
     let value = |text: &str| if text.is_empty() { Value::Null } else { serde_json::from_str(text).expect("JSON") };
     match what {
         "submit" => submission(value(rest)),
+        "submit-1" => unsigned(submission(value(rest))),
+        "forged" => with_token(rest, |task| Some(RunKey::from_bytes([8; 32]).token(task))),
+        "bare" => with_token(rest, |_| None),
         "ok" => {
             let (task, output) = task(rest);
             let output = if output == "missing" { missing() } else { value(output).into() };
-            let (work, usage) = (Work::default(), Usage::default());
-            Body::StepSucceeded(StepSucceeded { task, output, work, usage })
+            let (work, usage, token) = (Work::default(), Usage::default(), Some(run_key().token(&task)));
+            Body::StepSucceeded(StepSucceeded { task, output, work, usage, token })
         }
         "fail" => failed(FailureKind::Agent, rest),
         "timeout" => failed(FailureKind::Timeout, rest),
@@ -146,6 +164,26 @@ fn body(what: &str, rest: &str) -> Body {
             Body::RunFinished(Box::new(RunFinished { status, output, error, decided_seq: 1 }))
         }
         other => panic!("`{other}` is no entry"),
+    }
+}
+
+/// The same submission as the release before tokens and contracts wrote it.
+fn unsigned(body: Body) -> Body {
+    match body {
+        Body::RunSubmitted(submitted) => {
+            Body::RunSubmitted(Box::new(RunSubmitted { behaviour: 1, signing_key: None, ..*submitted }))
+        }
+        other => other,
+    }
+}
+
+/// A report that shows another token than its task's.
+fn with_token(report: &str, token: impl Fn(&TaskId) -> Option<TaskToken>) -> Body {
+    let (what, rest) = report.split_once(' ').expect("a report");
+    match body(what, rest) {
+        Body::StepSucceeded(report) => Body::StepSucceeded(StepSucceeded { token: token(&report.task), ..report }),
+        Body::StepFailed(report) => Body::StepFailed(StepFailed { token: token(&report.task), ..report }),
+        other => panic!("{other:?} is no report"),
     }
 }
 
@@ -174,5 +212,6 @@ fn failed(kind: FailureKind, text: &str) -> Body {
             _ => failure.retryable = word != "final",
         }
     }
-    Body::StepFailed(StepFailed { task, failure, work: Work::default(), usage: Usage::default() })
+    let token = Some(run_key().token(&task));
+    Body::StepFailed(StepFailed { task, failure, work: Work::default(), usage: Usage::default(), token })
 }

@@ -9,7 +9,7 @@ use kapelle_types::{Principal, StepRef, TaskId, Timestamp};
 use serde_json::{Value, json};
 
 use super::random::{Dice, list};
-use super::script::{run_id, submission};
+use super::script::{fresh, run_key, submission};
 use crate::state::fold;
 use crate::{
     Body, Channel, Command, Decision, DispatchTask, Entry, Failure, FailureKind, Plan, Record, Run, RunFinished, Stamp,
@@ -50,7 +50,7 @@ impl World {
     /// A world in which the run was submitted and the commands of that were performed.
     #[must_use]
     pub fn submitted(plan: Arc<Plan>, input: Value, agents: Agents) -> Self {
-        let mut world = Self::empty(Run::new(run_id(), plan), agents);
+        let mut world = Self::empty(fresh(plan), agents);
         let _ = world.log_and_perform(submission(input));
         world
     }
@@ -180,7 +180,7 @@ impl World {
 /// Applies a log to a run of the same plan that knows nothing yet.
 #[must_use]
 pub fn replay(like: &Run, log: &[Record]) -> Run {
-    let mut run = Run::new(like.id(), Arc::clone(like.plan()));
+    let mut run = fresh(Arc::clone(like.plan()));
     for record in log {
         for entry in &record.entries {
             let _ = apply(&mut run, entry, record.channel, record.stamp);
@@ -215,6 +215,7 @@ impl Agents {
             output,
             work: Work::default(),
             usage: Usage::default(),
+            token: Some(run_key().token(task)),
         })
     }
 }
@@ -230,5 +231,6 @@ pub fn failure(task: &TaskId, kind: FailureKind) -> Body {
         retry_after: None,
         evidence: String::new(),
     };
-    Body::StepFailed(StepFailed { task: task.clone(), failure, work: Work::default(), usage: Usage::default() })
+    let (work, usage, token) = (Work::default(), Usage::default(), Some(run_key().token(task)));
+    Body::StepFailed(StepFailed { task: task.clone(), failure, work, usage, token })
 }

@@ -29,6 +29,7 @@ fn task(limit: Duration) -> Task {
         traceparent: None,
         principal: Principal::default(),
         queued_at: Timestamp::default(),
+        token: None,
     }
 }
 
