@@ -67,7 +67,7 @@ impl Coordinator {
         };
         let served = Served::start(template, shared, ours, ownership.own.clone(), stop_all.clone());
         let admission = Admission::start(bus.clone(), ownership.peers.clone(), config.open_runs_max, stop_all.clone());
-        let submitter = Arc::new(Submitter::new(bus.clone(), Arc::clone(&catalog), admission));
+        let submitter = Arc::new(Submitter::new(bus.clone(), Arc::clone(&catalog), admission, ownership.peers.clone()));
         tokio::spawn(direct::take_jobs(bus.clone(), Arc::clone(&submitter), stop_api.clone()));
         tokio::spawn(listing::answer_peers(bus.clone(), config.id.clone(), served.clone(), stop_all.clone()));
         let watched =

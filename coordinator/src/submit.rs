@@ -16,10 +16,12 @@ use kapelle_retry::{Policy, Verdict};
 use kapelle_telemetry::metrics::SUBMISSIONS_REFUSED;
 use kapelle_types::{Code, Diagnosis, Payload, Principal, RunId, json_depth, limits, printed};
 use serde_json::Value;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::admission::Admission;
 use crate::catalog::{Catalog, Resolved};
+use crate::ownership::Peers;
 
 /// The namespace of all runs until namespaces are told apart by identity.
 const NAMESPACE: &str = "default";
@@ -72,13 +74,20 @@ pub struct Submitter {
     bus: Bus,
     catalog: Arc<Catalog>,
     admission: Arc<Admission>,
+    peers: watch::Receiver<Arc<Peers>>,
 }
 
 impl Submitter {
     /// A submitter over what is registered.
     #[must_use]
-    pub fn new(bus: Bus, catalog: Arc<Catalog>, admission: Arc<Admission>) -> Self {
-        Self { bus, catalog, admission }
+    pub fn new(bus: Bus, catalog: Arc<Catalog>, admission: Arc<Admission>, peers: watch::Receiver<Arc<Peers>>) -> Self {
+        Self { bus, catalog, admission, peers }
+    }
+
+    /// What every living coordinator can decide. One that came just now may not have heard an older one yet; that one lets
+    /// the partition go then.
+    fn behaviour(&self) -> u32 {
+        self.peers.borrow().values().map(|peer| peer.behaviour).fold(behaviour::CURRENT, u32::min)
     }
 
     /// Checks a job without recording anything but a large input.
@@ -96,16 +105,16 @@ impl Submitter {
             Some(key) => RunId::keyed(NAMESPACE, &resolved.workflow.name, key),
             None => RunId::from_uuid(Uuid::now_v7()),
         };
-        let keyed = job.key.is_some();
+        let (keyed, behaviour) = (job.key.is_some(), self.behaviour());
         let submitted = RunSubmitted {
             workflow: resolved.workflow.clone(),
             workflow_digest: resolved.digest,
             pins: resolved.pins.clone(),
             input: input.clone(),
             key: job.key,
-            behaviour: behaviour::CURRENT,
+            behaviour,
             labels: job.labels,
-            signing_key: Some(keys::CURRENT),
+            signing_key: (behaviour >= behaviour::TOKENS).then_some(keys::CURRENT),
         };
         let record = encode_record(&[Entry {
             id: printed(&run),

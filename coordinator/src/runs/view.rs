@@ -2,6 +2,7 @@
 
 use kapelle_engine::{Channel, Record, Run, RunStatus, StepSummary, apply};
 use kapelle_proto::v1;
+use kapelle_proto::v1::log_entry::Body as WireBody;
 use kapelle_types::{Payload, printed};
 
 /// The view of a run.
@@ -44,6 +45,16 @@ fn step(summary: &StepSummary<'_>) -> v1::StepView {
     }
 }
 
+/// An entry as readers may see it: whoever may read a run may not speak for its tasks.
+fn without_token(mut entry: v1::LogEntry) -> v1::LogEntry {
+    match &mut entry.body {
+        Some(WireBody::StepSucceeded(report)) => report.token.clear(),
+        Some(WireBody::StepFailed(report)) => report.token.clear(),
+        _ => {}
+    }
+    entry
+}
+
 /// A run's log with what the engine made of each entry.
 pub(crate) fn history(run: &mut Run, records: &[Record]) -> Vec<v1::HistoryEntry> {
     let mut entries = Vec::new();
@@ -58,7 +69,7 @@ pub(crate) fn history(run: &mut Run, records: &[Record]) -> Vec<v1::HistoryEntry
                 seq: record.stamp.seq,
                 at_unix_nanos: record.stamp.at.nanos(),
                 channel: channel.to_owned(),
-                entry: Some(entry.into()),
+                entry: Some(without_token(entry.into())),
                 ignored: decision.ignored.map(|i| i.name().to_owned()).unwrap_or_default(),
             });
         }

@@ -13,8 +13,8 @@ pub const CURRENT: u32 = 2;
 
 /// The first behaviour that checks contracts beyond the run's input.
 pub(crate) const CONTRACTS: u32 = 2;
-/// The first behaviour that checks the tokens of reports.
-pub(crate) const TOKENS: u32 = 2;
+/// The first behaviour that checks the tokens of reports: a submission below it names no key.
+pub const TOKENS: u32 = 2;
 
 /// Whether this engine can decide runs of that behaviour. A coordinator that meets another one lets the partition go;
 /// an engine that is given such a run all the same halts it with a reason.

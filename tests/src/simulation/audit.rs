@@ -3,6 +3,7 @@
 use kapelle_engine::{DeadLetter, DispatchTask};
 use kapelle_types::RunId;
 
+use super::agents;
 use super::event::Process;
 use super::tasks::Key;
 use super::world::World;
@@ -12,6 +13,8 @@ impl World {
     pub(crate) fn check_execution(&mut self, key: &Key, task: &DispatchTask) {
         let justified = self.oracle.get(key.0).and_then(|fold| fold.dispatched.get(&key.1)) == Some(task);
         self.hold("only_justified_attempts_are_executed", justified, || format!("{} {}", key.0, key.1));
+        let token = task.token == Some(agents::key(key.0).token(&key.1));
+        self.hold("a_task_brings_its_own_token", token, || format!("{} {}", key.0, key.1));
     }
 
     /// A dead letter is of an attempt that happened, and of a slot that failed.

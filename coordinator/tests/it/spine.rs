@@ -1,13 +1,8 @@
 //! The whole way of a job inside one process, against a real nats-server.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic where it stands")]
-
-mod support {
-    pub(crate) mod fleet;
-}
-
 use std::time::Duration;
 
+use crate::fleet::{Fleet, chain, eventually, fan_out};
 use futures::StreamExt;
 use kapelle_broker::testing::TestServer;
 use kapelle_bus::{Bus, Refusal};
@@ -18,7 +13,6 @@ use kapelle_engine::Channel;
 use kapelle_proto::v1::{RunStatus, SteerRequest, SubmitRequest};
 use kapelle_types::RunId;
 use serde_json::json;
-use support::fleet::{Fleet, chain, eventually, fan_out};
 
 const RUN: &str = "0192f3c4-5a6b-7c8d-9e0f-112233445566";
 
@@ -208,7 +202,7 @@ async fn garbage_on_every_subject_blocks_nothing() {
 /// A broker that is provisioned, without anybody who serves it.
 async fn provisioned() -> (TestServer, Bus) {
     let server = TestServer::start().await;
-    let connection = support::fleet::connect(&server.url()).await;
+    let connection = crate::fleet::connect(&server.url()).await;
     let layout = kapelle_coordinator::Config::default().layout;
     kapelle_bus::provision::provision(connection.jetstream(), &layout).await.unwrap();
     (server, Bus::open(connection).await.unwrap())

@@ -9,8 +9,8 @@ use kapelle_proto::v1::dead_letter_service_client::DeadLetterServiceClient;
 use kapelle_proto::v1::registry_service_client::RegistryServiceClient;
 use kapelle_proto::v1::run_service_client::RunServiceClient;
 use kapelle_proto::v1::{
-    ApplyRequest, DeadLetterActionRequest, DeadLetterView, ExecuteRequest, GetRunRequest, ListDeadLettersRequest,
-    ListRunsRequest, ManifestSource, RunSummary, RunView, SubmitRequest, SubmitResponse,
+    ApplyRequest, DeadLetterActionRequest, DeadLetterView, ExecuteRequest, GetRunRequest, HistoryEntry, HistoryRequest,
+    ListDeadLettersRequest, ListRunsRequest, ManifestSource, RunSummary, RunView, SubmitRequest, SubmitResponse,
 };
 use kapelle_sdk::{Agent, AgentError, Output, Task, async_trait};
 use kapelle_worker::Worker;
@@ -83,8 +83,12 @@ impl Fleet {
 
     /// Registers a workflow together with the agent.
     pub(crate) async fn apply(&self, workflow: Value) -> Result<(), Status> {
+        self.apply_all(&[agent(), workflow]).await
+    }
+
+    pub(crate) async fn apply_all(&self, manifests: &[Value]) -> Result<(), Status> {
         let source = |manifest: &Value| ManifestSource { json: manifest.to_string().into(), origin: String::new() };
-        let manifests = vec![source(&agent()), source(&workflow)];
+        let manifests = manifests.iter().map(source).collect();
         let request = ApplyRequest { manifests, dry_run: false };
         RegistryServiceClient::new(self.channel.clone()).apply(request).await.map(drop)
     }
@@ -94,7 +98,16 @@ impl Fleet {
     }
 
     pub(crate) async fn submit_input(&self, workflow: &str, input: Value) -> String {
-        self.submit(request(workflow, &input)).await.unwrap().run_id
+        self.try_submit(workflow, input).await.unwrap().run_id
+    }
+
+    pub(crate) async fn try_submit(&self, workflow: &str, input: Value) -> Result<SubmitResponse, Status> {
+        self.submit(request(workflow, &input)).await
+    }
+
+    pub(crate) async fn history(&self, run: &str) -> Vec<HistoryEntry> {
+        let request = HistoryRequest { run_id: run.to_owned() };
+        self.runs().history(request).await.unwrap().into_inner().entries
     }
 
     pub(crate) async fn execute(&self, workflow: &str, input: Value) -> RunView {
@@ -171,7 +184,7 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, ask
     }
 }
 
-fn agent() -> Value {
+pub(crate) fn agent() -> Value {
     json!({
         "apiVersion": "kapelle.dev/v1", "kind": "Agent",
         "metadata": { "name": "echo", "version": "1.0.0", "owner": "tests@example.com" },

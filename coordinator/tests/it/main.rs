@@ -1,0 +1,7 @@
+//! The coordinator against a real nats-server, with a real worker beside it in one process.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic where it stands")]
+
+mod contracts;
+mod fleet;
+mod spine;
