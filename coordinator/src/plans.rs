@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
 use kapelle_bus::Bus;
-use kapelle_bus::keys::Keys;
+use kapelle_bus::keys::{self, Keys};
 use kapelle_bus::registry::{Kind, Registry};
 use kapelle_engine::{Check, Contract, KeyId, OnGiveUp, Pin, Plan, PlanStep, Run, RunSubmitted, SigningKey};
 use kapelle_expression::Root;
@@ -61,7 +61,9 @@ impl PlanStore {
     /// The broker is not ready.
     pub async fn open(bus: &Bus) -> Result<Self, kapelle_bus::Error> {
         let (registry, keys) = (Registry::open(bus).await?, Keys::open(bus).await?);
-        Ok(Self { registry, keys, known_keys: RwLock::default(), plans: RwLock::default() })
+        // At hand before the first run asks for it.
+        let known_keys = keys.get(keys::CURRENT).await?.into_iter().map(|key| (keys::CURRENT, key)).collect();
+        Ok(Self { registry, keys, known_keys: RwLock::new(known_keys), plans: RwLock::default() })
     }
 
     /// The run that a submission begins, before its first entry: of the plan that it pins, with the key that it names.

@@ -160,12 +160,20 @@ mod tests {
     fn entries_say_what_they_are_about() {
         let work = Some(v1::WorkDone { worker: "w1".into(), duration_nanos: 42_000_000, ..Default::default() });
         let output = Some(v1::PayloadData { content: Some(v1::payload_data::Content::Inline("[1]".into())) });
-        let done = v1::StepSucceeded { step: "review:3".into(), attempt: 2, output, work, usage: None };
+        let done =
+            v1::StepSucceeded { step: "review:3".into(), attempt: 2, output, work, usage: None, ..Default::default() };
         let done = entry(Body::StepSucceeded(done), "");
         assert_eq!((done.kind, done.gist().as_str()), ("StepSucceeded", "review:3 #2 in 42 ms"));
         assert_eq!(done.body["output"], json!([1]));
         let failure = v1::StepFailure { code: "K0401".into(), message: "too slow".into(), ..Default::default() };
-        let failed = v1::StepFailed { step: "a".into(), attempt: 1, failure: Some(failure), work: None, usage: None };
+        let failed = v1::StepFailed {
+            step: "a".into(),
+            attempt: 1,
+            failure: Some(failure),
+            work: None,
+            usage: None,
+            ..Default::default()
+        };
         assert_eq!(entry(Body::StepFailed(failed), "").gist(), "a #1 K0401: too slow");
         let asked = entry(Body::CancelRequested(v1::CancelRequested { reason: String::new() }), "run_finished");
         assert_eq!(asked.gist(), "(ignored: run_finished)");

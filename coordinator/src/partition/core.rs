@@ -220,10 +220,7 @@ impl Core {
         let before = run.status();
         for entry in &record.entries {
             let decision = apply(run, entry, record.channel, record.stamp);
-            match decision.ignored {
-                Some(reason) => self.meters.ignored(reason.name()),
-                None => self.meters.reported(run, &entry.body, decision.refused),
-            }
+            self.meters.applied(run, &entry.body, &decision);
             emit(&mut self.progress, run, record.stamp, decision.commands, out);
         }
         if run.status() != before && (run.is_finished() || run.status() == RunStatus::Stalled) {
@@ -300,9 +297,15 @@ impl Core {
         // A look goes no further than the reader: what it performs is tied to no entry, and the cursor would pass those that
         // are still to be read before their commands are acknowledged.
         let until = if loading.waiting.is_empty() { self.read_seq } else { u64::MAX };
+        // From here on nothing was counted: the reader passes over what a rebuild has.
+        let unseen = loading.waiting.first().map_or(u64::MAX, |r| r.stamp.seq);
         for record in records.iter().filter(|r| r.stamp.seq <= until) {
             for entry in &record.entries {
-                let _ = apply(&mut run, entry, record.channel, record.stamp); // `outstanding` gives what is still wanted
+                // `outstanding` gives what is still wanted.
+                let decision = apply(&mut run, entry, record.channel, record.stamp);
+                if record.stamp.seq >= unseen {
+                    self.meters.applied(&run, &entry.body, &decision);
+                }
             }
         }
         if loading.waiting.is_empty() && run.status() == RunStatus::Pending {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use kapelle_engine::{Body, Run};
+use kapelle_engine::{Body, Decision, Run};
 use kapelle_telemetry::metrics::{ENTRIES_IGNORED, RUN_DURATION, RUNS_FINISHED, RUNS_STARTED, STEPS};
 use kapelle_types::AgentVersion;
 use metrics::{Counter, Histogram};
@@ -16,6 +16,14 @@ pub(crate) struct Meters {
 }
 
 impl Meters {
+    /// An entry was applied.
+    pub(crate) fn applied(&mut self, run: &Run, body: &Body, decision: &Decision) {
+        match decision.ignored {
+            Some(reason) => self.ignored(reason.name()),
+            None => self.reported(run, body, decision.refused),
+        }
+    }
+
     /// An entry was ignored, by name.
     pub(crate) fn ignored(&mut self, reason: &'static str) {
         let meter = self.ignored.entry(reason);
@@ -23,7 +31,7 @@ impl Meters {
     }
 
     /// A report was accepted; `refused` if its success counts as a failure.
-    pub(crate) fn reported(&mut self, run: &Run, body: &Body, refused: bool) {
+    fn reported(&mut self, run: &Run, body: &Body, refused: bool) {
         let (step, outcome) = match body {
             Body::StepSucceeded(report) if refused => (&report.task.step.step, "failed"),
             Body::StepSucceeded(report) => (&report.task.step.step, "succeeded"),
