@@ -6,6 +6,7 @@ use kapelle_types::limits::TIMEOUT_DEFAULT;
 use kapelle_types::{AgentName, AgentVersion, RetryPolicy};
 use serde::Serialize;
 
+use crate::access::{Access, Resources};
 use crate::issue::Issue;
 use crate::metadata::Metadata;
 use crate::read::{Fields, Issues, Part};
@@ -35,6 +36,9 @@ pub struct AgentSpec {
     pub input: Contract,
     /// What it gives.
     pub output: Contract,
+    /// What its process may touch.
+    #[serde(skip_serializing_if = "Access::is_none")]
+    pub access: Access,
     /// How it is run.
     pub runtime: Runtime,
     /// How a failed step is retried, unless the step says otherwise.
@@ -82,6 +86,9 @@ pub struct Process {
     pub command: Vec<String>,
     /// How it is spoken to.
     pub protocol: Protocol,
+    /// How much of the machine one process may take.
+    #[serde(skip_serializing_if = "Resources::is_default")]
+    pub limits: Resources,
 }
 
 /// How a process is spoken to.
@@ -111,17 +118,23 @@ impl Agent {
 
 impl AgentSpec {
     /// What DESIGN knows and this version does not.
-    const LATER: &[&str] = &["access", "fallback", "cost", "risk", "approval", "breaker", "cache", "model", "memory"];
+    const LATER: &[&str] = &["fallback", "cost", "risk", "approval", "breaker", "cache", "model", "memory"];
 
     fn read(part: &Part<'_>, issues: &mut Issues) -> Option<Self> {
         let mut fields = part.fields(issues)?;
         let role = fields.required("role", issues).and_then(|it| Role::read(&it, issues));
         let input = fields.optional("input").map_or(Some(Contract::any()), |it| Contract::read(&it, issues));
         let output = fields.optional("output").map_or(Some(Contract::any()), |it| Contract::read(&it, issues));
+        let access_part = fields.optional("access");
+        let access = access_part.as_ref().map_or(Some(Access::default()), |it| Access::read(it, issues));
         let runtime = fields.required("runtime", issues).and_then(|it| Runtime::read(&it, issues));
+        if let (Some(part), Some(Runtime::Native {})) = (access_part, &runtime) {
+            let issue = Issue::rule(&part.pointer, "`access` limits a process, and this agent is code inside a worker");
+            issues.push(issue.on_key().hint("remove it; nothing would enforce it"));
+        }
         let retry = fields.optional("retry").map_or(Some(RetryPolicy::default()), |it| retry::read(&it, issues));
         fields.close(Self::LATER, issues);
-        Some(Self { role: role?, input: input?, output: output?, runtime: runtime?, retry: retry? })
+        Some(Self { role: role?, input: input?, output: output?, access: access?, runtime: runtime?, retry: retry? })
     }
 }
 
@@ -209,8 +222,17 @@ impl Process {
         });
         let words = [("jsonl", Protocol::Jsonl), ("once", Protocol::Once)];
         let protocol = fields.optional("protocol").map_or(Some(Protocol::Jsonl), |it| it.word(&words, issues));
-        fields.close(&["environment", "env", "secrets", "working_directory"], issues);
-        Some(Self { command: command?, protocol: protocol? })
+        let limits_part = fields.optional("limits");
+        let limits = limits_part.as_ref().map_or(Some(Resources::default()), |it| Resources::read(it, issues));
+        fields.close(&["working_directory"], issues);
+        if let (Some(part), Some(Protocol::Jsonl), Some(Resources { cpu: Some(_), .. })) =
+            (limits_part, protocol, &limits)
+        {
+            let message = "`cpu` counts the life of a process, which with `jsonl` does many tasks";
+            let hint = "set `protocol: once`, or leave it out: `timeout` bounds every attempt";
+            issues.push(Issue::rule(&part.pointer.field("cpu"), message).hint(hint));
+        }
+        Some(Self { command: command?, protocol: protocol?, limits: limits? })
     }
 }
 

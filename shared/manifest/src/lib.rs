@@ -9,6 +9,7 @@
 //! The CLI parses and checks files; the coordinator checks what it is given again, without lines; engine and workers use
 //! the values. This crate does no IO: text comes in, values go out. No text makes it panic.
 
+mod access;
 mod agent;
 mod canonical;
 mod catalog;
@@ -32,6 +33,7 @@ mod workflow;
 mod write;
 mod yaml;
 
+pub use access::{Access, Granted, Network, Resources};
 pub use agent::{Agent, AgentSpec, CONCURRENCY_DEFAULT, CONCURRENCY_MAX, Limits, Process, Protocol, Role, Runtime};
 pub use catalog::{Agents, Catalog, Layered, capabilities, capable};
 pub use check::check;

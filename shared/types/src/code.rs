@@ -128,6 +128,14 @@ codes! {
     TASK_RETURNED = "K0408";
     /// The agent panicked.
     AGENT_PANICKED = "K0409";
+    /// The sandbox cannot be what the agent's access needs, so the agent is not started.
+    AGENT_SANDBOX = "K0410";
+    /// The agent exceeded a resource limit.
+    AGENT_RESOURCES = "K0411";
+    /// A secret that the agent needs is missing or cannot be used.
+    SECRET_MISSING = "K0412";
+    /// The agent put a secret into its output.
+    SECRET_IN_OUTPUT = "K0413";
 }
 
 impl Code {

@@ -19,7 +19,7 @@ pub use backoff::RetryPolicy;
 pub use code::Code;
 pub use error::{Diagnosis, InvalidName};
 pub use id::{Principal, RunId};
-pub use name::{AgentName, AgentVersion, StepId, Version, WorkflowName, WorkflowVersion};
+pub use name::{AgentName, AgentVersion, FolderName, SecretName, StepId, Version, WorkflowName, WorkflowVersion};
 pub use partition::{Partition, Partitions};
 pub use payload::{Payload, PayloadRef, Sha256, json_depth};
 pub use printed::printed;

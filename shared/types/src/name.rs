@@ -79,6 +79,28 @@ name!(
     "it starts with a lower-case letter and goes on with lower-case letters, digits and `_`, 63 characters at most",
     |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'
 );
+name!(
+    /// The name of a secret: `[a-z][a-z0-9-]*`, at most 63 characters. Its value never travels with it.
+    SecretName,
+    "secret name",
+    "it starts with a lower-case letter and goes on with lower-case letters, digits and `-`, 63 characters at most",
+    |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
+);
+name!(
+    /// The name of a folder that each worker has at a place of its own: `[a-z][a-z0-9-]*`, at most 63 characters.
+    FolderName,
+    "folder name",
+    "it starts with a lower-case letter and goes on with lower-case letters, digits and `-`, 63 characters at most",
+    |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
+);
+
+impl SecretName {
+    /// The environment variable in which an agent gets the secret: `crm-token` is in `CRM_TOKEN`.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        self.as_str().to_ascii_uppercase().replace('-', "_")
+    }
+}
 
 /// A version as SemVer 2.0 has it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -190,6 +212,7 @@ mod tests {
         }
         assert!("sign_off".parse::<StepId>().is_ok());
         assert!("sign-off".parse::<StepId>().is_err());
+        assert_eq!("crm-token".parse::<SecretName>().unwrap().variable(), "CRM_TOKEN");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on should panic
 
+mod access;
 mod bad_input;
 mod garbage;
 mod manifests;
