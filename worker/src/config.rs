@@ -1,16 +1,18 @@
 //! What a worker is started with.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kapelle_sdk::Agent;
-use kapelle_types::AgentVersion;
+use kapelle_types::{AgentVersion, Code, Diagnosis, FolderName};
 
 use crate::Error;
+use crate::access::{Access, Limits};
+use crate::sandbox::Sandbox;
 
 /// Slots of a worker on a machine with few cores: agents mostly wait.
 const SLOTS_MIN: usize = 8;
@@ -18,8 +20,10 @@ const SLOTS_MIN: usize = 8;
 const SLOTS_MAX: usize = 65_536;
 /// How long tasks that run may go on after a drain was asked for. Kubernetes kills after 30 s by default.
 const DRAIN_GRACE: Duration = Duration::from_secs(30);
-/// What a process agent may inherit; everything else (tokens, keys, proxies) stays with the worker.
-const INHERITED: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
+/// What every process agent inherits; everything else (tokens, keys, proxies) has to be in its `access`.
+const INHERITED: [&str; 3] = ["PATH", "LANG", "TZ"];
+/// How texts, numbers and dates are written: the other variables that every process agent inherits.
+const INHERITED_PREFIX: &str = "LC_";
 
 /// How a worker is set up.
 #[derive(Debug, Clone)]
@@ -32,8 +36,16 @@ pub struct Config {
     pub drain_grace: Duration,
     /// The host's name, for people. Default: what the system says.
     pub host: String,
-    /// What process agents inherit. Default: PATH, HOME, LANG, TZ and TMPDIR of this process.
+    /// What process agents can be given of the environment. Default: that of this process.
     pub environment: Environment,
+    /// Whether process agents are kept to their access. Default: nobody has decided, and none is started.
+    pub sandbox: Sandbox,
+    /// Where secrets lie, one file each. Default: only the environment has them, as `KAPELLE_SECRET_<NAME>`.
+    pub secrets_dir: Option<PathBuf>,
+    /// Where the folders are that agents name. Default: there is none.
+    pub folders: Folders,
+    /// Where each process of an agent gets a folder of its own while it lives. Default: the system's.
+    pub temp_dir: PathBuf,
     /// The agents from the start on; [`crate::Handle::add_agent`] adds more. Default: none.
     pub agents: Vec<AgentSpec>,
 }
@@ -49,7 +61,11 @@ impl Config {
             slots: (2 * cores).max(SLOTS_MIN),
             drain_grace: DRAIN_GRACE,
             host: if host.trim().is_empty() { "unknown".into() } else { host.trim().into() },
-            environment: Environment::inherited(),
+            environment: Environment::of_this_process(),
+            sandbox: Sandbox::default(),
+            secrets_dir: None,
+            folders: Folders::default(),
+            temp_dir: std::env::temp_dir(),
             agents: Vec::new(),
         }
     }
@@ -116,6 +132,8 @@ pub enum RuntimeSpec {
     Native(Arc<dyn Agent>),
     /// By a program of its own.
     Process(ProcessSpec),
+    /// By nobody: every attempt fails for this reason, so that its run says what is missing instead of waiting.
+    Refused(Diagnosis),
 }
 
 impl fmt::Debug for RuntimeSpec {
@@ -123,6 +141,7 @@ impl fmt::Debug for RuntimeSpec {
         match self {
             Self::Native(_) => f.write_str("Native"),
             Self::Process(spec) => spec.fmt(f),
+            Self::Refused(why) => write!(f, "Refused({why})"),
         }
     }
 }
@@ -136,6 +155,10 @@ pub struct ProcessSpec {
     pub dir: PathBuf,
     /// How many tasks one process does.
     pub protocol: Protocol,
+    /// What it may touch beside that folder.
+    pub access: Access,
+    /// How much it may take.
+    pub limits: Limits,
 }
 
 /// How many tasks one process does.
@@ -148,15 +171,60 @@ pub enum Protocol {
     Once,
 }
 
-/// The variables that every process agent gets.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Environment(pub BTreeMap<String, OsString>);
+/// The variables of the worker. Call [`Environment::of_this_process`] once, at the edge.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Environment(BTreeMap<String, OsString>);
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Values may be secrets.
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 impl Environment {
-    /// Takes from this process what an agent may inherit. Call it once, at the edge.
+    /// Takes them from this process.
     #[must_use]
-    pub fn inherited() -> Self {
-        Self(INHERITED.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var_os(name)?))).collect())
+    pub fn of_this_process() -> Self {
+        std::env::vars_os().collect()
+    }
+
+    /// The value of one.
+    pub(crate) fn get(&self, name: &str) -> Option<&OsStr> {
+        self.0.get(name).map(OsString::as_os_str)
+    }
+
+    /// Those that every process agent gets, and those that this one may have besides.
+    pub(crate) fn of(&self, names: &[String]) -> BTreeMap<String, OsString> {
+        let inherited = |name: &str| INHERITED.contains(&name) || name.starts_with(INHERITED_PREFIX);
+        let given = self.0.iter().filter(|(name, _)| inherited(name) || names.contains(name));
+        given.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+}
+
+impl FromIterator<(OsString, OsString)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (OsString, OsString)>>(variables: I) -> Self {
+        let named = variables.into_iter().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+        Self(named.collect())
+    }
+}
+
+/// Where named folders are on this machine. One name may have several places.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Folders(BTreeMap<FolderName, Vec<PathBuf>>);
+
+impl Folders {
+    /// Adds a place.
+    pub fn add(&mut self, name: FolderName, place: PathBuf) {
+        self.0.entry(name).or_default().push(place);
+    }
+
+    /// The places of a folder.
+    pub(crate) fn find(&self, name: &FolderName) -> Result<&[PathBuf], Diagnosis> {
+        self.0.get(name).map(Vec::as_slice).ok_or_else(|| {
+            let message = format!("The agent needs the folder `{name}`, which has no place on this worker.");
+            Diagnosis::new(Code::AGENT_SANDBOX, message).hint(format!("Start the worker with `--folder {name}=DIR`."))
+        })
     }
 }
 
@@ -175,8 +243,24 @@ mod tests {
         ] {
             assert!(matches!(bad.check(), Err(Error::Config(_))), "{bad:?}");
         }
-        let process = ProcessSpec { command: vec![], dir: ".".into(), protocol: Protocol::Once };
+        let process = ProcessSpec {
+            command: vec![],
+            dir: ".".into(),
+            protocol: Protocol::Once,
+            access: Access::default(),
+            limits: Limits::default(),
+        };
         let spec = AgentSpec::new("a@1.0.0".parse().unwrap(), RuntimeSpec::Process(process));
         assert!(Config { agents: vec![spec], ..Config::new() }.check().is_err());
+    }
+
+    #[test]
+    fn an_agent_gets_no_variable_that_it_was_not_given() {
+        let all = [("PATH", "/bin"), ("LC_ALL", "C"), ("HOME", "/root"), ("TOKEN", "t"), ("KAPELLE_SECRET_A", "s")];
+        let all: Environment = all.map(|(name, value)| (name.into(), value.into())).into_iter().collect();
+        let names = |names: &[String]| all.of(names).into_keys().collect::<Vec<_>>();
+        assert_eq!(names(&[]), ["LC_ALL", "PATH"]);
+        assert_eq!(names(&["TOKEN".into(), "ABSENT".into()]), ["LC_ALL", "PATH", "TOKEN"]);
+        assert!(!format!("{all:?}").contains("/root"), "values are not shown");
     }
 }

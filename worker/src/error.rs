@@ -6,6 +6,9 @@ pub enum Error {
     /// The configuration makes no sense.
     #[error("{0}")]
     Config(String),
+    /// An agent cannot be kept to its access, or its secrets are not here; with its code and what to do.
+    #[error("{}", .0.message)]
+    Refused(kapelle_types::Diagnosis),
     /// The broker does not let us pull.
     #[error("cannot pull tasks: {0}")]
     Broker(#[from] kapelle_bus::Error),

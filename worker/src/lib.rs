@@ -13,6 +13,7 @@
 //! `kapelle dev` and by programs that bring agents of their own (`examples/native-worker`). It reads no run log, decides
 //! no retry and writes no other subject than its runs' reports and its presence.
 
+mod access;
 mod admission;
 mod config;
 mod consumer;
@@ -25,10 +26,14 @@ mod meters;
 mod output;
 mod reporter;
 mod runtime;
+pub mod sandbox;
+mod secrets;
 mod slots;
 mod worker;
 
-pub use config::{AgentSpec, Config, Environment, ProcessSpec, Protocol, RuntimeSpec};
+pub use access::{Access, Limits};
+pub use config::{AgentSpec, Config, Environment, Folders, ProcessSpec, Protocol, RuntimeSpec};
 pub use drain::Drained;
 pub use error::Error;
+pub use sandbox::Sandbox;
 pub use worker::{Handle, Worker};

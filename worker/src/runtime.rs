@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use kapelle_engine::{Failure, Usage};
 use kapelle_proto::Task;
+use kapelle_types::Diagnosis;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::config::{AgentSpec, Environment, RuntimeSpec};
+use crate::config::{AgentSpec, Config, RuntimeSpec};
+use crate::failure;
 
 /// What an agent answered.
 #[derive(Debug)]
@@ -37,16 +39,18 @@ pub(crate) struct Attempt<'a> {
 pub(crate) enum Runtime {
     Native(native::Runtime),
     Process(process::Runtime),
+    Refused(Diagnosis),
 }
 
 impl Runtime {
-    pub(crate) fn new(spec: AgentSpec, worker: &str, environment: &Environment) -> Self {
-        match spec.runtime {
+    /// # Errors
+    /// A process agent cannot be kept to its access here, or its secrets are missing.
+    pub(crate) fn new(spec: AgentSpec, config: &Config) -> Result<Self, Diagnosis> {
+        Ok(match spec.runtime {
             RuntimeSpec::Native(agent) => Self::Native(native::Runtime::new(agent)),
-            RuntimeSpec::Process(process) => {
-                Self::Process(process::Runtime::new(process, spec.version, worker, environment))
-            }
-        }
+            RuntimeSpec::Process(process) => Self::Process(process::Runtime::new(process, spec.version, config)?),
+            RuntimeSpec::Refused(why) => Self::Refused(why),
+        })
     }
 
     /// Executes one attempt.
@@ -54,6 +58,7 @@ impl Runtime {
         match self {
             Self::Native(runtime) => runtime.run(attempt, input).await,
             Self::Process(runtime) => runtime.run(attempt, &input).await,
+            Self::Refused(why) => Err(failure::permanent(why.code, format!("{} {}", why.message, why.hint))),
         }
     }
 }

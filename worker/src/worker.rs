@@ -19,6 +19,7 @@ use crate::lease::Leases;
 use crate::meters::AgentMeters;
 use crate::reporter;
 use crate::runtime::Runtime;
+use crate::sandbox::Sandbox;
 use crate::slots::Slots;
 use crate::{Drained, Error};
 
@@ -45,9 +46,14 @@ impl Worker {
     /// Starts a worker on a bus that is provisioned. Its agents' queues need not be there yet.
     ///
     /// # Errors
-    /// [`Error::Config`] for a configuration that makes no sense, [`Error::Broker`] if the connection is closed.
+    /// [`Error::Config`] for a configuration that makes no sense, [`Error::Refused`] for a machine without the sandbox or
+    /// an agent that cannot be served as it should be, [`Error::Broker`] if the connection is closed.
     pub async fn start(mut config: Config, bus: Bus) -> Result<Handle, Error> {
         config.check()?;
+        config.sandbox.check().map_err(Error::Refused)?;
+        if config.sandbox == Sandbox::Off {
+            tracing::warn!(worker = config.id, "the sandbox is off: process agents may do whatever this worker may");
+        }
         let agents = std::mem::take(&mut config.agents);
         let (slots, draining, served) = (Slots::new(config.slots), CancellationToken::new(), Arc::default());
         let record = presence(&config, &slots, &draining, &served, clock::now());
@@ -94,7 +100,8 @@ impl Handle {
     /// Serves one more agent version from now on. False if it does so already: versions are immutable.
     ///
     /// # Errors
-    /// As [`Worker::start`], and [`Error::Draining`].
+    /// As [`Worker::start`], [`Error::Draining`], and [`Error::Refused`] for an agent that cannot be kept to its access
+    /// here or whose secrets are missing.
     pub async fn add_agent(&self, spec: AgentSpec) -> Result<bool, Error> {
         spec.check()?;
         let mut consumers = self.consumers.lock().await;
@@ -106,8 +113,8 @@ impl Handle {
         }
         let version = spec.version.clone();
         let credit = spec.concurrency.unwrap_or(usize::MAX).clamp(1, self.slots.total());
+        let executor = self.executor(spec)?;
         let puller = TaskPuller::open(&self.bus, version.clone(), credit).await?;
-        let executor = self.executor(spec);
         let consumer = Consumer::open(&self.bus, puller, executor, self.config.drain_grace).await?;
         consumers.insert(version.clone(), AbortOnDropHandle::new(tokio::spawn(consumer.run())));
         self.served.lock().unwrap_or_else(PoisonError::into_inner).push(version.clone());
@@ -116,18 +123,18 @@ impl Handle {
         Ok(true)
     }
 
-    fn executor(&self, spec: AgentSpec) -> Executor {
-        Executor {
+    fn executor(&self, spec: AgentSpec) -> Result<Executor, Error> {
+        Ok(Executor {
             worker: self.config.id.as_str().into(),
             agent: spec.version.clone(),
             meters: AgentMeters::new(&spec.version),
-            runtime: Runtime::new(spec, &self.config.id, &self.config.environment),
+            runtime: Runtime::new(spec, &self.config).map_err(Error::Refused)?,
             slots: self.slots.clone(),
             payloads: self.payloads.clone(),
             leases: Arc::new(Leases::default()),
             reporter: self.reports.clone(),
             draining: self.draining.clone(),
-        }
+        })
     }
 
     /// Ends the worker in order: asks for nothing more, gives back what has not started, waits for what runs up to the
@@ -145,7 +152,9 @@ fn presence(
     served: &Arc<Mutex<Vec<AgentVersion>>>,
     started_at: Timestamp,
 ) -> impl Fn() -> Record + Send + 'static {
-    let (id, host) = (config.id.clone(), config.host.clone());
+    // Whoever looks at the workers sees those that hold their agents to nothing.
+    let remark = if config.sandbox == Sandbox::Off { " (sandbox off)" } else { "" };
+    let (id, host) = (config.id.clone(), format!("{}{remark}", config.host));
     let (slots, draining, served) = (slots.clone(), draining.clone(), Arc::clone(served));
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     move || Record {

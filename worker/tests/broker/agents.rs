@@ -6,7 +6,7 @@ use kapelle_engine::{Body, FailureKind};
 use kapelle_sdk::{AgentError, Output, Usage};
 use kapelle_telemetry::clock;
 use kapelle_types::Code;
-use kapelle_worker::{AgentSpec, Config, ProcessSpec, Protocol, RuntimeSpec};
+use kapelle_worker::{Access, AgentSpec, Config, Error, Limits, ProcessSpec, Protocol, RuntimeSpec, Sandbox};
 use serde_json::json;
 
 use crate::rig::{Does, Rig, echo, echoes, run_id, subject, task};
@@ -95,16 +95,41 @@ async fn what_cannot_be_a_task_is_refused_by_code() {
 #[tokio::test]
 async fn a_process_agent_that_is_added_later_works() {
     let rig = Rig::start().await;
-    let worker = rig.worker_with(Config { slots: 2, ..Config::new() }).await;
+    let worker = rig.worker_with(Config { slots: 2, sandbox: Sandbox::Off, ..Config::new() }).await;
     let program = "import sys, json\nfor line in sys.stdin:\n    t = json.loads(line)\n    \
                    print(json.dumps({'id': t['id'], 'output': t['input'] + 1}), flush=True)";
-    let command = ["python3", "-c", program].map(str::to_owned).to_vec();
-    let process = ProcessSpec { command, dir: std::env::temp_dir(), protocol: Protocol::Jsonl };
-    let spec = AgentSpec::new(echo(), RuntimeSpec::Process(process));
+    let command = ["python3", "-c", program];
+    let spec = AgentSpec::new(echo(), RuntimeSpec::Process(process(command)));
     rig.submit(&task("added", 0, json!(41))).await;
     rig.queue(&echo()).await;
     assert!(worker.add_agent(spec.clone()).await.unwrap());
     assert!(!worker.add_agent(spec).await.unwrap(), "it is served already");
     let Body::StepSucceeded(done) = rig.settled(run_id("added"), 1).await.remove(0) else { panic!() };
     assert_eq!(*done.output.value.unwrap(), json!(42));
+}
+
+fn process(command: [&str; 3]) -> ProcessSpec {
+    ProcessSpec {
+        command: command.map(str::to_owned).to_vec(),
+        dir: std::env::temp_dir(),
+        protocol: Protocol::Jsonl,
+        access: Access::default(),
+        limits: Limits::default(),
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_cannot_be_held_is_refused_and_its_runs_can_be_told_why() {
+    let rig = Rig::start().await;
+    rig.queue(&echo()).await;
+    let worker = rig.worker_with(Config { slots: 2, ..Config::new() }).await;
+    let spec = AgentSpec::new(echo(), RuntimeSpec::Process(process(["sh", "-c", "cat"])));
+    let Err(Error::Refused(why)) = worker.add_agent(spec).await else { panic!("nobody decided about the sandbox") };
+    assert_eq!(why.code, Code::AGENT_SANDBOX);
+    assert!(worker.agents().is_empty(), "what is refused is not served");
+    let spec = AgentSpec::new(echo(), RuntimeSpec::Refused(why));
+    assert!(worker.add_agent(spec).await.unwrap());
+    rig.submit(&task("refused", 0, json!(1))).await;
+    let failure = rig.failed(&task("refused", 0, json!(1))).await.failure;
+    assert_eq!((failure.code.as_str(), failure.retryable), (Code::AGENT_SANDBOX.as_str(), false));
 }

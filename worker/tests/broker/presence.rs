@@ -2,7 +2,7 @@
 
 use kapelle_bus::presence::{Kind, Record};
 use kapelle_types::{Partition, Timestamp};
-use kapelle_worker::Config;
+use kapelle_worker::{Config, Sandbox};
 
 use crate::rig::{Rig, echo, echoes, eventually};
 
@@ -20,6 +20,15 @@ async fn a_worker_is_there_until_it_has_drained() {
     assert_eq!(worker.agents(), [echo()]);
     worker.drain().await;
     assert!(rig.bus.present().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_worker_without_the_sandbox_is_seen() {
+    let rig = Rig::start().await;
+    let config = Config { host: "box".into(), sandbox: Sandbox::Off, ..Config::new() }.native(echo(), echoes());
+    let _worker = rig.worker_with(config).await;
+    let there = eventually("presence", || async { rig.bus.present().await.unwrap().into_iter().next() }).await;
+    assert_eq!(there.host, "box (sandbox off)");
 }
 
 #[tokio::test]

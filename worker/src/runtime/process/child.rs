@@ -1,21 +1,28 @@
 //! One child: started, spoken to, killed with everything that it started.
 
+use std::ffi::OsString;
+use std::fs::Permissions;
 use std::io;
-use std::process::{ExitStatus, Stdio};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kapelle_engine::Failure;
-use kapelle_types::Code;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{ChildStdin, ChildStdout, Command};
 
-use super::line::{Lines, NoLine};
+use super::Launch;
+use super::broken::Broken;
+use super::line::Lines;
 use super::message::{Reply, Request, Said};
 use super::tail::Tail;
-use crate::config::{Environment, ProcessSpec};
 use crate::failure;
+use crate::secrets::Secrets;
 
 /// How long a child that closed its stdout, or answered its only task, may take to end by itself.
 const END_WAIT_MAX: Duration = Duration::from_secs(1);
@@ -28,6 +35,9 @@ pub(super) struct Child {
     stdin: Option<ChildStdin>,
     stdout: Lines<ChildStdout>,
     stderr: Tail,
+    secrets: Arc<Secrets>,
+    /// Its HOME and TMPDIR; gone with it.
+    _home: TempDir,
 }
 
 /// What came of a task.
@@ -38,41 +48,33 @@ pub(super) struct Exchange {
     pub(super) reusable: bool,
 }
 
-/// How a child broke the protocol.
-#[derive(Debug)]
-pub(super) enum Broken {
-    /// It could not be started.
-    Start(io::Error),
-    /// Its stdout ended without an answer.
-    Ended,
-    /// It wrote something else.
-    Garbage(String),
-    /// It wrote a line above the limit.
-    TooLong,
-}
-
 impl Child {
-    /// Starts the program.
-    pub(super) fn start(spec: &ProcessSpec, environment: &Environment) -> io::Result<Self> {
-        let (program, arguments) = spec.command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-        let mut command = Command::new(program);
-        command.args(arguments).current_dir(&spec.dir).env_clear().envs(&environment.0);
+    /// Starts the program, with a folder of its own for what it leaves behind.
+    pub(super) fn start(launch: &Launch, facts: impl IntoIterator<Item = (String, OsString)>) -> io::Result<Self> {
+        let only_ours = Permissions::from_mode(0o700);
+        let home =
+            tempfile::Builder::new().prefix("kapelle-agent-").permissions(only_ours).tempdir_in(&launch.temp_dir)?;
+        let mut command = command(launch, home.path())?;
+        command.current_dir(&launch.spec.dir).env_clear().envs(&launch.environment).envs(facts);
+        command.envs(launch.secrets.variables()).env("HOME", home.path()).env("TMPDIR", home.path());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.process_group(0).kill_on_drop(true).spawn()?;
         let group = process.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
         let pipes = (process.stdin.take(), process.stdout.take(), process.stderr.take());
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else { return Err(io::ErrorKind::BrokenPipe.into()) };
-        Ok(Self { process, group, stdin: Some(stdin), stdout: Lines::new(stdout), stderr: Tail::of(stderr) })
+        let secrets = Arc::clone(&launch.secrets);
+        let stderr = Tail::of(stderr, Arc::clone(&secrets));
+        Ok(Self { process, group, stdin: Some(stdin), stdout: Lines::new(stdout), stderr, secrets, _home: home })
     }
 
-    /// Whether it has not ended.
-    pub(super) fn is_running(&mut self) -> bool {
+    /// Whether it has not ended. What it wrote about earlier tasks is forgotten.
+    pub(super) fn is_ready(&mut self) -> bool {
+        self.stderr.clear();
         matches!(self.process.try_wait(), Ok(None))
     }
 
     /// Gives the child a task and reads until it answers. `only` closes its stdin after the task.
     pub(super) async fn exchange(&mut self, request: &Request<'_>, only: bool) -> Result<Exchange, Broken> {
-        self.stderr.clear();
         // Reading goes on while the task is written: a child may talk before it has read all, and pipes are short.
         let write = write(self.stdin.take(), request.line(), only);
         tokio::pin!(write);
@@ -83,10 +85,11 @@ impl Child {
                     written = true;
                     self.stdin = pipe;
                 }
-                line = self.stdout.next() => match Said::read(line.map_err(Broken::of)?, &request.id) {
+                line = self.stdout.next() => match Said::read(line.map_err(Broken::of)?, &request.id, &self.secrets) {
                     Ok(Said::Reply(reply)) => break reply,
                     Ok(Said::Progress(p)) => {
-                        tracing::debug!(task = request.id, done = p.done, total = p.total, note = p.note, "progress");
+                        let note = self.secrets.mask(p.note.as_bytes());
+                        tracing::debug!(task = request.id, done = p.done, total = p.total, note, "progress");
                     }
                     Err(what) => return Err(Broken::Garbage(what)),
                 },
@@ -110,14 +113,14 @@ impl Child {
     }
 
     /// Ends a child that broke the protocol and says all that is known about it.
-    pub(super) async fn autopsy(mut self, broken: Broken, spec: &ProcessSpec) -> Failure {
+    pub(super) async fn autopsy(mut self, broken: Broken, launch: &Launch) -> Failure {
         let mut status = None;
         if matches!(broken, Broken::Ended) {
             self.stdin = None;
             status = tokio::time::timeout(END_WAIT_MAX, self.process.wait()).await.ok().and_then(Result::ok);
         }
         let words = self.kill().await;
-        failure::with_evidence(broken.into_failure(spec, status), &words)
+        failure::with_evidence(broken.into_failure(launch, status, &words), &words)
     }
 
     /// Kills everybody in the child's group. Its number stays taken while there is anybody in it.
@@ -126,6 +129,19 @@ impl Child {
             let _ = killpg(group, Signal::SIGKILL); // an error means that nobody is left
         }
     }
+}
+
+/// What is started: the agent's command, inside its cage if there is one.
+fn command(launch: &Launch, home: &Path) -> io::Result<Command> {
+    let own = &launch.spec.command;
+    let (program, arguments) = own.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    let (program, arguments) = match &launch.cage {
+        None => (program.into(), arguments.iter().map(OsString::from).collect()),
+        Some(cage) => cage.wrap(own, home),
+    };
+    let mut command = Command::new(program);
+    command.args(arguments);
+    Ok(command)
 }
 
 /// Writes a task and gives the pipe back, unless it is the child's only one: then its end says so.
@@ -141,33 +157,5 @@ async fn write(mut stdin: Option<ChildStdin>, line: Vec<u8>, only: bool) -> Opti
 impl Drop for Child {
     fn drop(&mut self) {
         self.kill_group();
-    }
-}
-
-impl Broken {
-    fn of(no_line: NoLine) -> Self {
-        match no_line {
-            NoLine::End => Self::Ended,
-            NoLine::TooLong => Self::TooLong,
-        }
-    }
-
-    pub(super) fn into_failure(self, spec: &ProcessSpec, status: Option<ExitStatus>) -> Failure {
-        match self {
-            Self::Start(error) => {
-                let (command, dir) = (spec.command.join(" "), spec.dir.display());
-                let message = format!("`{command}` cannot be started in {dir}: {error}");
-                failure::transient(Code::AGENT_START, message)
-            }
-            Self::Ended => {
-                let how = status.map_or_else(|| "closed its stdout".to_owned(), |s| format!("ended with {s}"));
-                failure::transient(Code::AGENT_EXITED, format!("the agent {how} without an answer"))
-            }
-            Self::Garbage(what) => failure::transient(Code::AGENT_GARBAGE, format!("the agent wrote {what}")),
-            Self::TooLong => {
-                let message = "the agent wrote a line above the payload limit";
-                failure::permanent(Code::AGENT_OUTPUT_TOO_LARGE, message)
-            }
-        }
     }
 }

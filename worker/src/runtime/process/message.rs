@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use kapelle_engine::{Failure, Usage};
 use kapelle_telemetry::clock;
-use kapelle_types::AgentVersion;
+use kapelle_types::{AgentVersion, Code};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::{Answer, Attempt};
 use crate::failure;
+use crate::secrets::Secrets;
 
 /// Bytes of an offending line that its failure quotes.
 const QUOTE_BYTES_MAX: usize = 200;
@@ -137,14 +138,15 @@ impl Said {
     /// Reads a line that must be about this task.
     ///
     /// # Errors
-    /// What is wrong with it, in words.
-    pub(super) fn read(line: &[u8], id: &str) -> Result<Self, String> {
+    /// What is wrong with it, in words without secrets.
+    pub(super) fn read(line: &[u8], id: &str, secrets: &Secrets) -> Result<Self, String> {
+        let quoted = |text: &[u8]| failure::head(&secrets.mask(text), QUOTE_BYTES_MAX).to_owned();
         let said: Line = serde_json::from_slice(line).map_err(|e| {
-            let quote = String::from_utf8_lossy(&line[..line.len().min(QUOTE_BYTES_MAX)]);
-            format!("`{quote}`, which is not a line of the protocol ({e})")
+            let why = secrets.mask(e.to_string().as_bytes());
+            format!("`{}`, which is not a line of the protocol ({why})", quoted(line))
         })?;
         if said.id != id {
-            return Err(format!("an answer to `{}`, which was not asked", failure::head(&said.id, QUOTE_BYTES_MAX)));
+            return Err(format!("an answer to `{}`, which was not asked", quoted(said.id.as_bytes())));
         }
         match (said.progress, said.output, said.error) {
             (Some(progress), None, None) => Ok(Self::Progress(progress)),
@@ -156,12 +158,18 @@ impl Said {
 }
 
 impl Reply {
-    pub(super) fn into_answer(self) -> Result<Answer, Failure> {
+    /// The answer, or the failure; neither with a secret.
+    pub(super) fn into_answer(self, secrets: &Secrets) -> Result<Answer, Failure> {
         match self {
             Self::Output(value, Consumed { cost, input_tokens, output_tokens }) => {
+                if let Some(name) = secrets.found_in(&value) {
+                    let message = format!("the output holds the secret `{name}`, so nothing of it is recorded");
+                    return Err(failure::permanent(Code::SECRET_IN_OUTPUT, message));
+                }
                 Ok(Answer { value, usage: Usage { cost_usd: cost, input_tokens, output_tokens } })
             }
             Self::Error(AgentError { code, message, retryable, retry_after_ms }) => {
+                let [code, message] = [code, message].map(|text| secrets.mask(text.as_bytes()));
                 Err(failure::by_agent(&code, &message, retryable, retry_after_ms.map(Duration::from_millis)))
             }
         }
@@ -173,7 +181,7 @@ mod tests {
     use super::*;
 
     fn read(line: &str) -> Result<Said, String> {
-        Said::read(line.as_bytes(), "t")
+        Said::read(line.as_bytes(), "t", &Secrets::default())
     }
 
     #[test]
@@ -187,7 +195,7 @@ mod tests {
         );
         let error = read(r#"{"id":"t","error":{"code":"busy","retryable":true,"retry_after_ms":500}}"#);
         let Ok(Said::Reply(reply)) = error else { panic!("{error:?}") };
-        let failure = reply.into_answer().unwrap_err();
+        let failure = reply.into_answer(&Secrets::default()).unwrap_err();
         assert_eq!((failure.code.as_str(), failure.retryable), ("busy", true));
         assert_eq!(failure.retry_after, Some(Duration::from_millis(500)));
     }

@@ -12,6 +12,8 @@ use tokio::time::Instant;
 use kapelle_types::Code;
 
 use super::*;
+use crate::access::{Access, Limits};
+use crate::sandbox::Sandbox;
 
 /// Answers each task with what `answer(task)` returns.
 const PYTHON: &str = "import sys, json, os\nfor line in sys.stdin:\n    t = json.loads(line)\n";
@@ -35,10 +37,18 @@ fn task(limit: Duration) -> Task {
 
 fn runtime(command: &[&str], protocol: Protocol) -> Runtime {
     let command = command.iter().map(|s| (*s).to_owned()).collect();
-    let spec = ProcessSpec { command, dir: std::env::temp_dir(), protocol };
-    let mut environment = Environment::inherited();
-    environment.0.retain(|name, _| name == "PATH");
-    Runtime::new(spec, "probe@1.2.0".parse().unwrap(), "worker-1", &environment)
+    let (access, limits) = (Access::default(), Limits::default());
+    let spec = ProcessSpec { command, dir: std::env::temp_dir(), protocol, access, limits };
+    start(spec, &[])
+}
+
+/// What these tests are about is the same with and without the sandbox, whose program another package builds.
+fn start(spec: ProcessSpec, variables: &[(&str, &str)]) -> Runtime {
+    let path = std::env::var_os("PATH").map(|path| (OsString::from("PATH"), path));
+    let variables = variables.iter().map(|(name, value)| (name.into(), value.into()));
+    let environment = path.into_iter().chain(variables).collect();
+    let config = Config { id: "worker-1".into(), sandbox: Sandbox::Off, environment, ..Config::new() };
+    Runtime::new(spec, "probe@1.2.0".parse().unwrap(), &config).unwrap()
 }
 
 fn python(body: &str, protocol: Protocol) -> Runtime {
@@ -94,7 +104,7 @@ async fn a_child_does_many_tasks_and_knows_their_facts() {
 async fn once_is_one_process_a_task_with_its_facts_in_the_environment() {
     let script = r#"read line; id=$(printf %s "$line" | sed 's/.*"id":"\([^"]*\)".*/\1/');
         printf '{"id":"%s","output":["%s","%s","%s","%s","%s"]}\n' "$id" $$ "$KAPELLE_AGENT@$KAPELLE_VERSION" \
-        "$KAPELLE_STEP:$KAPELLE_ITEM#$KAPELLE_ATTEMPT" "$KAPELLE_WORKER" "$HOME$KAPELLE_TOKEN"; cat >/dev/null"#;
+        "$KAPELLE_STEP:$KAPELLE_ITEM#$KAPELLE_ATTEMPT" "$KAPELLE_WORKER" "$KAPELLE_TOKEN"; cat >/dev/null"#;
     let once = runtime(&["sh", "-c", script], Protocol::Once);
     let (first, second) = (run(&once, json!(1)).await.unwrap().value, run(&once, json!(2)).await.unwrap().value);
     assert_ne!(first[0], second[0], "two processes");
@@ -184,7 +194,7 @@ async fn a_program_that_cannot_be_started_is_named() {
         assert!(failure.retryable);
     }
     let mut agent = runtime(&["true"], Protocol::Once);
-    agent.spec.dir = "/no/such/folder".into();
+    agent.launch.spec.dir = "/no/such/folder".into();
     check(run(&agent, json!(1)).await, Code::AGENT_START, "/no/such/folder");
 }
 
@@ -198,4 +208,62 @@ async fn an_answer_before_the_task_was_read_counts_and_the_child_is_replaced() {
     let large = json!("x".repeat(1 << 20));
     let first = run(&agent, large.clone()).await.unwrap().value;
     assert_ne!(run(&agent, large).await.unwrap().value, first);
+}
+
+const CANARY: &str = "canary-4f1c99d0-secret";
+
+/// An agent that was given the canary as its secret.
+fn entrusted(body: &str) -> Runtime {
+    let body: String = body.lines().map(|l| format!("    {l}\n")).collect();
+    let program = format!("{PYTHON}    s = os.environ['CRM_TOKEN']\n{body}");
+    let command = ["python3", "-u", "-c", &program].map(str::to_owned).to_vec();
+    let access = Access { secrets: vec!["crm-token".parse().unwrap()], ..Access::default() };
+    let (dir, limits) = (std::env::temp_dir(), Limits::default());
+    let spec = ProcessSpec { command, dir, protocol: Protocol::Jsonl, access, limits };
+    start(spec, &[("KAPELLE_SECRET_CRM_TOKEN", CANARY), ("OTHER", "other")])
+}
+
+/// Whatever an agent does with its secret by mistake, nothing that leaves the worker has it.
+#[tokio::test]
+async fn a_secret_reaches_the_agent_and_nobody_behind_it() {
+    for (body, code, says) in [
+        ("sys.stderr.write('token ' + s); sys.exit(1)", "K0402", "token [secret:crm-token]"),
+        ("sys.stderr.write('x' * 20 + s + 'y' * 4085); sys.exit(1)", "K0402", "yyy"),
+        ("print('Authorization: ' + s)", "K0403", "Authorization: [secret:crm-token]"),
+        ("print('x' * 190 + s)", "K0403", "xxx"),
+        ("print(json.dumps({'id': s}))", "K0403", "[secret:crm-token]"),
+        ("print(json.dumps({'id': t['id'], 'progress': s}))", "K0403", "[secret:crm-token]"),
+        (
+            "print(json.dumps({'id': t['id'], 'error': {'code': s, 'message': 'with ' + s}}))",
+            "[secret:",
+            "with [secret:",
+        ),
+        ("print(json.dumps({'id': t['id'], 'output': {'deep': ['the ' + s]}}))", "K0413", "`crm-token`"),
+        ("print(json.dumps({'id': t['id'], 'output': {s: 1}}))", "K0413", "`crm-token`"),
+    ] {
+        let failure = run(&entrusted(body), json!(1)).await.unwrap_err();
+        let told = format!("{failure:?}");
+        assert!(failure.code.starts_with(code) && told.contains(says), "{body}: {told}");
+        assert!(!told.contains(&CANARY[..12]) && !told.contains(&CANARY[10..]), "{body}: {told}");
+    }
+    let used = entrusted("print(json.dumps({'id': t['id'], 'output': [len(s), 'OTHER' in os.environ, s[:6]]}))");
+    assert_eq!(run(&used, json!(1)).await.unwrap().value, json!([CANARY.len(), false, "canary"]));
+}
+
+/// HOME and TMPDIR are one folder of the process's own, which is gone with it.
+#[tokio::test]
+async fn what_a_child_leaves_in_its_own_folder_is_gone_with_it() {
+    let agent = python(
+        "h = os.environ['HOME']\nopen(h + '/left', 'w').write('x')\n\
+         print(json.dumps({'id': t['id'], 'output': [h, os.environ['TMPDIR'], oct(os.stat(h).st_mode & 0o777)]}))",
+        Protocol::Jsonl,
+    );
+    let seen = run(&agent, json!(1)).await.unwrap().value;
+    assert_eq!((&seen[0], &seen[2]), (&seen[1], &json!("0o700")));
+    let home = Path::new(seen[0].as_str().unwrap()).to_owned();
+    assert!(home.join("left").exists(), "it stays as long as the process does");
+    drop(agent);
+    while home.exists() {
+        tokio::task::yield_now().await;
+    }
 }
