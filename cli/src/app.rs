@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::args::{Cli, Command, Shared};
+use crate::args::{Call, Cli, Command, Shared};
 use crate::client::Client;
 use crate::command;
 use crate::exit::Exit;
@@ -33,7 +33,12 @@ pub(crate) type End = Result<Exit, Failure>;
 impl App {
     /// Sets up this process for one command line.
     pub(crate) fn start(cli: Cli) -> ExitCode {
-        let Cli { shared, command } = cli;
+        let Cli { shared, call } = cli;
+        let command = match call {
+            // No runtime: only the thread that asks for it is limited. And no logs: every millisecond delays an agent.
+            Call::SandboxExec(args) => return command::sandbox_exec::run(&args),
+            Call::Command(command) => command,
+        };
         let output = Output::new(shared.output);
         let end = set_up_logs(&shared, &command).and_then(|()| {
             let log_filter = shared.filter(true).to_owned();

@@ -23,7 +23,18 @@ pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) shared: Shared,
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) call: Call,
+}
+
+/// What this process was started for.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Call {
+    /// A worker: become an agent's program, within rules
+    #[command(hide = true)]
+    SandboxExec(command::sandbox_exec::Args),
+    /// A person or a script
+    #[command(flatten)]
+    Command(Command),
 }
 
 /// What every command understands.

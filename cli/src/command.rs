@@ -10,4 +10,5 @@ pub(crate) mod doctor;
 pub(crate) mod fleet;
 pub(crate) mod registry;
 pub(crate) mod run;
+pub(crate) mod sandbox_exec;
 pub(crate) mod worker;

@@ -8,6 +8,7 @@
 
 mod agents;
 mod broker;
+mod confinement;
 mod ports;
 
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ use crate::failure::Failure;
 
 pub(crate) use agents::Agents;
 pub(crate) use broker::{Broker, Embedded};
+pub(crate) use confinement::{Confinement, Switch};
 pub(crate) use ports::{GRPC, METRICS_COORDINATOR, METRICS_WORKER, NATS, metrics, must_be_free, taken_grpc};
 
 /// How long a broker that is not there yet is waited for.
@@ -73,6 +75,8 @@ pub(crate) struct Settings {
     pub(crate) grpc_address: SocketAddr,
     /// Tasks that the worker does at once; `None` is its own default.
     pub(crate) slots: Option<usize>,
+    /// What the worker's agents are kept to.
+    pub(crate) confinement: Confinement,
 }
 
 /// Everything, running.
@@ -104,7 +108,7 @@ impl Stack {
         };
         let coordinator = Coordinator::start(config, connection.clone()).await.map_err(ports::taken_grpc)?;
         let bus = Bus::open(connection.clone()).await?;
-        let mut config = kapelle_worker::Config::default();
+        let mut config = settings.confinement.apply(kapelle_worker::Config::default())?;
         config.slots = settings.slots.unwrap_or(config.slots);
         let worker = Worker::start(config, bus.clone()).await.map_err(|e| worker_failure(&e))?;
         Ok(Self { broker, coordinator, agents: Agents::serve(worker, bus), connection, nats_url: address.nats_url })
@@ -142,6 +146,7 @@ impl Stack {
 /// A worker that cannot be started.
 pub(crate) fn worker_failure(error: &kapelle_worker::Error) -> Failure {
     let (code, hint) = match error {
+        kapelle_worker::Error::Refused(why) => return why.clone().into(),
         kapelle_worker::Error::Config(_) | kapelle_worker::Error::Draining => (Code::REQUEST_INVALID, ""),
         kapelle_worker::Error::Broker(_) => (Code::BROKER_UNAVAILABLE, "`kapelle doctor` says more."),
     };

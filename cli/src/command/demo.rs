@@ -30,7 +30,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::manifests;
 use crate::shutdown::Signals;
-use crate::stack::{self, BrokerPlan, Embedded, Settings, Stack};
+use crate::stack::{self, BrokerPlan, Confinement, Embedded, Settings, Stack, Switch};
 use crate::view;
 
 use progress::Progress;
@@ -60,6 +60,9 @@ pub(crate) struct Args {
     /// Tasks that the worker does at once. Default: twice the cores, at least 8
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     slots: Option<u16>,
+    /// Keep the agents to the `access` of their manifests: on or off. Off lets them do whatever this program may
+    #[arg(long, value_enum, default_value_t, hide_possible_values = true, value_name = "SWITCH")]
+    sandbox: Switch,
 }
 
 /// `kapelle demo`.
@@ -115,6 +118,7 @@ async fn prepare(args: &Args, folder: &Path, progress: &mut Progress) -> Result<
         layout: stack::one_node(None, Durability::Standard),
         grpc_address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         slots: args.slots.map(usize::from),
+        confinement: Confinement { sandbox: args.sandbox, secrets_dir: None, folders: tree.folders(folder)? },
     };
     let stack = Stack::start(settings).await?;
     let version = stack.broker_version().unwrap_or_default();

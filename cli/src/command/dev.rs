@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::manifests;
 use crate::output::{bold, dim};
 use crate::shutdown::Signals;
-use crate::stack::{self, Address, BrokerPlan, DEFAULT_NATS_URL, Embedded, Settings, Stack};
+use crate::stack::{self, Address, BrokerPlan, Confinement, DEFAULT_NATS_URL, Embedded, Settings, Stack};
 
 /// How to run everything.
 #[derive(Debug, clap::Args)]
@@ -59,6 +59,8 @@ pub(crate) struct Args {
     /// Partitions of the run log, fixed when the store is created. Default: 4, or 8 with `--durability power`
     #[arg(long, value_parser = stack::partitions)]
     partitions: Option<Partitions>,
+    #[command(flatten)]
+    confinement: Confinement,
 }
 
 impl Args {
@@ -77,6 +79,7 @@ impl Args {
             layout: stack::one_node(self.partitions, self.durability),
             grpc_address: self.grpc_address,
             slots: self.slots.map(usize::from),
+            confinement: self.confinement.clone(),
         }
     }
 }

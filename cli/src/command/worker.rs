@@ -16,7 +16,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::manifests;
 use crate::shutdown::Signals;
-use crate::stack::{self, Address, BROKER_PATIENCE};
+use crate::stack::{self, Address, BROKER_PATIENCE, Confinement};
 
 /// How often a worker that came before any coordinator looks again.
 const PROVISIONED_LOOK: Duration = Duration::from_millis(500);
@@ -51,6 +51,8 @@ pub(crate) struct Start {
     /// How long a drain waits for what runs
     #[arg(long, default_value = "30s", value_name = "DURATION", value_parser = humantime::parse_duration)]
     drain_grace: Duration,
+    #[command(flatten)]
+    confinement: Confinement,
 }
 
 /// `kapelle worker …`.
@@ -66,6 +68,7 @@ async fn start(app: &App, args: Start) -> End {
     let mut config = Config { drain_grace: args.drain_grace, agents: agents(&args.agents)?, ..Config::default() };
     config.slots = args.slots.map_or(config.slots, usize::from);
     config.id = args.id.unwrap_or(config.id);
+    config = args.confinement.apply(config)?;
     let id = config.id.clone();
     let served: Vec<_> = config.agents.iter().map(|a| a.version.to_string()).collect();
     let metrics = stack::metrics(args.metrics_address)?;

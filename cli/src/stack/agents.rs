@@ -6,7 +6,7 @@ use std::time::Duration;
 use kapelle_bus::registry::{Kind, Registered, Registry};
 use kapelle_bus::{Bus, Error};
 use kapelle_manifest::Manifest;
-use kapelle_worker::Handle;
+use kapelle_worker::{AgentSpec, Handle, RuntimeSpec};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -75,7 +75,17 @@ async fn take(worker: &Handle, record: &Registered) {
     if record.origin.is_empty() || !folder.is_dir() {
         return tracing::warn!(agent, folder = record.origin, "not served here: its folder is not on this machine");
     }
-    if let Err(error) = worker.add_agent(spec).await {
-        tracing::warn!(agent, %error, "the agent cannot be served");
+    let version = spec.version.clone();
+    match worker.add_agent(spec).await {
+        Ok(_) => {}
+        // There is no other worker here: a run that waits for one would never say why.
+        Err(kapelle_worker::Error::Refused(why)) => {
+            tracing::warn!(agent, code = %why.code, error = why.message, hint = why.hint, "the agent fails until that is mended");
+            let refused = AgentSpec::new(version, RuntimeSpec::Refused(why));
+            if let Err(error) = worker.add_agent(refused).await {
+                tracing::warn!(agent, %error, "the agent cannot be served");
+            }
+        }
+        Err(error) => tracing::warn!(agent, %error, "the agent cannot be served"),
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use kapelle_types::Code;
+use kapelle_types::{Code, FolderName, InvalidName};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -61,6 +61,24 @@ impl Tree {
             Self::Cargo { root } => format!("cargo project {}", root.display()),
             Self::Npm { root, .. } => format!("npm project {}", root.display()),
         }
+    }
+
+    /// Where the folders are that the example's agents name: what they may read, and where they may write.
+    pub(super) fn folders(&self, results: &Path) -> Result<Vec<(FolderName, PathBuf)>, Failure> {
+        let (Self::Cargo { root } | Self::Npm { root, .. }) = self;
+        let mut places = vec![("project", root.clone()), ("packages", root.clone()), ("results", results.to_owned())];
+        if let Self::Cargo { .. } = self {
+            // Where cargo keeps what it fetched; its other files may hold a token.
+            let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+            let home = home.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
+            let fetched = home.into_iter().flat_map(|home| ["registry", "git"].map(|name| home.join(name)));
+            places.extend(fetched.filter(|place| place.is_dir()).map(|place| ("packages", place)));
+        }
+        let named = places.into_iter().map(|(name, place)| {
+            let name = name.parse().map_err(|e: InvalidName| Failure::plain(Exit::Failed, e.to_string()))?;
+            Ok((name, place))
+        });
+        named.collect()
     }
 
     /// The workflow's input. What cargo says is written into `folder`, where the agents find it.

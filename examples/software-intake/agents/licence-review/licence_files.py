@@ -40,13 +40,22 @@ def read_licence_files(folders, named_file):
     """
     reachable = False
     for folder in folders:
-        if not os.path.isdir(folder):
+        if not may_list(folder):
             continue
         reachable = True
         files = [(name, text) for name in candidates(folder, named_file) for text in [read(folder, name)] if text is not None]
         if files:
             return files, True
     return [], reachable
+
+
+def may_list(folder):
+    """Whether it is a folder that this agent may look into. One that it may not tells nothing about the component."""
+    try:
+        os.scandir(folder).close()
+    except OSError:
+        return False
+    return True
 
 
 def candidates(folder, named_file):
