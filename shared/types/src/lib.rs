@@ -4,6 +4,7 @@
 //! random numbers: whoever needs an id or a timestamp passes it in.
 
 mod backoff;
+mod caller;
 mod code;
 mod error;
 mod id;
@@ -16,10 +17,13 @@ mod step;
 mod time;
 
 pub use backoff::RetryPolicy;
+pub use caller::{Caller, Role};
 pub use code::Code;
 pub use error::{Diagnosis, InvalidName};
 pub use id::{Principal, RunId};
-pub use name::{AgentName, AgentVersion, FolderName, SecretName, StepId, Version, WorkflowName, WorkflowVersion};
+pub use name::{
+    AgentName, AgentVersion, FolderName, Namespace, SecretName, StepId, Version, WorkflowName, WorkflowVersion,
+};
 pub use partition::{Partition, Partitions};
 pub use payload::{Payload, PayloadRef, Sha256, json_depth};
 pub use printed::printed;
