@@ -8,6 +8,7 @@
 //! Both do the same number of steps with the same payloads on the same kind of broker; client, coordinator and worker are
 //! processes of their own. Absolute figures of one machine say little, so each run prints the ratio of the two.
 
+mod access;
 mod args;
 mod floor;
 mod floor_worker;

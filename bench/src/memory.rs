@@ -8,6 +8,7 @@ use kapelle_proto::v1::{ListRunsRequest, SubmitRequest};
 use serde::Serialize;
 use tokio::time::{Duration, Instant, sleep};
 
+use crate::access::Authorized;
 use crate::args::{Kind, Memory, Workload};
 use crate::machine::{Broker, Part};
 use crate::product::{connect, coordinator, free_address, register};
@@ -47,7 +48,7 @@ pub(crate) async fn run(args: &Memory) -> anyhow::Result<MemoryUse> {
     let broker = Broker::start(common).await?;
     let address = free_address()?;
     let (coordinator, _) = Part::spawn(&coordinator(&broker.url, &address, common))?;
-    let channel = connect(&address).await?;
+    let channel = connect(&address, &broker.url).await?;
     let workload = Workload { kind: Kind::Throughput, runs: args.runs, steps: 3, in_flight: args.runs };
     register(channel.clone(), &workload).await?;
     let mut client = RunServiceClient::new(channel);
@@ -80,7 +81,7 @@ pub(crate) async fn run(args: &Memory) -> anyhow::Result<MemoryUse> {
 }
 
 /// Waits until the coordinator has applied all submissions, so that every run is in its table.
-async fn until_open(client: &mut RunServiceClient<tonic::transport::Channel>, wanted: u64) -> anyhow::Result<u64> {
+async fn until_open(client: &mut RunServiceClient<Authorized>, wanted: u64) -> anyhow::Result<u64> {
     let begun = Instant::now();
     loop {
         let listed = client.list(ListRunsRequest { limit: 1, ..ListRunsRequest::default() }).await?.into_inner();

@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 
+use crate::access::{Authorized, Bearer};
 use crate::args::{Common, Kind, Workload};
 use crate::machine::{Broker, Part, Usage};
 use crate::measure::{Half, Timings};
@@ -28,7 +29,7 @@ pub(crate) async fn half(workload: &Workload, common: &Common) -> anyhow::Result
     let address = free_address()?;
     let coordinator = coordinator(&broker.url, &address, common);
     let (coordinator, _) = Part::spawn(&coordinator)?;
-    let channel = connect(&address).await?;
+    let channel = connect(&address, &broker.url).await?;
     register(channel.clone(), workload).await?;
     let worker = Part::start(&part("product-worker", &broker.url, common)).await?;
     let input: Bytes = serde_json::to_vec(&input(workload, common))?.into();
@@ -73,7 +74,8 @@ pub(crate) fn free_address() -> anyhow::Result<String> {
     Ok(listener.local_addr()?.to_string())
 }
 
-pub(crate) async fn connect(address: &str) -> anyhow::Result<Channel> {
+/// Waits for the coordinator and shows it a token.
+pub(crate) async fn connect(address: &str, broker_url: &str) -> anyhow::Result<Authorized> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?
         .tcp_nodelay(true)
         .initial_stream_window_size(4 << 20)
@@ -81,7 +83,10 @@ pub(crate) async fn connect(address: &str) -> anyhow::Result<Channel> {
     let begun = Instant::now();
     loop {
         match endpoint.connect().await {
-            Ok(channel) => return Ok(channel),
+            Ok(channel) => {
+                let bearer = Bearer::at_the_broker(broker_url).await?;
+                return Ok(Authorized::new(channel, bearer));
+            }
             Err(error) if begun.elapsed() > PATIENCE => return Err(error).context("the coordinator does not answer"),
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
@@ -133,7 +138,7 @@ fn agent() -> Value {
     })
 }
 
-pub(crate) async fn register(channel: Channel, workload: &Workload) -> anyhow::Result<()> {
+pub(crate) async fn register(channel: Authorized, workload: &Workload) -> anyhow::Result<()> {
     let source = |manifest: Value| -> anyhow::Result<ManifestSource> {
         Ok(ManifestSource { json: serde_json::to_vec(&manifest)?.into(), origin: String::new() })
     };
@@ -143,7 +148,11 @@ pub(crate) async fn register(channel: Channel, workload: &Workload) -> anyhow::R
 }
 
 /// Works through the workload once, over one stream.
-async fn drive(client: &mut RunServiceClient<Channel>, workload: &Workload, input: &Bytes) -> anyhow::Result<Timings> {
+async fn drive(
+    client: &mut RunServiceClient<Authorized>,
+    workload: &Workload,
+    input: &Bytes,
+) -> anyhow::Result<Timings> {
     let (sender, requests) = mpsc::channel(workload.in_flight.max(16));
     let request = |tag: usize| ExecuteRequest {
         submit: Some(SubmitRequest {

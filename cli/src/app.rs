@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::args::{Call, Cli, Command, Shared};
-use crate::client::Client;
+use crate::client::{Client, Target};
 use crate::command;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -17,8 +17,8 @@ const LAST_WAIT: Duration = Duration::from_secs(2);
 /// Everything a command needs besides its own arguments.
 #[derive(Debug)]
 pub(crate) struct App {
-    /// Where the coordinator's API is.
-    pub(crate) address: String,
+    /// Where the coordinator's API is, and who we are there.
+    pub(crate) target: Target,
     /// Where results go.
     pub(crate) output: Output,
     /// What is logged, for a command that sends its logs elsewhere than to stderr.
@@ -43,7 +43,7 @@ impl App {
         let end = set_up_logs(&shared, &command).and_then(|()| {
             let log_filter = shared.filter(true).to_owned();
             let program = program(std::env::args().next());
-            let app = Self { address: shared.address, output, log_filter, program };
+            let app = Self { target: shared.target(), output, log_filter, program };
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads()).enable_all().build()?;
             let end = runtime.block_on(app.run(command));
             runtime.shutdown_timeout(LAST_WAIT);
@@ -60,7 +60,7 @@ impl App {
 
     /// Dials the coordinator.
     pub(crate) async fn client(&self) -> Result<Client, Failure> {
-        Client::connect(&self.address).await
+        Client::connect(&self.target).await
     }
 
     async fn run(&self, command: Command) -> End {
@@ -76,6 +76,7 @@ impl App {
             Command::Queue(verb) => command::fleet::queue(self, verb).await,
             Command::Worker(verb) => Box::pin(command::worker::run(self, verb)).await,
             Command::Coordinator(verb) => Box::pin(command::coordinator::run(self, verb)).await,
+            Command::Token(verb) => Box::pin(command::token::run(self, verb)).await,
             Command::Bench(args) => Box::pin(command::bench::run(self, &args)).await,
         }
     }

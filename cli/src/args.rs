@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use kapelle_telemetry::logs;
 
-use crate::client::DEFAULT_ADDRESS;
+use crate::client::{Credential, DEFAULT_ADDRESS, Target};
 use crate::command;
 use crate::output::Format;
 
@@ -44,6 +44,10 @@ pub(crate) struct Shared {
     /// The coordinator's gRPC address
     #[arg(long, global = true, env = "KAPELLE_ADDRESS", hide_env_values = true, default_value = DEFAULT_ADDRESS, value_name = "URL")]
     pub(crate) address: String,
+
+    /// The token, or JWT, that the coordinator is shown. Default: none, which `kapelle dev` alone accepts
+    #[arg(long, global = true, env = "KAPELLE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    token: Option<Credential>,
 
     /// How results are printed: table, json or yaml; with json, errors are a JSON object on stderr
     #[arg(short, long, global = true, value_enum, default_value_t, hide_possible_values = true, value_name = "FORMAT")]
@@ -95,6 +99,9 @@ pub(crate) enum Command {
     /// Start a coordinator; list those that are there
     #[command(subcommand)]
     Coordinator(command::coordinator::Verb),
+    /// API tokens: who may call
+    #[command(subcommand)]
+    Token(command::token::Verb),
     /// Measure the product against bare JetStream, as ratios
     Bench(kapelle_bench::Args),
 }
@@ -112,6 +119,11 @@ impl Command {
 }
 
 impl Shared {
+    /// The coordinator that commands talk to.
+    pub(crate) fn target(&self) -> Target {
+        Target { address: self.address.clone(), credential: self.token.clone() }
+    }
+
     /// The log filter that `-v`, `--log-filter` and the kind of command come to.
     pub(crate) fn filter(&self, role: bool) -> &str {
         match (&self.log_filter, self.verbose) {

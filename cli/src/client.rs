@@ -1,5 +1,6 @@
 //! The coordinator's gRPC API as commands use it: one connection, and errors that say what mends them.
 
+mod credential;
 mod follow;
 mod status;
 
@@ -9,11 +10,14 @@ use kapelle_proto::v1::dead_letter_service_client::DeadLetterServiceClient;
 use kapelle_proto::v1::fleet_service_client::FleetServiceClient;
 use kapelle_proto::v1::registry_service_client::RegistryServiceClient;
 use kapelle_proto::v1::run_service_client::RunServiceClient;
+use kapelle_proto::v1::token_service_client::TokenServiceClient;
 use kapelle_types::Code;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::failure::Failure;
 
+pub(crate) use credential::{Bearer, Credential};
 pub(crate) use follow::{Until, follow};
 pub(crate) use status::{failure, is_transient};
 
@@ -26,17 +30,39 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// One answer at most: a run's history with its payloads is the largest.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Where a coordinator is, and what it is shown.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Target {
+    /// With or without `http://`.
+    pub(crate) address: String,
+    /// Who we are.
+    pub(crate) credential: Option<Credential>,
+}
+
+/// A connection whose calls bring the credential.
+type Authorized = InterceptedService<Channel, Bearer>;
+
 /// A connection to a coordinator. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     address: String,
     channel: Channel,
+    bearer: Bearer,
+}
+
+impl From<String> for Target {
+    /// A coordinator of this process's own, which takes the development identity.
+    fn from(address: String) -> Self {
+        Self { address, ..Self::default() }
+    }
 }
 
 impl Client {
-    /// Dials `address`, with or without `http://`.
-    pub(crate) async fn connect(address: &str) -> Result<Self, Failure> {
-        let address = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
+    /// Dials a coordinator.
+    pub(crate) async fn connect(target: &Target) -> Result<Self, Failure> {
+        let bearer = Bearer::new(target.credential.as_ref())?;
+        let address = &target.address;
+        let address = if address.contains("://") { address.clone() } else { format!("http://{address}") };
         let endpoint = Endpoint::from_shared(address.clone()).map_err(|e| {
             Failure::usage(format!("`{address}` is no address: {e}"), format!("It looks like {DEFAULT_ADDRESS}."))
         })?;
@@ -47,29 +73,36 @@ impl Client {
             .connect()
             .await
             .map_err(|e| unreachable(&address, &status::root_cause(&e)))?;
-        Ok(Self { address, channel })
+        Ok(Self { address, channel, bearer })
     }
 
     /// Runs.
-    pub(crate) fn runs(&self) -> RunServiceClient<Channel> {
-        RunServiceClient::new(self.channel.clone())
+    pub(crate) fn runs(&self) -> RunServiceClient<Authorized> {
+        RunServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     /// Dead letters.
-    pub(crate) fn dead_letters(&self) -> DeadLetterServiceClient<Channel> {
-        DeadLetterServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    pub(crate) fn dead_letters(&self) -> DeadLetterServiceClient<Authorized> {
+        DeadLetterServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     /// Manifests.
-    pub(crate) fn registry(&self) -> RegistryServiceClient<Channel> {
-        RegistryServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    pub(crate) fn registry(&self) -> RegistryServiceClient<Authorized> {
+        RegistryServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     /// Workers, queues, coordinators.
-    pub(crate) fn fleet(&self) -> FleetServiceClient<Channel> {
-        FleetServiceClient::new(self.channel.clone())
+    pub(crate) fn fleet(&self) -> FleetServiceClient<Authorized> {
+        FleetServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+    }
+
+    /// API tokens.
+    pub(crate) fn tokens(&self) -> TokenServiceClient<Authorized> {
+        TokenServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone())
     }
 
     /// The connection itself, for services that are not ours (health).

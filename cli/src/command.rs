@@ -11,4 +11,5 @@ pub(crate) mod fleet;
 pub(crate) mod registry;
 pub(crate) mod run;
 pub(crate) mod sandbox_exec;
+pub(crate) mod token;
 pub(crate) mod worker;

@@ -32,10 +32,15 @@ impl Exit {
     pub(crate) fn of(code: Code) -> Self {
         match code {
             Code::REQUEST_INVALID => Self::Usage,
-            Code::UNKNOWN_WORKFLOW | Code::UNKNOWN_RUN | Code::UNKNOWN_DEAD_LETTER => Self::NotFound,
-            Code::BROKER_UNAVAILABLE | Code::COORDINATOR_UNAVAILABLE | Code::ADMISSION | Code::NOT_RECORDED => {
-                Self::Unavailable
+            Code::UNKNOWN_WORKFLOW | Code::UNKNOWN_RUN | Code::UNKNOWN_DEAD_LETTER | Code::UNKNOWN_TOKEN => {
+                Self::NotFound
             }
+            Code::UNAUTHENTICATED | Code::DENIED => Self::Denied,
+            Code::BROKER_UNAVAILABLE
+            | Code::COORDINATOR_UNAVAILABLE
+            | Code::ADMISSION
+            | Code::NOT_RECORDED
+            | Code::IDENTITY_UNAVAILABLE => Self::Unavailable,
             _ => Self::Failed,
         }
     }
@@ -68,6 +73,10 @@ mod tests {
             (Code::UNKNOWN_RUN, Exit::NotFound),
             (Code::UNKNOWN_WORKFLOW, Exit::NotFound),
             (Code::UNKNOWN_DEAD_LETTER, Exit::NotFound),
+            (Code::UNKNOWN_TOKEN, Exit::NotFound),
+            (Code::UNAUTHENTICATED, Exit::Denied),
+            (Code::DENIED, Exit::Denied),
+            (Code::IDENTITY_UNAVAILABLE, Exit::Unavailable),
             (Code::REQUEST_INVALID, Exit::Usage),
             (Code::INPUT_INVALID, Exit::Failed),
             (Code::MANIFEST_SYNTAX, Exit::Failed),

@@ -18,7 +18,7 @@ use std::time::Duration;
 use kapelle_broker::Durability;
 use kapelle_bus::layout::{Layout, TaskStorage};
 use kapelle_bus::{Bus, ConnectConfig, Connection};
-use kapelle_coordinator::Coordinator;
+use kapelle_coordinator::{Accepted, Coordinator};
 use kapelle_types::{Code, Partitions};
 use kapelle_worker::Worker;
 
@@ -104,6 +104,7 @@ impl Stack {
         let config = kapelle_coordinator::Config {
             grpc_address: settings.grpc_address,
             layout: settings.layout,
+            accepted: Accepted::Development,
             ..kapelle_coordinator::Config::default()
         };
         let coordinator = Coordinator::start(config, connection.clone()).await.map_err(ports::taken_grpc)?;

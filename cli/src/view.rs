@@ -6,6 +6,7 @@ mod entry;
 mod fleet;
 mod manifest;
 mod run;
+mod token;
 
 use serde_json::Value;
 
@@ -14,6 +15,7 @@ pub(crate) use entry::Entry;
 pub(crate) use fleet::{Coordinator, Queue, Worker};
 pub(crate) use manifest::Manifest;
 pub(crate) use run::{Error, Run, RunRow, Step, is_final, is_settled, status_name};
+pub(crate) use token::{MadeToken, Token};
 
 /// A payload as a value; null where there is none. What is not JSON (it never should be) is shown as text.
 fn payload(json: &[u8]) -> Value {

@@ -1,12 +1,15 @@
-//! The gRPC server: health, reflection and the four services.
+//! The gRPC server: health, reflection and the five services, behind the gate.
 
 mod dead_letters;
 mod execute;
 mod fleet;
+mod gate;
 mod registry;
 mod runs;
 mod status;
 mod steer;
+mod tokens;
+mod visible;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,12 +19,15 @@ use kapelle_proto::v1::dead_letter_service_server::DeadLetterServiceServer;
 use kapelle_proto::v1::fleet_service_server::FleetServiceServer;
 use kapelle_proto::v1::registry_service_server::RegistryServiceServer;
 use kapelle_proto::v1::run_service_server::RunServiceServer;
+use kapelle_proto::v1::token_service_server::TokenServiceServer;
 use kapelle_types::{Code, Diagnosis, limits};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tower::util::MapResponseLayer;
+
+pub(crate) use gate::Gate;
 
 use crate::catalog::Catalog;
 use crate::ownership::Peers;
@@ -59,6 +65,7 @@ impl Server {
     pub(crate) async fn start(
         address: SocketAddr,
         context: Arc<Context>,
+        gate: Gate,
         stop: CancellationToken,
     ) -> Result<Self, Diagnosis> {
         let taken = |e: std::io::Error| {
@@ -81,17 +88,20 @@ impl Server {
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let registry = RegistryServiceServer::new(registry::RegistryApi::new(context.clone()));
         let fleet = FleetServiceServer::new(fleet::Fleet::new(context));
+        let tokens = TokenServiceServer::new(tokens::TokensApi::new(Arc::clone(gate.tokens())));
         let router = tonic::transport::Server::builder()
             .tcp_nodelay(true)
             .initial_stream_window_size(4 * 1024 * 1024)
             .initial_connection_window_size(16 * 1024 * 1024)
             .layer(MapResponseLayer::new(status::with_code))
+            .layer(gate)
             .add_service(health_service)
             .add_service(reflection)
             .add_service(runs)
             .add_service(dead)
             .add_service(registry)
-            .add_service(fleet);
+            .add_service(fleet)
+            .add_service(tokens);
         let task = tokio::spawn(async move {
             let incoming = TcpListenerStream::new(listener);
             if let Err(error) = router.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await {

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use kapelle_bus::layout::{Layout, TaskStorage};
-use kapelle_types::{Partition, Partitions};
+use kapelle_types::{Namespace, Partition, Partitions};
 use tokio::sync::watch;
+
+use crate::identity::Accepted;
 
 /// The port that clients find the API on by default.
 pub const GRPC_PORT: u16 = 7450;
@@ -27,6 +29,10 @@ pub struct Config {
     pub open_runs_max: u64,
     /// Overdue runs that the reconciler looks at per second and partition. Default 2,500.
     pub looks_per_second: usize,
+    /// Whose calls the API takes. Default: those of the holders of tokens.
+    pub accepted: Accepted,
+    /// The namespace that is served; callers of others are denied. Default: `default`.
+    pub namespace: Namespace,
     /// How partitions are assigned. Default: shared among the living.
     pub assignment: Assignment,
 }
@@ -50,6 +56,8 @@ impl Default for Config {
             cache_bytes_max: 64 * 1024 * 1024,
             open_runs_max: 1_000_000,
             looks_per_second: 2_500,
+            accepted: Accepted::default(),
+            namespace: Namespace::default(),
             assignment: Assignment::Shared,
         }
     }

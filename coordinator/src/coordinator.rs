@@ -12,10 +12,12 @@ use kapelle_telemetry::clock;
 use kapelle_types::{Code, Diagnosis, Timestamp};
 use tokio_util::sync::CancellationToken;
 
+use crate::access::ByRole;
 use crate::admission::Admission;
-use crate::api::{Context, Server};
+use crate::api::{Context, Gate, Server};
 use crate::catalog::Catalog;
 use crate::config::{Assignment, Config};
+use crate::identity::{Accepted, Identity};
 use crate::ownership::Ownership;
 use crate::partition::service::Shared;
 use crate::partitions::{Served, Template};
@@ -45,13 +47,20 @@ impl Coordinator {
     /// Provisions what is missing, takes its partitions and begins to answer.
     ///
     /// # Errors
-    /// `PROVISIONING`, `BROKER_UNAVAILABLE`, `PORT_TAKEN`.
+    /// `PROVISIONING`, `BROKER_UNAVAILABLE`, `PORT_TAKEN`; `REQUEST_INVALID` if others than this machine could be the
+    /// development identity.
     pub async fn start(config: Config, connection: Connection) -> Result<Handle, Diagnosis> {
+        if matches!(config.accepted, Accepted::Development) && !config.grpc_address.ip().is_loopback() {
+            let message =
+                format!("the development identity is for this machine alone, not for {}", config.grpc_address);
+            return Err(Diagnosis::new(Code::REQUEST_INVALID, message).hint("listen on 127.0.0.1"));
+        }
         let bus = prepare(&config, connection).await?;
         let stop_all = CancellationToken::new();
         let stop_api = stop_all.child_token();
         let plans = Arc::new(PlanStore::open(&bus).await.map_err(|e| unavailable(&e))?);
         let catalog = Catalog::open(&bus, Arc::clone(&plans), stop_all.clone()).await.map_err(|e| unavailable(&e))?;
+        let identity = Identity::open(&bus, &config.accepted, &stop_all).await.inspect_err(|_| stop_all.cancel())?;
         let started_at = clock::now();
         let ownership = Ownership::start(bus.clone(), config.id.clone(), started_at, stop_all.clone());
         let waiters = Arc::new(Waiters::default());
@@ -68,12 +77,18 @@ impl Coordinator {
         let served = Served::start(template, shared, ours, ownership.own.clone(), stop_all.clone());
         let admission = Admission::start(bus.clone(), ownership.peers.clone(), config.open_runs_max, stop_all.clone());
         let submitter = Arc::new(Submitter::new(bus.clone(), Arc::clone(&catalog), admission, ownership.peers.clone()));
-        tokio::spawn(direct::take_jobs(bus.clone(), Arc::clone(&submitter), stop_api.clone()));
+        tokio::spawn(direct::take_jobs(
+            bus.clone(),
+            Arc::clone(&submitter),
+            config.namespace.clone(),
+            stop_api.clone(),
+        ));
         tokio::spawn(listing::answer_peers(bus.clone(), config.id.clone(), served.clone(), stop_all.clone()));
         let watched =
             watchers::watch_queues(bus.clone(), Arc::clone(&catalog), config.layout.clone(), stop_all.clone());
         tokio::spawn(watched);
         let announcer = announce(&bus, &config, started_at, &served);
+        let gate = Gate::new(Arc::new(identity), Arc::new(ByRole { namespace: config.namespace }));
         let context = Context {
             id: config.id,
             bus,
@@ -85,7 +100,7 @@ impl Coordinator {
             peers: ownership.peers.clone(),
         };
         let server =
-            Server::start(config.grpc_address, Arc::new(context), stop_api.clone()).await.inspect_err(|_| {
+            Server::start(config.grpc_address, Arc::new(context), gate, stop_api.clone()).await.inspect_err(|_| {
                 stop_all.cancel();
             })?;
         tracing::info!(address = %server.address, "the coordinator answers");

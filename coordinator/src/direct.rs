@@ -7,7 +7,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use kapelle_bus::Bus;
 use kapelle_bus::submit::{Submission, Submissions};
 use kapelle_telemetry::clock;
-use kapelle_types::{Code, Diagnosis, Principal};
+use kapelle_types::{Code, Diagnosis, Namespace, Principal};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -20,25 +20,31 @@ const POSTPONED: Duration = Duration::from_secs(1);
 /// How soon the queue is opened again after it was closed or could not be opened.
 const OPEN_AGAIN: Duration = Duration::from_millis(250);
 
-/// Takes jobs until `stop`.
-pub(crate) async fn take_jobs(bus: Bus, submitter: Arc<Submitter>, stop: CancellationToken) {
+/// Takes jobs until `stop`. Whoever may publish to the broker's account submits to the namespace that it serves.
+pub(crate) async fn take_jobs(bus: Bus, submitter: Arc<Submitter>, namespace: Namespace, stop: CancellationToken) {
     while !stop.is_cancelled() {
         match Submissions::open(&bus).await {
-            Ok(queue) => take_from(queue, &bus, &submitter, &stop).await,
+            Ok(queue) => take_from(queue, &bus, &submitter, &namespace, &stop).await,
             Err(error) => tracing::debug!(%error, "the queue of direct submissions is not open yet"),
         }
         tokio::time::sleep(OPEN_AGAIN).await;
     }
 }
 
-async fn take_from(mut queue: Submissions, bus: &Bus, submitter: &Submitter, stop: &CancellationToken) {
+async fn take_from(
+    mut queue: Submissions,
+    bus: &Bus,
+    submitter: &Submitter,
+    namespace: &Namespace,
+    stop: &CancellationToken,
+) {
     let mut working = FuturesUnordered::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
             Some(()) = working.next(), if !working.is_empty() => {}
             next = queue.next(), if working.len() < IN_FLIGHT_MAX => match next {
-                Ok(submission) => working.push(take(submission, bus, submitter)),
+                Ok(submission) => working.push(take(submission, bus, submitter, namespace)),
                 Err(error) => {
                     tracing::debug!(%error, "opening the queue of direct submissions again");
                     break;
@@ -49,13 +55,14 @@ async fn take_from(mut queue: Submissions, bus: &Bus, submitter: &Submitter, sto
     while working.next().await.is_some() {}
 }
 
-async fn take(submission: Submission, bus: &Bus, submitter: &Submitter) {
+async fn take(submission: Submission, bus: &Bus, submitter: &Submitter, namespace: &Namespace) {
     let job = Job {
         workflow: submission.workflow.clone(),
         version: submission.version.clone(),
         input: submission.input.clone(),
         key: Some(submission.key.clone()),
         principal: Principal("nats".into()),
+        namespace: namespace.clone(),
         ..Job::default()
     };
     match submitter.submit(job).await {

@@ -1,19 +1,21 @@
 //! The coordinator: owns partitions of the run log, drives the runs in them and answers clients.
 //!
 //! ```text
-//!   gRPC ─────▶ api ──▶ submit ──▶ RUN LOG ──▶ partition (read, decide, perform) ──▶ TASKS, timers, dead letters
-//!   NATS ─────▶ direct ──┘            ▲                │
-//!                                     └── finish mark ─┘          ownership: which partitions are ours
+//!   gRPC ──identity, access──▶ api ──▶ submit ──▶ RUN LOG ──▶ partition (read, decide, perform) ──▶ TASKS, timers, …
+//!   NATS ─────────────────▶ direct ──────┘            ▲                │
+//!                                                     └── finish mark ─┘    ownership: which partitions are ours
 //! ```
 //!
 //! Any number of coordinators run beside each other. None holds state: what it knows is a cache of what the log says.
 
+pub mod access;
 mod admission;
 mod api;
 pub mod catalog;
 mod config;
 mod coordinator;
 mod direct;
+mod identity;
 pub mod listing;
 pub mod ownership;
 pub mod partition;
@@ -25,3 +27,4 @@ mod watchers;
 
 pub use config::{Assignment, Config, GRPC_PORT};
 pub use coordinator::{Coordinator, Handle};
+pub use identity::{Accepted, Identities};

@@ -14,7 +14,7 @@ use kapelle_engine::{Body, Entry, Record, RunSubmitted, behaviour};
 use kapelle_proto::{decode_record, encode_record};
 use kapelle_retry::{Policy, Verdict};
 use kapelle_telemetry::metrics::SUBMISSIONS_REFUSED;
-use kapelle_types::{Code, Diagnosis, Payload, Principal, RunId, json_depth, limits, printed};
+use kapelle_types::{Code, Diagnosis, Namespace, Payload, Principal, RunId, json_depth, limits, printed};
 use serde_json::Value;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -23,8 +23,6 @@ use crate::admission::Admission;
 use crate::catalog::{Catalog, Resolved};
 use crate::ownership::Peers;
 
-/// The namespace of all runs until namespaces are told apart by identity.
-const NAMESPACE: &str = "default";
 /// How long recording is tried before the client is told that it is not known to be recorded.
 const RECORD_PATIENCE: Duration = Duration::from_secs(15);
 /// Labels of one run.
@@ -47,6 +45,8 @@ pub struct Job {
     pub labels: BTreeMap<String, String>,
     /// Who asks.
     pub principal: Principal,
+    /// The namespace that the asker belongs to: with the key, it fixes the run.
+    pub namespace: Namespace,
     /// The trace that this is part of.
     pub traceparent: Option<String>,
 }
@@ -102,7 +102,7 @@ impl Submitter {
         let resolved = self.catalog.resolve(&job.workflow, &job.version)?;
         let input = self.input(&job.input, &resolved).await?;
         let run = match &job.key {
-            Some(key) => RunId::keyed(NAMESPACE, &resolved.workflow.name, key),
+            Some(key) => RunId::keyed(job.namespace.as_str(), &resolved.workflow.name, key),
             None => RunId::from_uuid(Uuid::now_v7()),
         };
         let (keyed, behaviour) = (job.key.is_some(), self.behaviour());

@@ -8,5 +8,7 @@ pub const KEYS: &str = "keys";
 pub const CURSORS: &str = "cursors";
 /// Living workers and coordinators, for people to see.
 pub const PRESENCE: &str = "presence";
+/// API tokens by their ids: hashes, never secrets.
+pub const TOKENS: &str = "tokens";
 /// The object store of payloads above the inline limit, by SHA-256.
 pub const PAYLOADS: &str = "payloads";

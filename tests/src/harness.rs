@@ -39,7 +39,7 @@ pub use api::{Api, job};
 pub use audit::{Account, Audit};
 pub use binary::{kapelle, scripted_worker};
 pub use client::{Cli, Outcome};
-pub use fleet::{Coordinator, Fleet, bus, register};
+pub use fleet::{Coordinator, Fleet, bus, register, token};
 pub use lab::Lab;
 pub use logbook::Logbook;
 pub use process::Process;

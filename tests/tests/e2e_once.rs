@@ -35,7 +35,7 @@ async fn one_key_is_one_run_whoever_submits_it() {
     let text = input.to_string();
     let processes = (0..PROCESSES).map(|n| {
         let address = &fleet.coordinators[n % fleet.coordinators.len()].address;
-        let (cli, start, text) = (fleet.lab.cli(address), Arc::clone(&start), &text);
+        let (cli, start, text) = (fleet.cli_at(address), Arc::clone(&start), &text);
         async move {
             start.wait().await;
             let answer = cli.json(&["run", "start", "two-steps", "--key", "the-key", "--input", text]).await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use kapelle_broker::testing::TestServer;
 use kapelle_bus::{ConnectConfig, Connection};
-use kapelle_coordinator::{Assignment, Config, Coordinator, Handle};
+use kapelle_coordinator::{Accepted, Assignment, Config, Coordinator, Handle};
 use kapelle_engine::RunStatus;
 use kapelle_tests::harness::manifests::{chain, scripted_agent};
 use kapelle_tests::harness::{Api, Audit, Lab, Logbook, Pump, Turn, bus, is_chaos, register, scripted_worker};
@@ -51,6 +51,7 @@ impl Duet {
                 id: name.into(),
                 grpc_address: "127.0.0.1:0".parse().unwrap(),
                 assignment: Assignment::Given(given),
+                accepted: Accepted::Development,
                 ..Config::default()
             };
             let coordinator = Coordinator::start(config, connection).await.unwrap();

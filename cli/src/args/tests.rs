@@ -35,6 +35,10 @@ fn what_scripts_use_is_understood() {
         "kapelle doctor --nats-url nats://127.0.0.1:4222 -o json",
         "kapelle demo --input package-lock.json",
         "kapelle --address http://h:1 -vv queue list",
+        "kapelle token create ci --role publisher --role viewer --expires-in 30d --token kpl_x",
+        "kapelle token create root --role admin --sees-payloads --nats-url nats://h --namespace legal",
+        "kapelle token list",
+        "kapelle token revoke 0011223344556677",
     ] {
         assert!(!refused(line), "{line}");
     }
@@ -58,6 +62,12 @@ fn what_makes_no_sense_is_refused() {
         "kapelle worker start",
         "kapelle coordinator start --replicas 6",
         "kapelle queue list -o xml",
+        "kapelle token create",
+        "kapelle token create ci",
+        "kapelle token create ci --role king",
+        "kapelle token create CI --role viewer",
+        "kapelle token create ci --role viewer --expires-in 2y",
+        "kapelle token create ci --role viewer --namespace legal",
         "kapelle sing",
     ] {
         assert!(refused(line), "{line}");
@@ -86,6 +96,8 @@ fn help_reads_well() {
         "dlq",
         "dlq replay",
         "queue",
+        "token",
+        "token create",
         "worker start",
         "coordinator start",
     ] {

@@ -135,7 +135,7 @@ async fn show(
     input: Value,
     progress: &mut Progress,
 ) -> Result<DemoResult, Failure> {
-    let client = Client::connect(&stack.address()).await?;
+    let client = Client::connect(&stack.address().into()).await?;
     let applied = apply::apply(&client, &manifests::read(std::slice::from_ref(&args.example))?, false).await;
     let applied = applied.map_err(|failure| stale(failure, args))?;
     progress.done("registered", &format!("{} manifests from {}", applied.len(), args.example.display()));
@@ -190,7 +190,7 @@ async fn python() -> Result<(), Failure> {
 /// An interrupted demo leaves no run behind that would go on at the next one.
 async fn cancel(stack: &Stack, run_id: Option<&str>) {
     let Some(run_id) = run_id else { return };
-    if let Ok(client) = Client::connect(&stack.address()).await {
+    if let Ok(client) = Client::connect(&stack.address().into()).await {
         let request = v1::SteerRequest { run_id: run_id.to_owned(), reason: "the demo was interrupted".into() };
         if let Err(status) = client.runs().terminate(request).await {
             tracing::warn!(%status, run_id, "the run could not be terminated");

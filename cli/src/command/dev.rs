@@ -20,8 +20,8 @@ use crate::stack::{self, Address, BrokerPlan, Confinement, DEFAULT_NATS_URL, Emb
 /// How to run everything.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-It runs the process agents that are applied to it: whoever reaches its gRPC address can have
-programs started here. Keep the address local.
+It runs the process agents that are applied to it, and whoever calls it without a token is its
+administrator: so its gRPC address is one of this machine alone.
 
 What survives: with `--durability standard`, everything that was acknowledged survives a killed
 process, and all but the last 100 ms a power cut; with `power`, everything survives both.")]
@@ -88,15 +88,16 @@ impl Args {
 pub(crate) async fn run(app: &App, args: Args) -> End {
     let mut signals = Signals::listen()?;
     let manifests = if args.agents.is_empty() { Vec::new() } else { manifests::read(&args.agents)? };
-    stack::must_be_free(args.grpc_address, "--grpc-address")?;
     if !args.grpc_address.ip().is_loopback() {
-        tracing::warn!(address = %args.grpc_address, "whoever reaches this address can have programs started here");
+        let message = format!("`kapelle dev` asks nobody who they are, so it does not listen on {}", args.grpc_address);
+        return Err(Failure::usage(message, "Listen on 127.0.0.1; for others there is `kapelle coordinator start`."));
     }
+    stack::must_be_free(args.grpc_address, "--grpc-address")?;
     let metrics = stack::metrics(args.metrics_address)?;
     let Some(stack) = signals.unless(Stack::start(args.settings())).await.transpose()? else { return Ok(Exit::Ok) };
     let told = async {
         if !manifests.is_empty() {
-            apply::apply(&Client::connect(&stack.address()).await?, &manifests, false).await?;
+            apply::apply(&Client::connect(&stack.address().into()).await?, &manifests, false).await?;
         }
         let ready = json!({
             "role": "dev", "address": stack.address(), "grpc_address": stack.address().trim_start_matches("http://"),

@@ -79,7 +79,7 @@ impl Check {
 /// `kapelle doctor`.
 pub(crate) async fn run(app: &App, args: Args) -> End {
     let mut checks = broker::checks(&args.broker).await;
-    checks.extend(coordinator::checks(&app.address).await);
+    checks.extend(coordinator::checks(&app.target).await);
     checks.extend(machine::disk(&args.data_dir));
     let report = Report { ok: checks.iter().all(|c| c.status != Verdict::Fail), checks };
     app.output.show(&report, render)?;

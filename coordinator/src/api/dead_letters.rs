@@ -14,8 +14,9 @@ use kapelle_types::{Code, Diagnosis, Payload, Principal, StepRef};
 use tonic::{Request, Response, Status};
 
 use super::Context;
-use super::status::{principal, run_id, status};
+use super::status::{caller, run_id, status};
 use super::steer::{record, steer};
+use super::visible;
 use crate::runs::rebuild;
 
 /// Dead letters that one request may return or act on, where it names no limit.
@@ -61,7 +62,7 @@ impl DeadLetters {
     }
 
     async fn act(&self, request: Request<v1::DeadLetterActionRequest>, action: Action) -> Result<Answer, Status> {
-        let principal = principal(&request);
+        let caller = caller(&request)?;
         let request = request.into_inner();
         let filter = request.filter.unwrap_or_default();
         let mut found = self.matching(&filter, &request.step).await.map_err(|e| status(&e))?;
@@ -69,12 +70,12 @@ impl DeadLetters {
         let mut answer = v1::DeadLetterActionResponse::default();
         for stored in found {
             if !request.dry_run
-                && let Err(error) = self.act_on(&stored, action, &request.reason, principal.clone()).await
+                && let Err(error) = self.act_on(&stored, action, &request.reason, caller.principal.clone()).await
             {
                 answer.errors.push((&error).into());
                 continue;
             }
-            answer.affected.push(summary(&stored.record));
+            answer.affected.push(visible::dead_letter(summary(&stored.record), &caller));
         }
         Ok(Response::new(answer))
     }
@@ -116,14 +117,17 @@ impl DeadLetterService for DeadLetters {
         &self,
         request: Request<v1::ListDeadLettersRequest>,
     ) -> Result<Response<v1::ListDeadLettersResponse>, Status> {
+        let caller = caller(&request)?;
         let filter = request.into_inner().filter.unwrap_or_default();
         let found = self.matching(&filter, "").await.map_err(|e| status(&e))?;
         let total = found.len() as u64;
-        let dead_letters = found.iter().take(limit(&filter)).map(|s| summary(&s.record)).collect();
+        let dead_letters = found.iter().take(limit(&filter)).map(|s| summary(&s.record));
+        let dead_letters = dead_letters.map(|letter| visible::dead_letter(letter, &caller)).collect();
         Ok(Response::new(v1::ListDeadLettersResponse { dead_letters, total }))
     }
 
     async fn get(&self, request: Request<v1::GetDeadLetterRequest>) -> Result<Response<v1::DeadLetterView>, Status> {
+        let caller = caller(&request)?;
         let v1::GetDeadLetterRequest { run_id: run, step } = request.into_inner();
         run_id(&run).map_err(|e| status(&e))?;
         if let Err(invalid) = step.parse::<StepRef>() {
@@ -138,7 +142,7 @@ impl DeadLetterService for DeadLetters {
         let mut view = summary(&stored.record);
         view.input = self.input(&letter.input).await;
         view.history = history(letter);
-        Ok(Response::new(view))
+        Ok(Response::new(visible::dead_letter(view, &caller)))
     }
 
     async fn stats(

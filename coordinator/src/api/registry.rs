@@ -128,7 +128,7 @@ fn view(record: &Registered, whole: bool) -> v1::ManifestView {
 #[tonic::async_trait]
 impl RegistryService for RegistryApi {
     async fn apply(&self, request: Request<v1::ApplyRequest>) -> Result<Response<v1::ApplyResponse>, Status> {
-        let by = principal(&request).to_string();
+        let by = principal(&request)?.to_string();
         let request = request.into_inner();
         let records = self.checked(&request, &by).map_err(|e| status(&e))?;
         let snapshot = self.context.catalog.snapshot();

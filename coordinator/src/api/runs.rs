@@ -7,15 +7,16 @@ use std::time::Duration;
 use futures::{FutureExt, Stream, StreamExt};
 use kapelle_engine::Body;
 use kapelle_proto::v1::{self, run_service_server::RunService};
-use kapelle_types::{Code, Diagnosis, Principal, RunId, StepRef};
+use kapelle_types::{Caller, Code, Diagnosis, RunId, StepRef};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Context;
 use super::execute::execute;
-use super::status::{principal, run_id, status, too_large, traceparent};
+use super::status::{caller, principal, run_id, status, too_large, traceparent};
 use super::steer::steer;
+use super::visible;
 use crate::listing::{Query, list_all};
 use crate::runs::{history, rebuild, view};
 use crate::submit::Job;
@@ -46,7 +47,7 @@ impl Runs {
         run: &str,
         body: Body,
     ) -> Result<Response<v1::SteerResponse>, Status> {
-        let principal = principal(request);
+        let principal = principal(request)?;
         let run = run_id(run).map_err(|e| status(&e))?;
         let seq = steer(&self.context, run, principal, body).await.map_err(|e| status(&e))?;
         Ok(Response::new(v1::SteerResponse { seq }))
@@ -54,14 +55,16 @@ impl Runs {
 }
 
 /// A request as a job.
-fn job(request: v1::SubmitRequest, principal: Principal, traceparent: Option<String>) -> Job {
+fn job(request: v1::SubmitRequest, caller: &Caller, traceparent: Option<String>) -> Job {
     Job {
         workflow: request.workflow,
         version: request.version,
         input: request.input,
         key: request.idempotency_key,
         labels: request.labels.into_iter().collect(),
-        principal,
+        principal: caller.principal.clone(),
+        // The gate lets nobody in who belongs to none.
+        namespace: caller.namespace.clone().unwrap_or_default(),
         traceparent,
     }
 }
@@ -73,12 +76,13 @@ fn wait(millis: u64) -> Option<Duration> {
 async fn execute_one(
     context: &Context,
     request: v1::ExecuteRequest,
-    principal: Principal,
+    caller: &Caller,
     traceparent: Option<String>,
 ) -> Result<Arc<v1::RunView>, Diagnosis> {
     let missing = || Diagnosis::new(Code::REQUEST_INVALID, "`submit` is missing");
     let submit = request.submit.ok_or_else(missing)?;
-    execute(context, job(submit, principal, traceparent), wait(request.wait_millis)).await
+    let ended = execute(context, job(submit, caller, traceparent), wait(request.wait_millis)).await?;
+    Ok(visible::run(ended, caller))
 }
 
 #[tonic::async_trait]
@@ -88,8 +92,8 @@ impl RunService for Runs {
     type WatchStream = Answers<v1::RunView>;
 
     async fn submit(&self, request: Request<v1::SubmitRequest>) -> Result<Response<v1::SubmitResponse>, Status> {
-        let (principal, traceparent) = (principal(&request), traceparent(&request));
-        let job = job(request.into_inner(), principal, traceparent);
+        let (caller, traceparent) = (caller(&request)?, traceparent(&request));
+        let job = job(request.into_inner(), &caller, traceparent);
         let submitted = self.context.submitter.submit(job).await.map_err(|e| status(&e))?;
         Ok(Response::new(v1::SubmitResponse { run_id: submitted.run.to_string(), existed: submitted.existed }))
     }
@@ -99,13 +103,13 @@ impl RunService for Runs {
         request: Request<Streaming<v1::SubmitRequest>>,
     ) -> Result<Response<Self::SubmitBatchStream>, Status> {
         use v1::submit_result::Result as Outcome;
-        let (principal, traceparent) = (principal(&request), traceparent(&request));
+        let (caller, traceparent) = (caller(&request)?, traceparent(&request));
         let context = self.context.clone();
         let answer = move |request: v1::SubmitRequest| {
-            let (context, principal, traceparent) = (context.clone(), principal.clone(), traceparent.clone());
+            let (context, caller, traceparent) = (context.clone(), caller.clone(), traceparent.clone());
             async move {
                 let tag = request.tag;
-                let result = match context.submitter.submit(job(request, principal, traceparent)).await {
+                let result = match context.submitter.submit(job(request, &caller, traceparent)).await {
                     Ok(s) => Outcome::Submitted(v1::SubmitResponse { run_id: s.run.to_string(), existed: s.existed }),
                     Err(error) => Outcome::Error((&error).into()),
                 };
@@ -116,8 +120,8 @@ impl RunService for Runs {
     }
 
     async fn execute(&self, request: Request<v1::ExecuteRequest>) -> Result<Response<v1::RunView>, Status> {
-        let (principal, traceparent) = (principal(&request), traceparent(&request));
-        let run = execute_one(&self.context, request.into_inner(), principal, traceparent).await;
+        let (caller, traceparent) = (caller(&request)?, traceparent(&request));
+        let run = execute_one(&self.context, request.into_inner(), &caller, traceparent).await;
         run.map(|view| Response::new(view.as_ref().clone())).map_err(|e| status(&e))
     }
 
@@ -126,13 +130,13 @@ impl RunService for Runs {
         request: Request<Streaming<v1::ExecuteRequest>>,
     ) -> Result<Response<Self::ExecuteBatchStream>, Status> {
         use v1::execute_result::Result as Outcome;
-        let (principal, traceparent) = (principal(&request), traceparent(&request));
+        let (caller, traceparent) = (caller(&request)?, traceparent(&request));
         let context = self.context.clone();
         let answer = move |request: v1::ExecuteRequest| {
-            let (context, principal, traceparent) = (context.clone(), principal.clone(), traceparent.clone());
+            let (context, caller, traceparent) = (context.clone(), caller.clone(), traceparent.clone());
             async move {
                 let tag = request.submit.as_ref().map_or(0, |s| s.tag);
-                let result = match execute_one(&context, request, principal, traceparent).await {
+                let result = match execute_one(&context, request, &caller, traceparent).await {
                     Ok(view) => Outcome::Run(Arc::unwrap_or_clone(view)),
                     Err(error) => Outcome::Error((&error).into()),
                 };
@@ -143,9 +147,11 @@ impl RunService for Runs {
     }
 
     async fn get(&self, request: Request<v1::GetRunRequest>) -> Result<Response<v1::RunView>, Status> {
+        let caller = caller(&request)?;
         let run = run_id(&request.get_ref().run_id).map_err(|e| status(&e))?;
         let rebuilt = rebuild(&self.context.bus, &self.context.plans, run).await.map_err(|e| status(&e))?;
-        Ok(Response::new(view(&rebuilt.run)))
+        let shown = visible::run(Arc::new(view(&rebuilt.run)), &caller);
+        Ok(Response::new(Arc::unwrap_or_clone(shown)))
     }
 
     async fn list(&self, request: Request<v1::ListRunsRequest>) -> Result<Response<v1::ListRunsResponse>, Status> {
@@ -165,12 +171,13 @@ impl RunService for Runs {
     }
 
     async fn watch(&self, request: Request<v1::WatchRunRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let caller = caller(&request)?;
         let run = run_id(&request.get_ref().run_id).map_err(|e| status(&e))?;
         let (sender, views) = mpsc::channel(ANSWERS_WAITING_MAX);
         let context = self.context.clone();
         rebuild(&context.bus, &context.plans, run).await.map_err(|e| status(&e))?;
         tokio::spawn(async move {
-            if let Err(error) = show_changes(&context, run, &sender).await {
+            if let Err(error) = show_changes(&context, run, &caller, &sender).await {
                 let _ = sender.send(Err(status(&error))).await;
             }
         });
@@ -178,10 +185,13 @@ impl RunService for Runs {
     }
 
     async fn history(&self, request: Request<v1::HistoryRequest>) -> Result<Response<v1::HistoryResponse>, Status> {
+        let caller = caller(&request)?;
         let run = run_id(&request.get_ref().run_id).map_err(|e| status(&e))?;
         let rebuilt = rebuild(&self.context.bus, &self.context.plans, run).await.map_err(|e| status(&e))?;
         let mut again = rebuilt.run.before_its_log();
-        Ok(Response::new(v1::HistoryResponse { entries: history(&mut again, &rebuilt.records) }))
+        let mut entries = history(&mut again, &rebuilt.records);
+        visible::history(&mut entries, &caller);
+        Ok(Response::new(v1::HistoryResponse { entries }))
     }
 
     async fn cancel(&self, request: Request<v1::SteerRequest>) -> Result<Response<v1::SteerResponse>, Status> {
@@ -235,6 +245,7 @@ where
 async fn show_changes(
     context: &Context,
     run: RunId,
+    caller: &Caller,
     sender: &mpsc::Sender<Result<v1::RunView, Status>>,
 ) -> Result<(), Diagnosis> {
     let unavailable = |e: kapelle_bus::Error| Diagnosis::new(Code::BROKER_UNAVAILABLE, e.to_string());
@@ -244,7 +255,8 @@ async fn show_changes(
         let rebuilt = rebuild(&context.bus, &context.plans, run).await?;
         let now = view(&rebuilt.run);
         if shown.as_ref() != Some(&now) {
-            if sender.send(Ok(now.clone())).await.is_err() {
+            let visible = visible::run(Arc::new(now.clone()), caller);
+            if sender.send(Ok(Arc::unwrap_or_clone(visible))).await.is_err() {
                 return Ok(());
             }
             shown = Some(now);

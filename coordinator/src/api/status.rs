@@ -1,8 +1,9 @@
 //! Diagnoses as gRPC statuses: the code travels in `google.rpc.ErrorInfo`, so that clients need not read prose.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use kapelle_types::{Code, Diagnosis, Principal, RunId};
+use kapelle_types::{Caller, Code, Diagnosis, Principal, RunId};
 use tonic::body::Body;
 use tonic::codegen::http::Response;
 use tonic::{Request, Status};
@@ -36,11 +37,17 @@ pub(super) fn too_large(refused: &Status) -> Option<Status> {
 
 fn grpc_code(code: Code) -> tonic::Code {
     match code {
-        Code::UNKNOWN_RUN | Code::UNKNOWN_WORKFLOW | Code::UNKNOWN_DEAD_LETTER => tonic::Code::NotFound,
+        Code::UNKNOWN_RUN | Code::UNKNOWN_WORKFLOW | Code::UNKNOWN_DEAD_LETTER | Code::UNKNOWN_TOKEN => {
+            tonic::Code::NotFound
+        }
         Code::WRONG_STATE | Code::KEY_INVALID => tonic::Code::FailedPrecondition,
         Code::VERSION_EXISTS => tonic::Code::AlreadyExists,
         Code::ADMISSION => tonic::Code::ResourceExhausted,
-        Code::NOT_RECORDED | Code::BROKER_UNAVAILABLE | Code::PLAN_MISSING => tonic::Code::Unavailable,
+        Code::NOT_RECORDED | Code::BROKER_UNAVAILABLE | Code::PLAN_MISSING | Code::IDENTITY_UNAVAILABLE => {
+            tonic::Code::Unavailable
+        }
+        Code::UNAUTHENTICATED => tonic::Code::Unauthenticated,
+        Code::DENIED => tonic::Code::PermissionDenied,
         _ => tonic::Code::InvalidArgument,
     }
 }
@@ -50,10 +57,15 @@ pub(super) fn run_id(text: &str) -> Result<RunId, Diagnosis> {
     text.parse().map_err(|e: kapelle_types::InvalidName| Diagnosis::new(Code::REQUEST_INVALID, e.to_string()))
 }
 
-/// Who calls, as far as is known: without authentication, whoever reaches the port.
-pub(super) fn principal<T>(request: &Request<T>) -> Principal {
-    let peer = request.remote_addr().map_or_else(|| "unknown".to_owned(), |a| a.ip().to_string());
-    Principal(format!("client:{peer}"))
+/// Who calls, as the gate established it. Without the gate nobody does.
+pub(super) fn caller<T>(request: &Request<T>) -> Result<Arc<Caller>, Status> {
+    let nobody = || status(&Diagnosis::new(Code::UNAUTHENTICATED, "the call did not come through the gate"));
+    request.extensions().get::<Arc<Caller>>().cloned().ok_or_else(nobody)
+}
+
+/// How the caller is named in entries.
+pub(super) fn principal<T>(request: &Request<T>) -> Result<Principal, Status> {
+    caller(request).map(|caller| caller.principal.clone())
 }
 
 /// The trace that the call is part of.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kapelle_broker::testing::TestServer;
 use kapelle_bus::{Bus, ConnectConfig, Connection};
-use kapelle_coordinator::{Config, Coordinator, Handle};
+use kapelle_coordinator::{Accepted, Config, Coordinator, Handle};
 use kapelle_proto::v1::dead_letter_service_client::DeadLetterServiceClient;
 use kapelle_proto::v1::registry_service_client::RegistryServiceClient;
 use kapelle_proto::v1::run_service_client::RunServiceClient;
@@ -50,7 +50,11 @@ impl Fleet {
     pub(crate) async fn start() -> Self {
         let server = TestServer::start().await;
         let connection = connect(&server.url()).await;
-        let config = Config { grpc_address: "127.0.0.1:0".parse().unwrap(), ..Config::default() };
+        let config = Config {
+            grpc_address: "127.0.0.1:0".parse().unwrap(),
+            accepted: Accepted::Development,
+            ..Config::default()
+        };
         let coordinator = Coordinator::start(config, connection.clone()).await.unwrap();
         let endpoint = format!("http://{}", coordinator.grpc_address());
         let channel = Channel::from_shared(endpoint).unwrap().connect().await.unwrap();

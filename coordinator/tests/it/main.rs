@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic where it stands")]
 
+mod access;
+mod callers;
 mod contracts;
 mod fleet;
 mod spine;

@@ -5,12 +5,13 @@ mod fleet;
 mod log;
 mod runs;
 mod task;
+mod tokens;
 
 use crate::golden::Sample;
 
 /// Every sample there is.
 pub(crate) fn all() -> Vec<Sample> {
-    [log::samples(), task::samples(), runs::samples(), deadletters::samples(), fleet::samples()]
+    [log::samples(), task::samples(), runs::samples(), deadletters::samples(), fleet::samples(), tokens::samples()]
         .into_iter()
         .flatten()
         .collect()

@@ -153,6 +153,7 @@ impl Layout {
             bucket(bucket::KEYS, 1, Duration::ZERO),
             bucket(bucket::CURSORS, 1, Duration::ZERO),
             bucket(bucket::PRESENCE, 1, PRESENCE_TTL),
+            bucket(bucket::TOKENS, 1, Duration::ZERO),
         ]
     }
 

@@ -1,9 +1,9 @@
 //! The one place that speaks NATS: what is provisioned, and small ports for the run log, tasks, timers, dead letters,
-//! manifests, cursors, payloads, presence and direct submissions.
+//! manifests, tokens, cursors, payloads, presence and direct submissions.
 //!
 //! ```text
-//!   coordinator ──┬── runlog ── timers ── tasks ── dead ── registry ── cursors ── submit ──┬── nats-server
-//!   worker ───────┴── pull ──── runlog (reports) ── payloads ── presence ──────────────────┘
+//!   coordinator ──┬── runlog ── timers ── tasks ── dead ── registry ── tokens ── cursors ── submit ──┬── nats-server
+//!   worker ───────┴── pull ──── runlog (reports) ── payloads ── presence ────────────────────────────┘
 //! ```
 //!
 //! This crate decides nothing about runs. It turns values into messages and back, retries what is safe to retry and says
@@ -30,6 +30,7 @@ pub mod submit;
 pub mod tail;
 pub mod tasks;
 pub mod timers;
+pub mod tokens;
 
 pub use connect::{Bus, ConnectConfig, Connection};
 pub use error::{Error, Refusal};

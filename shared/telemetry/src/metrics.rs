@@ -95,6 +95,12 @@ metrics! {
     ENTRIES_IGNORED Counter "kapelle_entries_ignored_total" ["reason"] "Entries that changed nothing, by reason";
     ENTRIES_REFUSED Counter "kapelle_entries_refused_total" ["reason"] "Messages on our subjects that are no entries";
 
+    // Who calls
+    CREDENTIALS_REFUSED Counter "kapelle_credentials_refused_total" ["reason"]
+        "Calls whose credential was not accepted, by reason";
+    POLICY_DECISIONS Counter "kapelle_policy_decisions_total" ["verdict", "policy"]
+        "Decisions on calls, by verdict and the policy that decided";
+
     // Broker and payloads
     PAYLOAD_BYTES Histogram "kapelle_payload_bytes" [] "Size of inputs and outputs" in PAYLOAD_SIZES;
     NATS_SERVER_ERRORS Counter "kapelle_nats_server_errors_total" []

@@ -136,6 +136,20 @@ codes! {
     SECRET_MISSING = "K0412";
     /// The agent put a secret into its output.
     SECRET_IN_OUTPUT = "K0413";
+
+    // 05xx: who may do what
+    /// The call brings no credential, or one that is not accepted.
+    UNAUTHENTICATED = "K0502";
+    /// The caller is known and may not do this.
+    DENIED = "K0503";
+    /// Credentials cannot be checked for now: what they are checked against is not known to be current.
+    IDENTITY_UNAVAILABLE = "K0504";
+    /// No such API token.
+    UNKNOWN_TOKEN = "K0505";
+    /// The file that says whose identities are accepted is not valid.
+    IDENTITY_INVALID = "K0506";
+    /// A certificate, key or certificate authority cannot be used.
+    TLS_INVALID = "K0507";
 }
 
 impl Code {

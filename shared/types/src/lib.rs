@@ -22,7 +22,8 @@ pub use code::Code;
 pub use error::{Diagnosis, InvalidName};
 pub use id::{Principal, RunId};
 pub use name::{
-    AgentName, AgentVersion, FolderName, Namespace, SecretName, StepId, Version, WorkflowName, WorkflowVersion,
+    AgentName, AgentVersion, FolderName, Namespace, SecretName, StepId, TokenName, Version, WorkflowName,
+    WorkflowVersion,
 };
 pub use partition::{Partition, Partitions};
 pub use payload::{Payload, PayloadRef, Sha256, json_depth};

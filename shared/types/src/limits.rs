@@ -34,6 +34,12 @@ pub const MANIFEST_BYTES_MAX: usize = 1024 * 1024;
 pub const JSON_DEPTH_MAX: usize = 128;
 /// Nesting of an input or an output: leaves templates room to put them into something without meeting `JSON_DEPTH_MAX`.
 pub const PAYLOAD_DEPTH_MAX: usize = 64;
+/// How long an API token lives where nobody says otherwise: a quarter, so that what was forgotten ends by itself.
+pub const TOKEN_LIFE_DEFAULT: Duration = Duration::from_secs(90 * 24 * 3600);
+/// The longest that an API token may live: a year and a day, so that a yearly rotation is possible.
+pub const TOKEN_LIFE_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+/// API tokens at once: each coordinator keeps them all in memory.
+pub const TOKENS_MAX: usize = 10_000;
 /// Characters of an idempotency key.
 pub const KEY_CHARS_MAX: usize = 256;
 /// Times that an attempt may be lost with its worker before the step gives up.

@@ -80,6 +80,13 @@ name!(
     |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
 );
 name!(
+    /// The name of an API token: `[a-z][a-z0-9-]*`, at most 63 characters.
+    TokenName,
+    "token name",
+    "it starts with a lower-case letter and goes on with lower-case letters, digits and `-`, 63 characters at most",
+    |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
+);
+name!(
     /// The id of a step inside a workflow: `[a-z][a-z0-9_]*`, at most 63 characters, since it is a name in expressions.
     StepId,
     "step id",
@@ -106,6 +113,13 @@ impl SecretName {
     #[must_use]
     pub fn variable(&self) -> String {
         self.as_str().to_ascii_uppercase().replace('-', "_")
+    }
+}
+
+impl Default for Namespace {
+    /// The namespace where nobody names one: `default`.
+    fn default() -> Self {
+        Self("default".into())
     }
 }
 

@@ -11,8 +11,11 @@ use kapelle_proto::v1::registry_service_client::RegistryServiceClient;
 use kapelle_proto::v1::run_service_client::RunServiceClient;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
 use super::wait::{PATIENCE, eventually};
@@ -29,6 +32,23 @@ const MESSAGE_BYTES_MAX: usize = 256 << 20;
 pub struct Api {
     coordinators: Arc<RwLock<Vec<Known>>>,
     next: Arc<AtomicUsize>,
+    token: Arc<RwLock<Option<MetadataValue<Ascii>>>>,
+}
+
+/// A connection whose calls bring the token.
+type Authorized = InterceptedService<Channel, Bearer>;
+
+/// Puts the token into every call.
+#[derive(Debug, Clone)]
+pub struct Bearer(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.0 {
+            request.metadata_mut().insert("authorization", token.clone());
+        }
+        Ok(request)
+    }
 }
 
 /// A coordinator as its clients know it.
@@ -52,6 +72,18 @@ pub fn job(workflow: &str, key: Option<&str>, input: &Value) -> v1::SubmitReques
 }
 
 impl Api {
+    /// Shows this token from now on. Without one, calls are the development identity's.
+    ///
+    /// # Panics
+    /// If it is no token, or another thread has.
+    pub fn show(&self, token: &str) {
+        *self.token.write().unwrap() = Some(format!("Bearer {token}").parse().expect("a token"));
+    }
+
+    fn bearer(&self) -> Bearer {
+        Bearer(self.token.read().unwrap().clone())
+    }
+
     /// Asks this coordinator too from now on.
     ///
     /// # Panics
@@ -96,28 +128,28 @@ impl Api {
 
     /// Runs, at the next coordinator.
     #[must_use]
-    pub fn runs(&self) -> RunServiceClient<Channel> {
-        RunServiceClient::new(self.channel())
+    pub fn runs(&self) -> RunServiceClient<Authorized> {
+        RunServiceClient::with_interceptor(self.channel(), self.bearer())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     /// Manifests, at the next coordinator.
     #[must_use]
-    pub fn registry(&self) -> RegistryServiceClient<Channel> {
-        RegistryServiceClient::new(self.channel())
+    pub fn registry(&self) -> RegistryServiceClient<Authorized> {
+        RegistryServiceClient::with_interceptor(self.channel(), self.bearer())
     }
 
     /// Dead letters, at the next coordinator.
     #[must_use]
-    pub fn dead_letters(&self) -> DeadLetterServiceClient<Channel> {
-        DeadLetterServiceClient::new(self.channel())
+    pub fn dead_letters(&self) -> DeadLetterServiceClient<Authorized> {
+        DeadLetterServiceClient::with_interceptor(self.channel(), self.bearer())
     }
 
     /// Workers, queues and coordinators, at the next coordinator.
     #[must_use]
-    pub fn fleet(&self) -> FleetServiceClient<Channel> {
-        FleetServiceClient::new(self.channel())
+    pub fn fleet(&self) -> FleetServiceClient<Authorized> {
+        FleetServiceClient::with_interceptor(self.channel(), self.bearer())
     }
 
     /// Submits a keyed job until somebody acknowledges it, as a client does that must not lose it.
@@ -191,6 +223,7 @@ fn is_transient(status: &Status) -> bool {
         Code::AlreadyExists,
         Code::FailedPrecondition,
         Code::PermissionDenied,
+        Code::Unauthenticated,
         Code::Unimplemented,
     ];
     !refused.contains(&status.code())

@@ -18,6 +18,7 @@ const COMMAND_WAIT_MAX: Duration = Duration::from_secs(120);
 pub struct Cli {
     folder: PathBuf,
     address: String,
+    token: Option<String>,
 }
 
 /// How a command ended.
@@ -35,7 +36,14 @@ pub struct Outcome {
 
 impl Cli {
     pub(super) fn new(folder: &Path, address: &str) -> Self {
-        Self { folder: folder.to_owned(), address: address.to_owned() }
+        Self { folder: folder.to_owned(), address: address.to_owned(), token: None }
+    }
+
+    /// The same commands with this token, as KAPELLE_TOKEN.
+    #[must_use]
+    pub fn with_token(mut self, token: &str) -> Self {
+        self.token = Some(token.to_owned());
+        self
     }
 
     /// Runs one command to its end.
@@ -47,6 +55,9 @@ impl Cli {
         command.args(arguments).args(["--address", &self.address]).current_dir(&self.folder);
         command.stdin(Stdio::null()).env("NO_COLOR", "1");
         clean(&mut command);
+        if let Some(token) = &self.token {
+            command.env("KAPELLE_TOKEN", token);
+        }
         let name = format!("kapelle {}", arguments.join(" "));
         let output = Command::from(command).kill_on_drop(true).output();
         let output = tokio::time::timeout(COMMAND_WAIT_MAX, output).await;

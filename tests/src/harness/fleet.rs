@@ -4,8 +4,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use kapelle_broker::testing::TestServer;
+use kapelle_bus::tokens::{Tokens, Wanted};
 use kapelle_bus::{Bus, ConnectConfig, Connection};
 use kapelle_proto::v1;
+use kapelle_telemetry::clock;
+use kapelle_types::{Namespace, Principal, Role};
 use serde_json::Value;
 
 use super::api::Api;
@@ -48,6 +51,8 @@ pub struct Fleet {
     pub broker: TestServer,
     /// The API of all coordinators.
     pub api: Api,
+    /// The token that tests call with: an administrator's that sees payloads. Empty until there is a coordinator.
+    pub token: String,
     /// Those that run.
     pub coordinators: Vec<Coordinator>,
     /// Those that run.
@@ -60,7 +65,7 @@ impl Fleet {
         let _built = kapelle(); // before anything waits for it
         let broker = TestServer::start().await;
         let (lab, api) = (Lab::new(), Api::default());
-        let mut fleet = Self { lab, broker, api, coordinators: Vec::new(), workers: Vec::new() };
+        let mut fleet = Self { lab, broker, api, token: String::new(), coordinators: Vec::new(), workers: Vec::new() };
         for _ in 0..coordinators {
             fleet.start_coordinator().await;
         }
@@ -76,6 +81,10 @@ impl Fleet {
         let text = |key: &str| ready[key].as_str().expect("the line says where it listens").to_owned();
         let coordinator =
             Coordinator { name, id: text("id"), address: text("grpc_address"), metrics: text("metrics_address") };
+        if self.token.is_empty() {
+            self.token = token(&self.bus().await, &[Role::Admin], true).await;
+            self.api.show(&self.token);
+        }
         self.api.add(&coordinator.address);
         self.coordinators.push(coordinator.clone());
         coordinator
@@ -113,7 +122,13 @@ impl Fleet {
     /// The client commands against the first coordinator.
     #[must_use]
     pub fn cli(&self) -> Cli {
-        self.lab.cli(&self.coordinators[0].address)
+        self.cli_at(&self.coordinators[0].address)
+    }
+
+    /// The client commands against one of the coordinators.
+    #[must_use]
+    pub fn cli_at(&self, address: &str) -> Cli {
+        self.lab.cli(address).with_token(&self.token)
     }
 
     /// A connection of the test's own.
@@ -146,6 +161,25 @@ pub async fn bus(url: &str) -> Bus {
     let config = ConnectConfig { url: url.to_owned(), credentials: None, name: "e2e".into() };
     let connection = Connection::open(&config, PATIENCE).await.expect("the broker answers");
     eventually("the broker is provisioned", || async { Bus::open(connection.clone()).await.ok() }).await
+}
+
+/// Makes a token straight at the broker, as whoever holds its credentials can.
+///
+/// # Panics
+/// If it cannot be made.
+pub async fn token(bus: &Bus, roles: &[Role], sees_payloads: bool) -> String {
+    let wanted = Wanted {
+        name: "e2e".parse().expect("a name"),
+        roles: roles.iter().copied().collect(),
+        namespace: Namespace::default(),
+        sees_payloads,
+        person: None,
+        life: Duration::from_secs(24 * 3600),
+        created_by: Principal("e2e".into()),
+    };
+    let tokens = Tokens::open(bus).await.expect("the bucket is provisioned");
+    let (secret, _) = tokens.create(wanted, clock::now()).await.expect("a token can be made");
+    secret.reveal().to_owned()
 }
 
 /// Registers manifests and waits until they can be used.

@@ -10,21 +10,24 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::Check;
-use crate::client::Client;
+use crate::client::{Client, Target};
 
 /// The check that fails when nobody answers.
 pub(super) const REACHABLE: &str = "coordinator";
 
 /// Everything about coordinator and workers.
-pub(super) async fn checks(address: &str) -> Vec<Check> {
-    let client = match Client::connect(address).await {
+pub(super) async fn checks(target: &Target) -> Vec<Check> {
+    let client = match Client::connect(target).await {
         Ok(client) => client,
         Err(failure) => return vec![Check::fail(REACHABLE, failure.message(), failure.advice())],
     };
-    let mut checks = vec![health(&client, address).await];
+    let mut checks = vec![health(&client, &target.address).await];
     match agents(&client).await {
         Ok(more) => checks.extend(more),
-        Err(status) => checks.push(Check::fail("workers", client.failure(status).message(), "")),
+        Err(status) => {
+            let failure = client.failure(status);
+            checks.push(Check::fail("workers", failure.message(), failure.advice()));
+        }
     }
     checks
 }

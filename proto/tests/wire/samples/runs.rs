@@ -35,6 +35,7 @@ pub(super) fn samples() -> Vec<Sample> {
         Sample::new(ListRunsResponse { runs: vec![summary()], total: 51 }),
         Sample::new(summary()),
         Sample::new(run()),
+        Sample::named("submitted_by", run_with_its_submitter()),
         Sample::new(step()),
         Sample::new(HistoryResponse { entries: vec![history()] }),
         Sample::new(history()),
@@ -79,7 +80,12 @@ fn run() -> RunView {
         finished_at_unix_nanos: at(90),
         idempotency_key: Some("intake-2026-11-22".into()),
         labels: [("domain".into(), "intake".into())].into(),
+        ..RunView::default()
     }
+}
+
+fn run_with_its_submitter() -> RunView {
+    RunView { submitted_by: "token:ci".into(), ..run() }
 }
 
 fn summary() -> RunSummary {

@@ -1,0 +1,173 @@
+//! What of an answer its caller may see: the one place where payloads are hidden.
+//!
+//! A payload is what goes into a run and into its agents, what comes out, and what agents say in their own words: their
+//! error messages and the last lines of their stderr. Whoever may not see payloads gets `HIDDEN` in their place, with one
+//! exception: the result of a run belongs to the principal that submitted it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kapelle_proto::v1::log_entry::Body;
+use kapelle_proto::v1::{self, payload_data};
+use kapelle_types::{Caller, Code};
+
+/// What stands where a payload would.
+const HIDDEN: &str = "[hidden: needs payload access]";
+
+/// A run: its output and what its agents said about failures.
+pub(super) fn run(mut view: Arc<v1::RunView>, caller: &Caller) -> Arc<v1::RunView> {
+    if caller.sees_payloads || view.submitted_by == caller.principal.0 {
+        return view;
+    }
+    let hidden = Arc::make_mut(&mut view);
+    if !hidden.output.is_empty() {
+        hidden.output = json();
+    }
+    hidden.error.iter_mut().for_each(failure);
+    hidden.steps.iter_mut().filter_map(|s| s.failure.as_mut()).for_each(failure);
+    view
+}
+
+/// A run's log: everything that passed between its steps, which is more than its result.
+pub(super) fn history(entries: &mut [v1::HistoryEntry], caller: &Caller) {
+    if caller.sees_payloads {
+        return;
+    }
+    for body in entries.iter_mut().filter_map(|e| e.entry.as_mut()?.body.as_mut()) {
+        match body {
+            Body::RunSubmitted(submitted) => payload(&mut submitted.input),
+            Body::StepSucceeded(report) => payload(&mut report.output),
+            Body::StepFailed(report) => report.failure.iter_mut().for_each(failure),
+            Body::RunFinished(finished) => {
+                payload(&mut finished.output);
+                finished.error.iter_mut().for_each(failure);
+            }
+            Body::TimerFired(_)
+            | Body::CancelRequested(_)
+            | Body::TerminateRequested(_)
+            | Body::PauseRequested(_)
+            | Body::ResumeRequested(_)
+            | Body::RetryRequested(_)
+            | Body::FailRequested(_) => {}
+        }
+    }
+}
+
+/// A dead letter: its input, its cause and every attempt.
+pub(super) fn dead_letter(mut view: v1::DeadLetterView, caller: &Caller) -> v1::DeadLetterView {
+    if !caller.sees_payloads {
+        if !view.input.is_empty() {
+            view.input = json();
+        }
+        view.cause.iter_mut().for_each(failure);
+        view.history.iter_mut().filter_map(|a| a.failure.as_mut()).for_each(failure);
+    }
+    view
+}
+
+/// A reference is hidden too: the hash of a short payload can be guessed.
+fn payload(payload: &mut Option<v1::PayloadData>) {
+    if let Some(data) = payload {
+        data.content = Some(payload_data::Content::Inline(json()));
+    }
+}
+
+/// A message under a code of ours is our own; under any other code it is the agent's.
+fn failure(failure: &mut v1::StepFailure) {
+    if !failure.evidence.is_empty() {
+        failure.evidence = HIDDEN.to_owned();
+    }
+    if Code::parse(&failure.code).is_none() {
+        failure.message = HIDDEN.to_owned();
+    }
+}
+
+fn json() -> Bytes {
+    format!("\"{HIDDEN}\"").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kapelle_types::{Principal, Role};
+
+    /// What nobody without payload access may read.
+    const SECRET: &str = "the patient's name";
+
+    fn caller(principal: &str, sees_payloads: bool) -> Caller {
+        let roles = [Role::Operator].into();
+        let principal = Principal(principal.into());
+        Caller { principal, person: None, roles, namespace: None, sees_payloads }
+    }
+
+    fn said(code: &str) -> v1::StepFailure {
+        let message = if code == "K0401" { "the agent did not answer" } else { SECRET };
+        v1::StepFailure { code: code.into(), message: message.into(), evidence: SECRET.into(), ..Default::default() }
+    }
+
+    fn a_run() -> Arc<v1::RunView> {
+        let step = |code| v1::StepView { failure: Some(said(code)), ..v1::StepView::default() };
+        Arc::new(v1::RunView {
+            output: format!("{{\"name\":\"{SECRET}\"}}").into(),
+            error: Some(said("bad_patient")),
+            steps: vec![step("K0401"), step("refused")],
+            submitted_by: "token:clinic".into(),
+            ..v1::RunView::default()
+        })
+    }
+
+    #[test]
+    fn a_run_is_its_submitters_and_hidden_from_others() {
+        let shown = run(a_run(), &caller("token:ops", false));
+        assert!(!format!("{shown:?}").contains(SECRET), "{shown:?}");
+        assert_eq!(shown.output, json());
+        let ours = shown.steps[0].failure.as_ref().unwrap();
+        assert_eq!(ours.message, "the agent did not answer", "our own words help and tell nothing");
+        assert_eq!(run(a_run(), &caller("token:clinic", false)), a_run());
+        assert_eq!(run(a_run(), &caller("token:ops", true)), a_run());
+        let open = Arc::new(v1::RunView::default());
+        assert!(run(open, &caller("token:ops", false)).output.is_empty(), "no output stays no output");
+    }
+
+    #[test]
+    fn every_entry_with_a_payload_is_hidden() {
+        let inline = || payload_data::Content::Inline(format!("\"{SECRET}\"").into());
+        let data = || Some(v1::PayloadData { content: Some(inline()) });
+        let large = payload_data::Content::Reference(v1::PayloadReference::default());
+        let bodies = [
+            Body::RunSubmitted(v1::RunSubmitted { input: data(), ..Default::default() }),
+            Body::StepSucceeded(v1::StepSucceeded { output: data(), ..Default::default() }),
+            Body::StepSucceeded(v1::StepSucceeded {
+                output: Some(v1::PayloadData { content: Some(large.clone()) }),
+                ..Default::default()
+            }),
+            Body::StepFailed(v1::StepFailed { failure: Some(said("refused")), ..Default::default() }),
+            Body::RunFinished(v1::RunFinished { output: data(), error: Some(said("refused")), ..Default::default() }),
+        ];
+        let entry = |body| v1::HistoryEntry {
+            entry: Some(v1::LogEntry { body: Some(body), ..Default::default() }),
+            ..Default::default()
+        };
+        let all: Vec<_> = bodies.map(entry).into();
+        let mut shown = all.clone();
+        history(&mut shown, &caller("token:clinic", true));
+        assert_eq!(shown, all);
+        history(&mut shown, &caller("token:ops", false));
+        let text = format!("{shown:?}");
+        assert!(!text.contains(SECRET) && !text.contains("Reference"), "{text}");
+    }
+
+    #[test]
+    fn a_dead_letter_hides_its_input_and_what_the_agent_said() {
+        let attempt = v1::DeadLetterAttempt { failure: Some(said("refused")), ..Default::default() };
+        let letter = v1::DeadLetterView {
+            cause: Some(said("refused")),
+            input: SECRET.into(),
+            history: vec![attempt],
+            ..Default::default()
+        };
+        assert_eq!(dead_letter(letter.clone(), &caller("token:clinic", true)), letter);
+        let shown = dead_letter(letter, &caller("token:ops", false));
+        assert!(!format!("{shown:?}").contains(SECRET), "{shown:?}");
+    }
+}

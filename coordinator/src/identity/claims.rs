@@ -1,0 +1,97 @@
+//! What an issuer says about a caller, as far as it is believed.
+
+use kapelle_types::{Caller, Principal};
+use serde_json::{Map, Value};
+
+use super::config::IssuerConfig;
+
+/// The caller that these claims describe; `None` if they name nobody.
+pub(super) fn caller(config: &IssuerConfig, claims: &Map<String, Value>) -> Option<Caller> {
+    let names = &config.claims;
+    let subject = claims.get("sub")?.as_str().filter(|s| !s.is_empty())?;
+    let of_claim = |name: &Option<String>| name.as_ref().and_then(|name| find(claims, name));
+    let namespace = match &names.namespace {
+        Some(name) => find(claims, name).and_then(Value::as_str).and_then(|n| n.parse().ok()),
+        None => config.namespace.clone(),
+    };
+    Some(Caller {
+        principal: Principal(format!("oidc:{}#{subject}", config.issuer)),
+        person: of_claim(&names.person).and_then(Value::as_str).map(str::to_owned),
+        roles: find(claims, &names.roles)
+            .map(words)
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|r| r.parse().ok())
+            .collect(),
+        namespace,
+        sees_payloads: of_claim(&names.may_see_payloads) == Some(&Value::Bool(true)),
+    })
+}
+
+/// A claim by its name, or by a JSON pointer.
+fn find<'c>(claims: &'c Map<String, Value>, name: &str) -> Option<&'c Value> {
+    let Some(path) = name.strip_prefix('/') else { return claims.get(name) };
+    let (first, rest) = path.split_once('/').map_or((path, None), |(first, rest)| (first, Some(rest)));
+    let value = claims.get(first)?;
+    rest.map_or(Some(value), |rest| value.pointer(&format!("/{rest}")))
+}
+
+/// A list of strings, or one string with spaces.
+fn words(value: &Value) -> Vec<&str> {
+    match value {
+        Value::String(text) => text.split_whitespace().collect(),
+        Value::Array(items) => items.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::{Claims, KeySource};
+    use super::*;
+    use kapelle_types::Role;
+    use serde_json::json;
+
+    fn of(claims: Value) -> Option<Caller> {
+        let names = Claims {
+            roles: "/realm/roles".into(),
+            namespace: Some("ns".into()),
+            person: Some("email".into()),
+            may_see_payloads: Some("payloads".into()),
+        };
+        let config = IssuerConfig {
+            issuer: "https://id".into(),
+            audience: "kapelle".into(),
+            algorithms: Vec::new(),
+            keys: KeySource::File("none".into()),
+            namespace: None,
+            claims: names,
+            leeway: std::time::Duration::ZERO,
+        };
+        let Value::Object(claims) = claims else { panic!("claims are an object") };
+        caller(&config, &claims)
+    }
+
+    #[test]
+    fn claims_make_a_caller() {
+        let claims = json!({
+            "sub": "ada", "email": "ada@example.com", "ns": "legal", "payloads": true,
+            "realm": { "roles": ["operator", "offline_access", "viewer"] },
+        });
+        let ada = of(claims).unwrap();
+        assert_eq!(ada.principal, Principal("oidc:https://id#ada".into()));
+        assert_eq!(ada.roles, [Role::Viewer, Role::Operator].into());
+        assert_eq!((ada.namespace.unwrap().as_str(), ada.sees_payloads), ("legal", true));
+        assert_eq!(ada.person.as_deref(), Some("ada@example.com"));
+        assert_eq!(of(json!({ "sub": "a", "realm": { "roles": "viewer admin" } })).unwrap().roles.len(), 2);
+    }
+
+    #[test]
+    fn what_is_not_said_or_said_oddly_is_not_given() {
+        assert!(of(json!({ "realm": { "roles": ["admin"] } })).is_none(), "nobody has no name");
+        for odd in [json!({ "sub": "x" }), json!({ "sub": "x", "payloads": "true", "ns": "NOT A NAME", "realm": 7 })] {
+            let caller = of(odd).unwrap();
+            assert!(caller.roles.is_empty() && caller.namespace.is_none() && !caller.sees_payloads);
+        }
+    }
+}

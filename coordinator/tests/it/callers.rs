@@ -1,0 +1,187 @@
+//! Coordinators that take no call without a credential, and callers of every kind.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use kapelle_broker::testing::TestServer;
+use kapelle_bus::tokens::{Record, Tokens, Wanted};
+use kapelle_bus::{Bus, ConnectConfig, Connection};
+use kapelle_coordinator::{Config, Coordinator, Handle};
+use kapelle_proto::v1::dead_letter_service_client::DeadLetterServiceClient;
+use kapelle_proto::v1::registry_service_client::RegistryServiceClient;
+use kapelle_proto::v1::run_service_client::RunServiceClient;
+use kapelle_proto::v1::token_service_client::TokenServiceClient;
+use kapelle_proto::v1::{ApplyRequest, ManifestSource};
+use kapelle_telemetry::clock;
+use kapelle_types::{Principal, Role};
+use serde_json::{Value, json};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+use tonic_types::StatusExt;
+
+/// The longest that any condition is waited for.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// A broker and coordinators that serve it.
+pub(crate) struct Place {
+    pub(crate) server: TestServer,
+    pub(crate) bus: Bus,
+    coordinators: Vec<Handle>,
+}
+
+/// A connection that shows one credential.
+pub(crate) type Shown = InterceptedService<Channel, Bearer>;
+
+/// Puts the credential into every call.
+#[derive(Clone)]
+pub(crate) struct Bearer(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(value) = &self.0 {
+            request.metadata_mut().insert("authorization", value.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// A client with one credential at one coordinator.
+#[derive(Clone)]
+pub(crate) struct Client(pub(crate) Shown);
+
+impl Client {
+    pub(crate) fn runs(&self) -> RunServiceClient<Shown> {
+        RunServiceClient::new(self.0.clone())
+    }
+
+    pub(crate) fn tokens(&self) -> TokenServiceClient<Shown> {
+        TokenServiceClient::new(self.0.clone())
+    }
+
+    pub(crate) fn dead_letters(&self) -> DeadLetterServiceClient<Shown> {
+        DeadLetterServiceClient::new(self.0.clone())
+    }
+
+    pub(crate) async fn apply(&self, manifest: &Value) -> Result<(), Status> {
+        let source = ManifestSource { json: manifest.to_string().into(), origin: String::new() };
+        let request = ApplyRequest { manifests: vec![source], dry_run: false };
+        RegistryServiceClient::new(self.0.clone()).apply(request).await.map(drop)
+    }
+}
+
+impl Place {
+    pub(crate) async fn start(coordinators: usize) -> Self {
+        let server = TestServer::start().await;
+        let mut started = Vec::new();
+        for _ in 0..coordinators {
+            let config = Config { grpc_address: "127.0.0.1:0".parse().unwrap(), ..Config::default() };
+            started.push(Coordinator::start(config, connect(&server.url()).await).await.unwrap());
+        }
+        let connection = connect(&server.url()).await;
+        kapelle_bus::provision::provision(connection.jetstream(), &Config::default().layout).await.unwrap();
+        let bus = Bus::open(connection).await.unwrap();
+        Self { server, bus, coordinators: started }
+    }
+
+    pub(crate) fn address(&self, coordinator: usize) -> String {
+        format!("http://{}", self.coordinators[coordinator].grpc_address())
+    }
+
+    /// A client at the first coordinator.
+    pub(crate) async fn client(&self, credential: &str) -> Client {
+        self.client_at(0, credential).await
+    }
+
+    pub(crate) async fn client_at(&self, coordinator: usize, credential: &str) -> Client {
+        let channel = Channel::from_shared(self.address(coordinator)).unwrap().connect().await.unwrap();
+        let bearer = (!credential.is_empty()).then(|| format!("Bearer {credential}").parse().unwrap());
+        Client(Shown::new(channel, Bearer(bearer)))
+    }
+
+    /// A token made at the broker; the coordinators know it when this returns.
+    pub(crate) async fn token(&self, name: &str, roles: &[Role], change: impl FnOnce(&mut Wanted)) -> (String, Record) {
+        let mut wanted = Wanted {
+            name: name.parse().unwrap(),
+            roles: roles.iter().copied().collect::<BTreeSet<_>>(),
+            namespace: "default".parse().unwrap(),
+            sees_payloads: false,
+            person: None,
+            life: Duration::from_secs(3600),
+            created_by: Principal("test".into()),
+        };
+        change(&mut wanted);
+        let (secret, record) = self.tokens().await.create(wanted, clock::now()).await.unwrap();
+        for coordinator in 0..self.coordinators.len() {
+            let client = self.client_at(coordinator, secret.reveal()).await;
+            eventually("the coordinator knows the token", || async {
+                let known = client.runs().list(kapelle_proto::v1::ListRunsRequest::default()).await;
+                known.err().is_none_or(|e| code(&e) != "K0502").then_some(())
+            })
+            .await;
+        }
+        (secret.reveal().to_owned(), record)
+    }
+
+    pub(crate) async fn tokens(&self) -> Tokens {
+        Tokens::open(&self.bus).await.unwrap()
+    }
+
+    pub(crate) async fn stop(self) {
+        for coordinator in self.coordinators {
+            coordinator.stop().await;
+        }
+        drop(self.server);
+    }
+}
+
+async fn connect(url: &str) -> Connection {
+    let config = ConnectConfig { url: url.to_owned(), credentials: None, name: "test".into() };
+    Connection::open(&config, PATIENCE).await.unwrap()
+}
+
+/// The Kapelle code of a refusal.
+pub(crate) fn code(status: &Status) -> String {
+    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
+}
+
+/// Asks until there is an answer.
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, ask: impl Fn() -> F) -> T {
+    let begun = tokio::time::Instant::now();
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+pub(crate) fn agent() -> Value {
+    json!({
+        "apiVersion": "kapelle.dev/v1", "kind": "Agent",
+        "metadata": { "name": "echo", "version": "1.0.0", "owner": "tests@example.com" },
+        "spec": {
+            "role": {
+                "purpose": "Is never asked.", "responsibilities": ["echo"], "capabilities": ["test.echo"],
+                "limits": { "concurrency": 1, "timeout": "120s" },
+            },
+            "input": { "schema": {} }, "output": { "schema": {} }, "runtime": { "native": {} },
+        },
+    })
+}
+
+/// A run of it needs no worker: its one step is skipped, or waits for ever if the input says so.
+pub(crate) fn workflow() -> Value {
+    json!({
+        "apiVersion": "kapelle.dev/v1", "kind": "Workflow",
+        "metadata": { "name": "say", "version": "1.0.0", "owner": "tests@example.com" },
+        "spec": {
+            "input": { "schema": { "type": "object" } },
+            "steps": [{ "id": "only", "agent": "echo@^1", "when": "${input.wait}", "with": "${input}" }],
+            "output": "${input.word}",
+        },
+    })
+}
