@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use kapelle_telemetry::logs;
 
-use crate::client::{Credential, DEFAULT_ADDRESS, Target};
+use crate::client::{Credential, DEFAULT_ADDRESS, Target, Tls};
 use crate::command;
 use crate::output::Format;
 
@@ -48,6 +48,9 @@ pub(crate) struct Shared {
     /// The token, or JWT, that the coordinator is shown. Default: none, which `kapelle dev` alone accepts
     #[arg(long, global = true, env = "KAPELLE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     token: Option<Credential>,
+
+    #[command(flatten)]
+    pub(crate) tls: Tls,
 
     /// How results are printed: table, json or yaml; with json, errors are a JSON object on stderr
     #[arg(short, long, global = true, value_enum, default_value_t, hide_possible_values = true, value_name = "FORMAT")]
@@ -121,7 +124,7 @@ impl Command {
 impl Shared {
     /// The coordinator that commands talk to.
     pub(crate) fn target(&self) -> Target {
-        Target { address: self.address.clone(), credential: self.token.clone() }
+        Target { address: self.address.clone(), credential: self.token.clone(), tls: self.tls.clone() }
     }
 
     /// The log filter that `-v`, `--log-filter` and the kind of command come to.

@@ -3,6 +3,7 @@
 mod credential;
 mod follow;
 mod status;
+mod tls;
 
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::failure::Failure;
 pub(crate) use credential::{Bearer, Credential};
 pub(crate) use follow::{Until, follow};
 pub(crate) use status::{failure, is_transient};
+pub(crate) use tls::Tls;
 
 /// Where `kapelle dev` and `kapelle coordinator start` serve the API unless told otherwise.
 pub(crate) const DEFAULT_ADDRESS: &str = "http://127.0.0.1:7450";
@@ -33,10 +35,12 @@ const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Where a coordinator is, and what it is shown.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Target {
-    /// With or without `http://`.
+    /// With or without `http://`; with `https://` for TLS.
     pub(crate) address: String,
     /// Who we are.
     pub(crate) credential: Option<Credential>,
+    /// Whom we trust, and what we show.
+    pub(crate) tls: Tls,
 }
 
 /// A connection whose calls bring the credential.
@@ -66,6 +70,15 @@ impl Client {
         let endpoint = Endpoint::from_shared(address.clone()).map_err(|e| {
             Failure::usage(format!("`{address}` is no address: {e}"), format!("It looks like {DEFAULT_ADDRESS}."))
         })?;
+        let secure = endpoint.uri().scheme_str() == Some("https");
+        if bearer.is_there() && !secure && !is_local(endpoint.uri().host().unwrap_or_default()) {
+            tracing::warn!(address, "the token goes there unencrypted: use an https:// address");
+        }
+        let endpoint = if secure {
+            endpoint.tls_config(target.tls.client()?).map_err(|e| tls::unusable(&status::root_cause(&e)))?
+        } else {
+            endpoint
+        };
         let channel = endpoint
             .connect_timeout(CONNECT_WAIT_MAX)
             .http2_keep_alive_interval(PING_INTERVAL)
@@ -114,6 +127,12 @@ impl Client {
     pub(crate) fn failure(&self, status: tonic::Status) -> Failure {
         failure(&self.address, &status)
     }
+}
+
+/// Whether what is sent there stays on this machine.
+fn is_local(host: &str) -> bool {
+    let ip: Option<std::net::IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+    host == "localhost" || ip.is_some_and(|ip| ip.is_loopback())
 }
 
 /// Nobody answers at the address.

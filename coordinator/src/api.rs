@@ -35,6 +35,7 @@ use crate::partitions::Served;
 use crate::plans::PlanStore;
 use crate::runs::Waiters;
 use crate::submit::Submitter;
+use crate::tls::Certificates;
 
 /// A message may hold the largest payload and what is around it.
 const MESSAGE_BYTES_MAX: usize = limits::PAYLOAD_BYTES_MAX + 1024 * 1024;
@@ -65,7 +66,7 @@ impl Server {
     pub(crate) async fn start(
         address: SocketAddr,
         context: Arc<Context>,
-        gate: Gate,
+        (gate, certificates): (Gate, Option<Arc<Certificates>>),
         stop: CancellationToken,
     ) -> Result<Self, Diagnosis> {
         let taken = |e: std::io::Error| {
@@ -103,8 +104,12 @@ impl Server {
             .add_service(fleet)
             .add_service(tokens);
         let task = tokio::spawn(async move {
-            let incoming = TcpListenerStream::new(listener);
-            if let Err(error) = router.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await {
+            let stopped = stop.clone().cancelled_owned();
+            let served = match certificates {
+                None => router.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopped).await,
+                Some(tls) => router.serve_with_incoming_shutdown(tls.accept(listener, stop), stopped).await,
+            };
+            if let Err(error) = served {
                 tracing::error!(%error, "the gRPC server ended");
             }
         });

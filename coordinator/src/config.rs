@@ -8,6 +8,7 @@ use kapelle_types::{Namespace, Partition, Partitions};
 use tokio::sync::watch;
 
 use crate::identity::Accepted;
+use crate::tls;
 
 /// The port that clients find the API on by default.
 pub const GRPC_PORT: u16 = 7450;
@@ -31,6 +32,8 @@ pub struct Config {
     pub looks_per_second: usize,
     /// Whose calls the API takes. Default: those of the holders of tokens.
     pub accepted: Accepted,
+    /// The certificates of the API. Default: none, and no TLS.
+    pub tls: Option<tls::Files>,
     /// The namespace that is served; callers of others are denied. Default: `default`.
     pub namespace: Namespace,
     /// How partitions are assigned. Default: shared among the living.
@@ -57,6 +60,7 @@ impl Default for Config {
             open_runs_max: 1_000_000,
             looks_per_second: 2_500,
             accepted: Accepted::default(),
+            tls: None,
             namespace: Namespace::default(),
             assignment: Assignment::Shared,
         }

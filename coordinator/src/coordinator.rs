@@ -24,6 +24,7 @@ use crate::partitions::{Served, Template};
 use crate::plans::PlanStore;
 use crate::runs::Waiters;
 use crate::submit::Submitter;
+use crate::tls::Certificates;
 use crate::{direct, listing, watchers};
 
 /// How long the broker may take to be ready when a coordinator starts.
@@ -47,7 +48,7 @@ impl Coordinator {
     /// Provisions what is missing, takes its partitions and begins to answer.
     ///
     /// # Errors
-    /// `PROVISIONING`, `BROKER_UNAVAILABLE`, `PORT_TAKEN`; `REQUEST_INVALID` if others than this machine could be the
+    /// `PROVISIONING`, `BROKER_UNAVAILABLE`, `PORT_TAKEN`, `IDENTITY_INVALID`, `TLS_INVALID`; `REQUEST_INVALID` if others than this machine could be the
     /// development identity.
     pub async fn start(config: Config, connection: Connection) -> Result<Handle, Diagnosis> {
         if matches!(config.accepted, Accepted::Development) && !config.grpc_address.ip().is_loopback() {
@@ -88,6 +89,8 @@ impl Coordinator {
             watchers::watch_queues(bus.clone(), Arc::clone(&catalog), config.layout.clone(), stop_all.clone());
         tokio::spawn(watched);
         let announcer = announce(&bus, &config, started_at, &served);
+        let open = |files| Certificates::open(files, stop_all.clone()).inspect_err(|_| stop_all.cancel());
+        let certificates = config.tls.map(open).transpose()?;
         let gate = Gate::new(Arc::new(identity), Arc::new(ByRole { namespace: config.namespace }));
         let context = Context {
             id: config.id,
@@ -99,8 +102,9 @@ impl Coordinator {
             served: served.clone(),
             peers: ownership.peers.clone(),
         };
-        let server =
-            Server::start(config.grpc_address, Arc::new(context), gate, stop_api.clone()).await.inspect_err(|_| {
+        let server = Server::start(config.grpc_address, Arc::new(context), (gate, certificates), stop_api.clone())
+            .await
+            .inspect_err(|_| {
                 stop_all.cancel();
             })?;
         tracing::info!(address = %server.address, "the coordinator answers");

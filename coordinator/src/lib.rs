@@ -23,8 +23,10 @@ pub mod partitions;
 pub mod plans;
 pub mod runs;
 pub mod submit;
+mod tls;
 mod watchers;
 
 pub use config::{Assignment, Config, GRPC_PORT};
 pub use coordinator::{Coordinator, Handle};
 pub use identity::{Accepted, Identities};
+pub use tls::Files as TlsFiles;

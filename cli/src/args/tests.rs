@@ -37,6 +37,8 @@ fn what_scripts_use_is_understood() {
         "kapelle --address http://h:1 -vv queue list",
         "kapelle token create ci --role publisher --role viewer --expires-in 30d --token kpl_x",
         "kapelle token create root --role admin --sees-payloads --nats-url nats://h --namespace legal",
+        "kapelle coordinator start --identity i.yaml --tls-cert c --tls-key k --tls-client-ca ca",
+        "kapelle --address https://h:1 --tls-ca ca run list",
         "kapelle token list",
         "kapelle token revoke 0011223344556677",
     ] {

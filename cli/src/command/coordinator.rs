@@ -1,16 +1,19 @@
 //! `kapelle coordinator …`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use kapelle_bus::layout::{Layout, TaskStorage};
-use kapelle_coordinator::{Config, Coordinator};
+use kapelle_coordinator::{Accepted, Config, Coordinator, Identities, TlsFiles};
 use kapelle_types::Partitions;
 use serde_json::json;
 
 use super::fleet;
 use crate::app::{App, End};
+use crate::client::Tls;
 use crate::exit::Exit;
+use crate::failure::Failure;
 use crate::shutdown::Signals;
 use crate::stack::{self, Address, BROKER_PATIENCE};
 
@@ -31,6 +34,13 @@ pub(crate) struct Start {
     /// Where the gRPC API listens; port 0 takes a free one
     #[arg(long, default_value_t = stack::GRPC, value_name = "ADDRESS")]
     grpc_address: SocketAddr,
+    /// Whose JWTs are accepted, beside API tokens: a YAML file that names issuers. Default: nobody's
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
+    /// Who signs clients' certificates: a client without one is refused. Takes --tls-cert and --tls-key. Default: none is
+    /// asked for
+    #[arg(long, value_name = "FILE")]
+    tls_client_ca: Option<PathBuf>,
     /// Where Prometheus finds the metrics; port 0 takes a free one
     #[arg(long, default_value_t = stack::METRICS_COORDINATOR, value_name = "ADDRESS")]
     metrics_address: SocketAddr,
@@ -67,22 +77,37 @@ enum Tasks {
 }
 
 impl Start {
-    fn config(&self) -> Config {
+    fn config(&self, tls: &Tls) -> Result<Config, Failure> {
         let tasks = self.tasks.unwrap_or(if self.replicas > 1 { Tasks::Memory } else { Tasks::Async });
         let tasks = match tasks {
             Tasks::Async => TaskStorage::AsyncFile,
             Tasks::File => TaskStorage::File,
             Tasks::Memory => TaskStorage::Memory,
         };
+        let identities = self.identity.as_deref().map(Identities::read).transpose()?.unwrap_or_default();
+        let tls = tls.pair()?.map(|(cert, key)| TlsFiles {
+            cert: cert.to_owned(),
+            key: key.to_owned(),
+            client_ca: self.tls_client_ca.clone(),
+        });
+        if tls.is_none() && self.tls_client_ca.is_some() {
+            let hint = "Give `--tls-cert` and `--tls-key` too.";
+            return Err(Failure::usage("`--tls-client-ca` asks for certificates, and there is no TLS", hint));
+        }
+        if tls.is_none() && !self.grpc_address.ip().is_loopback() {
+            tracing::warn!(address = %self.grpc_address, "tokens come here unencrypted: give --tls-cert and --tls-key");
+        }
         let defaults = Config::default();
-        Config {
+        Ok(Config {
             id: self.id.clone().unwrap_or_else(|| defaults.id.clone()),
             grpc_address: self.grpc_address,
             layout: Layout { partitions: self.partitions, replicas: usize::from(self.replicas), tasks },
             open_runs_max: self.open_runs_max,
             cache_bytes_max: self.cache_mib << 20,
+            accepted: Accepted::Known(identities),
+            tls,
             ..defaults
-        }
+        })
     }
 }
 
@@ -98,7 +123,7 @@ async fn start(app: &App, args: Start) -> End {
     let mut signals = Signals::listen()?;
     stack::must_be_free(args.grpc_address, "--grpc-address")?;
     let metrics = stack::metrics(args.metrics_address)?;
-    let config = args.config();
+    let config = args.config(&app.target.tls)?;
     let id = config.id.clone();
     let started = signals.unless(async {
         let connection = args.broker.connect(&format!("kapelle-coordinator {id}"), BROKER_PATIENCE).await?;

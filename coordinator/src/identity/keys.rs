@@ -64,6 +64,8 @@ struct Held {
     read_at: Option<Instant>,
     /// When a reading was last begun.
     asked_at: Option<Instant>,
+    /// Whether one is under way.
+    reading: bool,
 }
 
 /// A public key.
@@ -85,7 +87,9 @@ impl Keys {
     /// Reads the keys and reads them again, until `stop`.
     pub(super) fn start(fetcher: Fetcher, timing: Timing, stop: CancellationToken) -> Arc<Self> {
         let (readings, _) = watch::channel(0);
-        let keys = Arc::new(Self { timing, held: RwLock::default(), wanted: Notify::new(), readings });
+        // The first is as good as begun: whoever comes before it ends waits for it.
+        let held = RwLock::new(Held { reading: true, ..Held::default() });
+        let keys = Arc::new(Self { timing, held, wanted: Notify::new(), readings });
         let reading = Arc::clone(&keys);
         tokio::spawn(async move {
             tokio::select! {
@@ -101,8 +105,8 @@ impl Keys {
         let mut readings = self.readings.subscribe();
         match self.known(id) {
             Ok(key) => return Ok(key),
-            Err(refused) if !self.may_ask() => return Err(refused),
-            Err(_) => self.wanted.notify_one(),
+            Err(refused) if !self.ask() => return Err(refused),
+            Err(_) => {}
         }
         let _ = timeout(self.timing.patience, readings.changed()).await;
         self.known(id)
@@ -116,9 +120,16 @@ impl Keys {
         held.by_id.get(id).cloned().ok_or(Refused::Unknown)
     }
 
-    fn may_ask(&self) -> bool {
-        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
-        held.asked_at.is_none_or(|at| at.elapsed() >= self.timing.ask_pause)
+    /// Whether a reading is under way, or one was begun for us.
+    fn ask(&self) -> bool {
+        self.change(|held| {
+            let rested = held.asked_at.is_none_or(|at| at.elapsed() >= self.timing.ask_pause);
+            if !held.reading && rested {
+                held.reading = true;
+                self.wanted.notify_one();
+            }
+            held.reading
+        })
     }
 
     async fn read_on(&self, fetcher: &Fetcher) {
@@ -126,8 +137,8 @@ impl Keys {
             Policy { initial: Duration::from_secs(1), max: Duration::from_secs(60), total: None, ..Policy::default() };
         let mut delays = Delays::new(&policy);
         loop {
-            self.change(|held| held.asked_at = Some(Instant::now()));
             let asked = Instant::now();
+            self.change(|held| (held.asked_at, held.reading) = (Some(asked), true));
             let pause = match fetcher.read().await.and_then(|bytes| parse(&bytes)) {
                 Ok(by_id) => {
                     self.change(|held| (held.by_id, held.read_at) = (by_id, Some(asked)));
@@ -139,13 +150,14 @@ impl Keys {
                     delays.next().min(self.timing.refresh)
                 }
             };
+            self.change(|held| held.reading = false);
             self.readings.send_modify(|n| *n += 1);
             let _ = timeout(pause, self.wanted.notified()).await;
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut Held)) {
-        change(&mut self.held.write().unwrap_or_else(PoisonError::into_inner));
+    fn change<T>(&self, change: impl FnOnce(&mut Held) -> T) -> T {
+        change(&mut self.held.write().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

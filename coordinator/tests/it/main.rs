@@ -7,3 +7,4 @@ mod callers;
 mod contracts;
 mod fleet;
 mod spine;
+mod tls;

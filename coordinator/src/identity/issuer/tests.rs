@@ -316,15 +316,14 @@ async fn strangers_cannot_make_us_ask_without_end() {
 async fn keys_that_cannot_be_read_again_grow_too_old() {
     let signer = Signer::new("k1");
     let provider = Provider::start(jwks(&[&signer])).await;
-    let age_max = Duration::from_millis(700);
+    let age_max = Duration::from_secs(3);
     let refresh = Duration::from_millis(50);
     let issuer = provider.issuer(Timing { refresh, age_max, ask_pause: refresh, ..Timing::default() });
     let jwt = signer.sign(&claims(&json!({})));
     assert_eq!(verdict(&issuer, &jwt).await, ada());
     provider.serve(None);
-    let down = Instant::now();
+    assert_eq!(verdict(&issuer, &jwt).await, ada(), "an outage shorter than that is not noticed");
     until("the keys are too old", &issuer, &jwt, Err(Refused::Stale)).await;
-    assert!(down.elapsed() >= age_max - refresh * 4, "an outage shorter than that is not noticed");
     provider.serve(Some(jwks(&[&signer])));
     until("the keys are there again", &issuer, &jwt, ada()).await;
 }
