@@ -10,7 +10,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::support::callers::{Place, eventually};
+use crate::callers::{Place, eventually};
 
 /// A certificate authority of the test's own.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
