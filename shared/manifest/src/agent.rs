@@ -10,7 +10,7 @@ use crate::access::{Access, Resources};
 use crate::issue::Issue;
 use crate::metadata::Metadata;
 use crate::read::{Fields, Issues, Part};
-use crate::{Contract, retry, write};
+use crate::{Contract, contracts, retry, write};
 
 /// Executions of one agent version at a time, in the whole fleet, where its manifest names no number: enough to keep a
 /// laptop busy, too few to overrun a service that nobody asked.
@@ -123,8 +123,8 @@ impl AgentSpec {
     fn read(part: &Part<'_>, issues: &mut Issues) -> Option<Self> {
         let mut fields = part.fields(issues)?;
         let role = fields.required("role", issues).and_then(|it| Role::read(&it, issues));
-        let input = fields.optional("input").map_or(Some(Contract::any()), |it| Contract::read(&it, issues));
-        let output = fields.optional("output").map_or(Some(Contract::any()), |it| Contract::read(&it, issues));
+        let input = fields.optional("input").map_or(Some(Contract::any()), |it| contracts::read(&it, issues));
+        let output = fields.optional("output").map_or(Some(Contract::any()), |it| contracts::read(&it, issues));
         let access_part = fields.optional("access");
         let access = access_part.as_ref().map_or(Some(Access::default()), |it| Access::read(it, issues));
         let runtime = fields.required("runtime", issues).and_then(|it| Runtime::read(&it, issues));

@@ -3,12 +3,13 @@
 mod references;
 mod steps;
 
+use kapelle_contract::Pointer;
 use kapelle_types::Code;
 
 use crate::catalog::Catalog;
+use crate::contracts;
 use crate::issue::Issue;
 use crate::manifest::Manifest;
-use crate::pointer::Pointer;
 use crate::problem::Problem;
 use crate::sourced::{PROBLEMS_MAX, Sourced};
 use crate::{Agent, Workflow};
@@ -32,14 +33,14 @@ fn spec() -> Pointer {
 
 fn check_agent(agent: &Agent) -> Vec<Issue> {
     let schema = |side: &str| spec().field(side).field("schema");
-    let mut issues = agent.spec.input.issues(&schema("input"));
-    issues.extend(agent.spec.output.issues(&schema("output")));
+    let mut issues = contracts::issues(&agent.spec.input, &schema("input"));
+    issues.extend(contracts::issues(&agent.spec.output, &schema("output")));
     issues
 }
 
 fn check_workflow(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Issue> {
-    let mut issues = workflow.spec.input.issues(&spec().field("input").field("schema"));
-    issues.extend(workflow.spec.result.issues(&spec().field("result").field("schema")));
+    let mut issues = contracts::issues(&workflow.spec.input, &spec().field("input").field("schema"));
+    issues.extend(contracts::issues(&workflow.spec.result, &spec().field("result").field("schema")));
     issues.extend(steps::check(workflow, catalog));
     issues.extend(references::check(workflow, catalog));
     if let Err(cycle) = workflow.order() {

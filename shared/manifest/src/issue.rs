@@ -1,9 +1,9 @@
 //! Something wrong with a document, before it is known which line that is.
 
+use kapelle_contract::Pointer;
 use kapelle_expression as expression;
 use kapelle_types::Code;
 
-use crate::pointer::Pointer;
 use crate::spans::Side;
 
 /// Something wrong with one part of a document.

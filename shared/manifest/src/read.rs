@@ -5,13 +5,13 @@
 
 use std::time::Duration;
 
+use kapelle_contract::Pointer;
 use kapelle_expression::{Expression, Template};
 use kapelle_types::InvalidName;
 use serde_json::{Map, Value};
 
 use crate::duration;
 use crate::issue::{Issue, suggestion};
-use crate::pointer::Pointer;
 
 /// A value with its place.
 #[derive(Debug, Clone)]

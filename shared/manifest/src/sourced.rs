@@ -1,5 +1,7 @@
 //! From the text of a file to manifests that know where in it they stand.
 
+use kapelle_contract::Pointer;
+
 use crate::issue::Issue;
 use crate::manifest::Manifest;
 use crate::problem::{Problem, Source};
@@ -39,7 +41,7 @@ impl From<Manifest> for Sourced {
 pub fn parse(file_name: &str, text: &str) -> Result<Vec<Sourced>, Vec<Problem>> {
     let source = Source::new(file_name, text);
     let documents = yaml::read(text).map_err(|unreadable| {
-        let issue = Issue::new(unreadable.code, &crate::pointer::Pointer::root(), unreadable.message);
+        let issue = Issue::new(unreadable.code, &Pointer::root(), unreadable.message);
         vec![Problem::unreadable(issue.label(unreadable.label).hint(unreadable.hint), &source, unreadable.at)]
     })?;
     let mut manifests = Vec::with_capacity(documents.len());

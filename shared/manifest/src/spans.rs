@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use crate::pointer::Pointer;
+use kapelle_contract::Pointer;
 
 /// The places of one part.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use crate::metadata::Metadata;
 use crate::order::{self, Cycle};
 use crate::read::{Fields, Issues, Part};
 use crate::step::Step;
-use crate::{Contract, write};
+use crate::{Contract, contracts, write};
 
 /// A workflow as people declare it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -82,11 +82,11 @@ impl WorkflowSpec {
 
     fn read(part: &Part<'_>, issues: &mut Issues) -> Option<Self> {
         let mut fields = part.fields(issues)?;
-        let input = fields.optional("input").map_or(Some(Contract::any()), |it| Contract::read(&it, issues));
+        let input = fields.optional("input").map_or(Some(Contract::any()), |it| contracts::read(&it, issues));
         let steps = fields.required("steps", issues).and_then(|it| read_steps(&it, issues));
         let output_part = fields.optional("output");
         let output = output_part.as_ref().map(|it| it.template(issues));
-        let result = fields.optional("result").map_or(Some(Contract::any()), |it| Contract::read(&it, issues));
+        let result = fields.optional("result").map_or(Some(Contract::any()), |it| contracts::read(&it, issues));
         let deadline = fields.optional("deadline").map(|it| it.duration(issues));
         fields.close(Self::LATER, issues);
         let steps = steps?;

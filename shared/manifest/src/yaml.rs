@@ -5,13 +5,13 @@
 
 use std::ops::Range;
 
+use kapelle_contract::Pointer;
 use kapelle_types::Code;
 use kapelle_types::limits::MANIFEST_BYTES_MAX;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use serde_saphyr::{Location, Spanned};
 
-use crate::pointer::Pointer;
 use crate::spans::{Side, Spans, Spot};
 
 /// Values, keys and lists of all documents of a file together; a workflow of 500 steps has some 10,000.

@@ -15,7 +15,8 @@ use crate::tree::{file, root};
 const MAY: &[(&str, &[&str])] = &[
     ("kapelle-types", &[]),
     ("kapelle-expression", &["kapelle-types"]),
-    ("kapelle-manifest", &["kapelle-types", "kapelle-expression"]),
+    ("kapelle-contract", &["kapelle-expression"]),
+    ("kapelle-manifest", &["kapelle-types", "kapelle-expression", "kapelle-contract"]),
     ("kapelle-engine", &["kapelle-types", "kapelle-expression"]),
     ("kapelle-retry", &[]),
     ("kapelle-telemetry", &["kapelle-types"]),
@@ -183,7 +184,7 @@ fn crates_use_only_what_is_below_them() {
         }
     }
     hold(
-        "Dependencies go one way: types ← expression ← manifest, engine ← proto ← bus ← coordinator, worker ← the binary.",
+        "Dependencies go one way: types ← expression ← contract ← manifest, engine ← proto ← bus ← coordinator, worker ← the binary.",
         "move the code to the crate that owns the duty. If the graph itself has to change, change it here and in \
          ARCHITECTURE.md, with an ADR.",
         &problems,
@@ -201,7 +202,7 @@ fn pure_crates_reach_no_io() {
         }
     }
     hold(
-        "types, expression, manifest and engine reach no runtime, no network, no randomness and no clock of their own.",
+        "types, expression, contract, manifest and engine reach no runtime, no network, no randomness and no clock of their own.",
         "take the dependency out, or turn off the feature that brings it.",
         &problems,
     );

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kapelle_contract::{Found, Pointer, look_up};
 use kapelle_expression::{Expression, Reference, Root, Segment, nearest};
 use kapelle_types::Code;
 use serde_json::Value;
@@ -9,8 +10,6 @@ use serde_json::Value;
 use super::{spec, steps};
 use crate::catalog::Catalog;
 use crate::issue::{Issue, choice};
-use crate::pointer::Pointer;
-use crate::schema::{self, Found};
 use crate::{Agent, Step, Workflow};
 
 /// Where an expression stands decides what it may see.
@@ -167,7 +166,7 @@ impl Checker<'_> {
         }
         let before = path.len();
         path.extend(reference.path.iter().cloned());
-        if let Found::Nothing { at, known, what } = schema::look_up(schema, &path)
+        if let Found::Nothing { at, known, what } = look_up(schema, &path)
             && at >= before
         {
             let issue = absent(reference, at - before, &known, what, pointer);
@@ -183,7 +182,7 @@ impl Checker<'_> {
     /// A path whose segments from `from` on lead into a declared schema.
     fn path(&mut self, reference: &Reference, schema: Option<&Value>, from: usize, pointer: &Pointer) {
         let Some(schema) = schema else { return };
-        if let Found::Nothing { at, known, what } = schema::look_up(schema, &reference.path[from..]) {
+        if let Found::Nothing { at, known, what } = look_up(schema, &reference.path[from..]) {
             let issue = absent(reference, at + from, &known, what, pointer);
             self.issues.push(issue);
         }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use kapelle_contract::Pointer;
 use kapelle_types::limits::STEPS_MAX;
 use kapelle_types::{Code, StepId};
 use serde_json::Value;
@@ -9,7 +10,6 @@ use serde_json::Value;
 use super::spec;
 use crate::catalog::Catalog;
 use crate::issue::{Issue, choice, suggestion};
-use crate::pointer::Pointer;
 use crate::{Agent, Step, Workflow};
 
 /// Where the step with this position stands.

@@ -1,34 +1,39 @@
-//! Where in a manifest something stands, as a JSON pointer.
+//! Where in a document something stands, as a JSON pointer.
 
 use std::fmt;
 
 /// A JSON pointer that grows downwards.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub(crate) struct Pointer(String);
+pub struct Pointer(String);
 
 impl Pointer {
     /// The whole document.
-    pub(crate) const fn root() -> Self {
+    #[must_use]
+    pub const fn root() -> Self {
         Self(String::new())
     }
 
     /// The field of this object.
-    pub(crate) fn field(&self, name: &str) -> Self {
+    #[must_use]
+    pub fn field(&self, name: &str) -> Self {
         Self(format!("{}/{}", self.0, name.replace('~', "~0").replace('/', "~1")))
     }
 
     /// The item of this list.
-    pub(crate) fn item(&self, index: usize) -> Self {
+    #[must_use]
+    pub fn item(&self, index: usize) -> Self {
         Self(format!("{}/{index}", self.0))
     }
 
     /// What another pointer points to below this one.
-    pub(crate) fn below(&self, pointer: &str) -> Self {
+    #[must_use]
+    pub fn below(&self, pointer: &str) -> Self {
         Self(format!("{}{pointer}", self.0))
     }
 
     /// The object or list around it.
-    pub(crate) fn parent(&self) -> Option<Self> {
+    #[must_use]
+    pub fn parent(&self) -> Option<Self> {
         self.0.rfind('/').map(|at| Self(self.0[..at].to_owned()))
     }
 }

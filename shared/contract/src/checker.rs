@@ -1,0 +1,152 @@
+//! Payloads against a compiled contract. What is said of a payload names its parts and never shows their values.
+
+use std::fmt;
+
+use jsonschema::Validator;
+use serde_json::Value;
+
+use crate::schema::short;
+
+/// Violations that one check reports; more would not help.
+const VIOLATIONS_MAX: usize = 10;
+
+/// A contract, compiled.
+#[derive(Debug)]
+pub struct Checker(Validator);
+
+/// Where a payload breaks its contract.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The part of the payload, as a JSON pointer.
+    pub pointer: String,
+    /// The rule that it breaks.
+    pub rule: Rule,
+    /// What is wrong with it.
+    pub message: String,
+    /// What is there, without showing it: `a string of 12 characters`.
+    pub value: String,
+}
+
+/// A rule of a schema.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rule {
+    /// Its keyword, such as `minLength`.
+    pub keyword: String,
+    /// Where in the schema it stands, as a JSON pointer.
+    pub pointer: String,
+}
+
+impl Checker {
+    pub(crate) const fn new(validator: Validator) -> Self {
+        Self(validator)
+    }
+
+    /// Whether a payload keeps the contract.
+    #[must_use]
+    pub fn accepts(&self, payload: &Value) -> bool {
+        self.0.is_valid(payload)
+    }
+
+    /// Where a payload breaks the contract: the first few places.
+    #[must_use]
+    pub fn violations(&self, payload: &Value) -> Vec<Violation> {
+        self.0
+            .iter_errors(payload)
+            .take(VIOLATIONS_MAX)
+            .map(|error| Violation {
+                pointer: error.instance_path().as_str().to_owned(),
+                rule: Rule {
+                    keyword: error.kind().keyword().to_owned(),
+                    pointer: error.schema_path().as_str().to_owned(),
+                },
+                message: short(&error.masked_with("the value").to_string()),
+                value: redacted(error.instance()),
+            })
+            .collect()
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.pointer.as_str() {
+            "" => f.write_str("at the top")?,
+            pointer => write!(f, "at {pointer}")?,
+        }
+        write!(f, ": {}; it is {} (rule {})", self.message, self.value, self.rule)
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.pointer.is_empty() { &self.keyword } else { &self.pointer })
+    }
+}
+
+/// What a value is and how large, which gives nothing of it away.
+fn redacted(value: &Value) -> String {
+    let sized = |what: &str, size: usize, one: &str, many: &str| match size {
+        0 => format!("an empty {what}"),
+        1 => format!("{} {what} {one}", article(what)),
+        size => format!("{} {what} of {size} {many}", article(what)),
+    };
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(_) => "a boolean".to_owned(),
+        Value::Number(number) if number.is_f64() => "a number".to_owned(),
+        Value::Number(_) => "an integer".to_owned(),
+        Value::String(text) => sized("string", text.chars().count(), "of 1 character", "characters"),
+        Value::Array(items) => sized("list", items.len(), "of 1 item", "items"),
+        Value::Object(fields) => sized("object", fields.len(), "of 1 field", "fields"),
+    }
+}
+
+fn article(what: &str) -> &'static str {
+    if what.starts_with('o') { "an" } else { "a" }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::Contract;
+
+    #[test]
+    fn a_violation_says_where_which_rule_and_never_the_value() {
+        let schema = json!({
+            "properties": {
+                "name": { "type": "string", "maxLength": 4 },
+                "tags": { "items": { "enum": ["a", "b"] } },
+                "born": { "pattern": "^[0-9]+$" },
+            },
+            "required": ["id"],
+        });
+        let checker = Contract::new(schema).compile().unwrap();
+        let payload = json!({ "name": "hunter2-secret", "tags": ["a", "hunter2"], "born": "hunter2" });
+        let told: Vec<String> = checker.violations(&payload).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "at the top: \"id\" is a required property; it is an object of 3 fields (rule /required)",
+                "at /name: the value is longer than 4 characters; it is a string of 14 characters (rule /properties/name/maxLength)",
+                "at /tags/1: the value is not one of \"a\" or \"b\"; it is a string of 7 characters (rule /properties/tags/items/enum)",
+                "at /born: the value does not match \"^[0-9]+$\"; it is a string of 7 characters (rule /properties/born/pattern)",
+            ]
+        );
+        assert!(!told.concat().contains("hunter2"));
+    }
+
+    #[test]
+    fn sizes_read_well() {
+        for (value, said) in [
+            (json!(null), "null"),
+            (json!(1.5), "a number"),
+            (json!(-3), "an integer"),
+            (json!(""), "an empty string"),
+            (json!("ä"), "a string of 1 character"),
+            (json!([1, 2]), "a list of 2 items"),
+            (json!({ "a": 1 }), "an object of 1 field"),
+        ] {
+            assert_eq!(super::redacted(&value), said);
+        }
+    }
+}

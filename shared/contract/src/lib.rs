@@ -1,0 +1,19 @@
+//! Contracts: what an agent or a workflow takes and gives, as JSON Schema 2020-12, and what can be known of schemas alone.
+//!
+//! ```text
+//!   schema ──Contract──compile──▶ Checker ──violations(payload)──▶ where, by which rule, what was there (never the value)
+//! ```
+//!
+//! Manifests carry contracts; the manifest crate, the coordinator and workers check with them. Nothing here does IO,
+//! nothing is ever fetched, and no schema and no payload makes it panic or run without bound.
+
+mod checker;
+mod contract;
+mod look_up;
+mod pointer;
+mod schema;
+
+pub use checker::{Checker, Rule, Violation};
+pub use contract::{Contract, InvalidSchema};
+pub use look_up::{Found, look_up};
+pub use pointer::Pointer;
