@@ -2,18 +2,21 @@
 //!
 //! ```text
 //!   schema ──Contract──compile──▶ Checker ──violations(payload)──▶ where, by which rule, what was there (never the value)
+//!   giver, taker ──compatible──▶ Verdict: compatible, breaking with a witness, or not decided
 //! ```
 //!
 //! Manifests carry contracts; the manifest crate, the coordinator and workers check with them. Nothing here does IO,
 //! nothing is ever fetched, and no schema and no payload makes it panic or run without bound.
 
 mod checker;
+mod compare;
 mod contract;
 mod look_up;
 mod pointer;
 mod schema;
 
 pub use checker::{Checker, Rule, Violation};
+pub use compare::{Difference, Verdict, compatible, disjoint};
 pub use contract::{Contract, InvalidSchema};
 pub use look_up::{Found, look_up};
 pub use pointer::Pointer;
