@@ -12,7 +12,7 @@ const PATTERN_BYTES_MAX: usize = 1024 * 1024;
 /// A JSON Schema 2020-12 that payloads are checked against.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Contract {
-    schema: Value,
+    pub(crate) schema: Value,
 }
 
 /// A declared schema that is none.

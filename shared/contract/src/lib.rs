@@ -13,6 +13,7 @@ mod compare;
 mod contract;
 mod look_up;
 mod pointer;
+mod rewrite;
 mod schema;
 
 pub use checker::{Checker, Rule, Violation};

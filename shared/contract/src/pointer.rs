@@ -31,6 +31,15 @@ impl Pointer {
         Self(format!("{}{pointer}", self.0))
     }
 
+    /// The pointer as a reference has it: `#/a%20b`.
+    #[must_use]
+    pub fn fragment(&self) -> String {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/~-_.$".contains(&byte);
+        let encoded =
+            self.0.bytes().map(|it| if plain(it) { char::from(it).to_string() } else { format!("%{it:02X}") });
+        std::iter::once("#".to_owned()).chain(encoded).collect()
+    }
+
     /// The object or list around it.
     #[must_use]
     pub fn parent(&self) -> Option<Self> {

@@ -9,7 +9,7 @@ use crate::contract::InvalidSchema;
 use crate::pointer::Pointer;
 
 /// Keywords whose value is a schema.
-const ONE: &[&str] = &[
+pub(crate) const ONE: &[&str] = &[
     "additionalProperties",
     "contains",
     "contentSchema",
@@ -23,9 +23,9 @@ const ONE: &[&str] = &[
     "unevaluatedProperties",
 ];
 /// Keywords whose value is a list of schemas.
-const LIST: &[&str] = &["allOf", "anyOf", "oneOf", "prefixItems"];
+pub(crate) const LIST: &[&str] = &["allOf", "anyOf", "oneOf", "prefixItems"];
 /// Keywords whose value is an object of schemas.
-const MAP: &[&str] = &["$defs", "definitions", "dependentSchemas", "patternProperties", "properties"];
+pub(crate) const MAP: &[&str] = &["$defs", "definitions", "dependentSchemas", "patternProperties", "properties"];
 /// All other keywords of JSON Schema 2020-12.
 const PLAIN: &[&str] = &[
     "$anchor",

@@ -1,5 +1,7 @@
 //! Everything about a manifest that can be known before it runs.
 
+mod given;
+mod misfits;
 mod references;
 mod steps;
 
@@ -17,10 +19,27 @@ use crate::{Agent, Workflow};
 /// Checks a manifest against itself and against the agents that there are.
 #[must_use]
 pub fn check(sourced: &Sourced, catalog: &dyn Catalog) -> Vec<Problem> {
+    located(
+        sourced,
+        match &sourced.manifest {
+            Manifest::Agent(agent) => check_agent(agent),
+            Manifest::Workflow(workflow) => check_workflow(workflow, catalog),
+        },
+    )
+}
+
+/// What is not wrong in a manifest without errors and may go wrong when it runs: what steps are given that their agents
+/// need not take. It takes longer than [`check`] and stops nobody.
+#[must_use]
+pub fn warnings(sourced: &Sourced, catalog: &dyn Catalog) -> Vec<Problem> {
     let issues = match &sourced.manifest {
-        Manifest::Agent(agent) => check_agent(agent),
-        Manifest::Workflow(workflow) => check_workflow(workflow, catalog),
+        Manifest::Agent(_) => vec![],
+        Manifest::Workflow(workflow) => misfits::warnings(workflow, catalog),
     };
+    located(sourced, issues.into_iter().map(Issue::warning).collect())
+}
+
+fn located(sourced: &Sourced, issues: Vec<Issue>) -> Vec<Problem> {
     let mut problems: Vec<Problem> =
         issues.into_iter().take(PROBLEMS_MAX).map(|issue| sourced.problem(issue)).collect();
     problems.sort_by_key(|problem| (problem.line, problem.column));
@@ -43,6 +62,7 @@ fn check_workflow(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Issue> {
     issues.extend(contracts::issues(&workflow.spec.result, &spec().field("result").field("schema")));
     issues.extend(steps::check(workflow, catalog));
     issues.extend(references::check(workflow, catalog));
+    issues.extend(misfits::check(workflow, catalog));
     if let Err(cycle) = workflow.order() {
         let first = cycle.steps.first().and_then(|id| workflow.spec.steps.iter().position(|step| step.id == *id));
         let pointer = first.map_or(spec().field("steps"), |index| steps::pointer(index).field("id"));

@@ -17,6 +17,8 @@ pub(crate) struct Issue {
     pub(crate) message: String,
     pub(crate) label: String,
     pub(crate) hint: String,
+    /// It may go wrong, and stops nobody.
+    pub(crate) warning: bool,
 }
 
 impl Issue {
@@ -29,6 +31,7 @@ impl Issue {
             message: message.into(),
             label: "here".to_owned(),
             hint: String::new(),
+            warning: false,
         }
     }
 
@@ -54,6 +57,11 @@ impl Issue {
             expression::ErrorKind::Bound => "too much",
             expression::ErrorKind::Evaluation | expression::ErrorKind::Missing => "fails",
         })
+    }
+
+    pub(crate) fn warning(mut self) -> Self {
+        self.warning = true;
+        self
     }
 
     pub(crate) fn on_key(mut self) -> Self {

@@ -34,7 +34,7 @@ mod yaml;
 pub use access::{Access, Granted, Network, Resources};
 pub use agent::{Agent, AgentSpec, CONCURRENCY_DEFAULT, CONCURRENCY_MAX, Limits, Process, Protocol, Role, Runtime};
 pub use catalog::{Agents, Catalog, Layered, capabilities, capable};
-pub use check::check;
+pub use check::{check, warnings};
 pub use kapelle_contract::{Checker, Contract, InvalidSchema, Violation};
 pub use manifest::{API_VERSION, Manifest};
 pub use metadata::Metadata;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use kapelle_types::Code;
-use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
+use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, Severity, SourceCode};
 
 use crate::issue::Issue;
 use crate::spans::Spans;
@@ -45,6 +45,8 @@ pub struct Problem {
     pub message: String,
     /// What to do about it; may be empty.
     pub hint: String,
+    /// Whether it may go wrong, instead of being wrong: nothing is refused for it.
+    pub warning: bool,
     label: String,
     place: Option<(Source, Range<usize>)>,
 }
@@ -94,6 +96,7 @@ impl Problem {
             pointer: issue.pointer.to_string(),
             message: issue.message,
             hint: issue.hint,
+            warning: issue.warning,
             label: issue.label,
             place,
         }
@@ -162,6 +165,10 @@ impl std::error::Error for Problem {}
 impl Diagnostic for Problem {
     fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         Some(Box::new(self.code))
+    }
+
+    fn severity(&self) -> Option<Severity> {
+        Some(if self.warning { Severity::Warning } else { Severity::Error })
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {

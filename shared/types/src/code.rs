@@ -62,6 +62,10 @@ codes! {
     MANIFEST_BOUND = "K0111";
     /// No such file or folder, or nothing in it to apply.
     MANIFEST_FILE = "K0112";
+    /// What a step is given does not fit what its agent takes.
+    CONTRACT_MISFIT = "K0113";
+    /// A new version breaks what the contract of the one before promised, under a number that says it does not.
+    BREAKING_CHANGE = "K0114";
 
     // 02xx: submitting and steering runs
     /// The workflow is not registered.

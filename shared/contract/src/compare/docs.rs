@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::Pointer;
 use crate::contract::options;
+use crate::rewrite::mentions;
 
 /// References followed in a row: they may go in a circle.
 const HOPS_MAX: usize = 32;
@@ -181,14 +182,7 @@ impl<'s> Docs<'s> {
     }
 
     fn compile(&self, part: &Part<'s>) -> Option<Validator> {
-        let mut target = uri(part.doc) + "#";
-        for byte in part.pointer.to_string().bytes() {
-            match byte {
-                b'/' | b'~' | b'-' | b'_' | b'.' => target.push(char::from(byte)),
-                plain if plain.is_ascii_alphanumeric() => target.push(char::from(plain)),
-                other => target += &format!("%{other:02X}"),
-            }
-        }
+        let target = uri(part.doc) + &part.pointer.fragment();
         options().with_registry(self.registry.as_ref()?).build(&json!({ "$ref": target })).ok()
     }
 }
@@ -201,17 +195,6 @@ fn uri(doc: usize) -> String {
 fn is_reference(keywords: &Map<String, Value>) -> bool {
     keywords.contains_key("$ref")
         && keywords.keys().all(|it| matches!(it.as_str(), "$ref" | "$defs" | "title" | "description" | "$comment"))
-}
-
-/// Whether one of these is a key anywhere in a schema: more often than where it is a keyword, never less.
-fn mentions(schema: &Value, keywords: &[&str]) -> bool {
-    match schema {
-        Value::Object(fields) => {
-            fields.iter().any(|(name, it)| keywords.contains(&name.as_str()) || mentions(it, keywords))
-        }
-        Value::Array(items) => items.iter().any(|it| mentions(it, keywords)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
-    }
 }
 
 /// Equality as JSON Schema has it: 1 is 1.0.

@@ -189,8 +189,8 @@ impl Checker<'_> {
     }
 }
 
-/// The list of a `foreach`, if it is a path and nothing else.
-fn sole_path(expression: &Expression) -> Option<&Reference> {
+/// The path that an expression is, if it is nothing else.
+pub(super) fn sole_path(expression: &Expression) -> Option<&Reference> {
     match expression.references() {
         [only] if only.to_string() == expression.source() => Some(only),
         _ => None,

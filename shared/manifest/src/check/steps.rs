@@ -1,16 +1,15 @@
-//! Checks of the steps themselves: their ids, what they need, their agents and what these take.
+//! Checks of the steps themselves: their ids, what they need, and their agents.
 
 use std::collections::HashMap;
 
 use kapelle_contract::Pointer;
 use kapelle_types::limits::STEPS_MAX;
 use kapelle_types::{Code, StepId};
-use serde_json::Value;
 
 use super::spec;
 use crate::catalog::Catalog;
-use crate::issue::{Issue, choice, suggestion};
-use crate::{Agent, Step, Workflow};
+use crate::issue::{Issue, suggestion};
+use crate::{Step, Workflow};
 
 /// Where the step with this position stands.
 pub(super) fn pointer(index: usize) -> Pointer {
@@ -61,47 +60,10 @@ pub(super) fn unknown_step(workflow: &Workflow, id: &StepId, pointer: &Pointer) 
 
 fn performer(index: usize, step: &Step, catalog: &dyn Catalog) -> Vec<Issue> {
     match step.performer.resolve(catalog) {
-        Ok(agent) => input(index, step, &agent),
+        Ok(_) => vec![],
         Err(nobody) => {
             let pointer = pointer(index).field(step.performer.field());
             vec![Issue::new(Code::UNKNOWN_AGENT, &pointer, nobody.message).label(nobody.label).hint(nobody.hint)]
         }
     }
-}
-
-/// The fields that `with` sends against those that the agent takes, where both are written down.
-fn input(index: usize, step: &Step, agent: &Agent) -> Vec<Issue> {
-    let Value::Object(sent) = step.with.source() else { return vec![] };
-    let schema = agent.spec.input.schema();
-    let combining = ["$ref", "allOf", "anyOf", "oneOf", "if", "not", "$dynamicRef"];
-    if combining.iter().any(|keyword| schema.get(*keyword).is_some()) {
-        return vec![];
-    }
-    let version = agent.version();
-    let with = pointer(index).field("with");
-    let mut issues = Vec::new();
-    for name in schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
-        if !sent.contains_key(name) {
-            let issue = Issue::rule(&with, format!("the agent `{version}` needs `{name}`")).on_key();
-            issues.push(issue.label(format!("`{name}` is missing")).hint(format!("add it: `with: {{ {name}: … }}`")));
-        }
-    }
-    let (Some(Value::Object(properties)), Some(Value::Bool(false))) =
-        (schema.get("properties"), schema.get("additionalProperties"))
-    else {
-        return issues;
-    };
-    if schema.get("patternProperties").is_some() {
-        return issues;
-    }
-    for name in sent.keys().filter(|name| !properties.contains_key(*name)) {
-        let known = properties.keys().map(String::as_str);
-        let hint = match suggestion(name, known.clone()) {
-            near if near.starts_with("did") => near,
-            _ => format!("of what it takes {}", choice(known)),
-        };
-        let issue = Issue::rule(&with.field(name), format!("the agent `{version}` does not take `{name}`")).on_key();
-        issues.push(issue.label("not taken").hint(hint));
-    }
-    issues
 }

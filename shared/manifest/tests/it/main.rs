@@ -4,6 +4,7 @@
 
 mod access;
 mod bad_input;
+mod contracts;
 mod garbage;
 mod manifests;
 mod samples;

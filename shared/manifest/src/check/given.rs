@@ -1,0 +1,292 @@
+//! What `with` gives a step's agent, as far as schemas say: a contract made of the workflow's input and of the outputs of
+//! other steps.
+//!
+//! Whoever declares nothing is taken at their word: where a schema says nothing of a field, or an expression calculates
+//! something, what is given is unknown, and nothing is held against it but what is wrong for certain.
+
+use std::sync::Arc;
+
+use kapelle_contract::{Contract, Pointer};
+use kapelle_expression::{Expression, Reference, Root, Segment};
+use kapelle_types::StepId;
+use serde_json::{Map, Value, json};
+
+use super::references::sole_path;
+use crate::{Agent, Step, Workflow};
+
+/// References followed in a row: they may go in a circle.
+const HOPS_MAX: usize = 16;
+/// Characters of a run's id, which is a UUID.
+const RUN_ID_CHARS: usize = 36;
+
+/// What a step's agent is given.
+#[derive(Debug)]
+pub(super) struct Given {
+    /// Everything that can be given fits this.
+    pub(super) contract: Contract,
+    /// Where in it nothing is known, as JSON pointers.
+    pub(super) unknown: Vec<String>,
+    /// What may not be there when it is to be given: where in `with`, and why.
+    pub(super) absent: Vec<(String, String)>,
+}
+
+/// The schemas that a workflow's expressions can reach.
+pub(super) struct Sources<'w> {
+    workflow: &'w Workflow,
+    agents: &'w [Option<Arc<Agent>>],
+}
+
+/// One step's `with` on its way to a contract.
+struct Builder<'s, 'w> {
+    sources: &'s Sources<'w>,
+    step: &'w Step,
+    declared: bool,
+    definitions: Map<String, Value>,
+    unknown: Vec<String>,
+    absent: Vec<(String, String)>,
+}
+
+/// A part of a source, and where it stands in the contract that is built.
+#[derive(Clone)]
+struct Part<'w> {
+    root: &'w Value,
+    schema: &'w Value,
+    source: Pointer,
+    at: Pointer,
+}
+
+impl<'w> Sources<'w> {
+    /// `agents` does each step, in the order of the steps; `None` where nobody is known.
+    pub(super) const fn new(workflow: &'w Workflow, agents: &'w [Option<Arc<Agent>>]) -> Self {
+        Self { workflow, agents }
+    }
+
+    /// What this step's agent is given: whatever is possible, or what is `declared`.
+    pub(super) fn given(&self, step: &'w Step, declared: bool) -> Given {
+        let mut builder =
+            Builder { sources: self, step, declared, definitions: Map::new(), unknown: vec![], absent: vec![] };
+        let mut schema = match builder.template(step.with.source(), &Pointer::root()) {
+            Value::Object(keywords) => keywords,
+            // Nothing is known.
+            _ => Map::new(),
+        };
+        schema.insert("$defs".to_owned(), builder.definitions.into());
+        Given { contract: Contract::new(schema.into()), unknown: builder.unknown, absent: builder.absent }
+    }
+
+    fn output(&self, id: &StepId) -> Option<&'w Contract> {
+        let index = self.workflow.spec.steps.iter().position(|step| step.id == *id)?;
+        self.agents.get(index)?.as_ref().map(|agent| &agent.spec.output)
+    }
+
+    /// Whether a step may be skipped, so that its output is null.
+    fn is_optional(&self, id: &StepId) -> bool {
+        self.workflow.step(id).is_some_and(|step| step.when.is_some())
+    }
+}
+
+impl<'w> Builder<'_, 'w> {
+    fn template(&mut self, value: &Value, at: &Pointer) -> Value {
+        match value {
+            Value::String(text) if !text.contains("${") => json!({ "const": text }),
+            Value::String(text) => match Expression::compile(text) {
+                Ok(expression) if text.starts_with("${") => self.expression(&expression, at),
+                // Text around an expression makes a string of whatever it yields.
+                _ => json!({ "type": "string" }),
+            },
+            Value::Array(items) => {
+                let given: Vec<Value> =
+                    items.iter().enumerate().map(|(n, it)| self.template(it, &at.item(n))).collect();
+                json!({ "type": "array", "minItems": given.len(), "maxItems": given.len(), "prefixItems": given })
+            }
+            Value::Object(fields) => {
+                let names: Vec<&String> = fields.keys().collect();
+                let given: Map<String, Value> =
+                    fields.iter().map(|(name, it)| (name.clone(), self.template(it, &at.field(name)))).collect();
+                json!({ "type": "object", "required": names, "properties": given, "additionalProperties": false })
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => json!({ "const": value }),
+        }
+    }
+
+    fn expression(&mut self, expression: &Expression, at: &Pointer) -> Value {
+        let schema = match sole_path(expression) {
+            Some(reference) => self.reference(reference, at),
+            None => None,
+        };
+        schema.unwrap_or_else(|| {
+            self.unknown.push(at.to_string());
+            json!(true)
+        })
+    }
+
+    /// The schema of what a path leads to; `None` if nothing is known of it.
+    fn reference(&mut self, reference: &Reference, at: &Pointer) -> Option<Value> {
+        let path = reference.path.as_slice();
+        match &reference.root {
+            Root::Input => {
+                let input = self.input()?;
+                self.walk(reference, &input, 0, at)
+            }
+            Root::Output(id) => {
+                let output = self.output(id)?;
+                let schema = self.walk(reference, &output, 0, at);
+                self.or_null(reference, id, schema, at)
+            }
+            Root::Outputs(id) => {
+                let output = self.output(id)?;
+                let schema = match path {
+                    [] => Some(json!({ "type": "array", "items": { "$ref": output.at.fragment() } })),
+                    _ => self.walk(reference, &output, 1, at),
+                };
+                self.or_null(reference, id, schema, at)
+            }
+            Root::Status(_) => Some(json!({ "enum": ["SUCCEEDED", "SKIPPED"] })),
+            Root::Item => {
+                let list = self.step.foreach.as_ref().and_then(sole_path)?.clone();
+                let (part, from, first) = match &list.root {
+                    Root::Input => (self.input()?, 0, Some(Segment::Index(0))),
+                    Root::Output(id) => (self.output(id)?, 0, Some(Segment::Index(0))),
+                    Root::Outputs(id) if list.path.is_empty() => (self.output(id)?, 0, None),
+                    Root::Outputs(id) => (self.output(id)?, 1, Some(Segment::Index(0))),
+                    Root::Status(_) | Root::Item | Root::Index | Root::RunId | Root::RunStartedAt => return None,
+                };
+                // An item of the list stands for all: only `items` says something of every one of them.
+                let to_list = list.path.get(from..).unwrap_or_default();
+                let parts = to_list
+                    .iter()
+                    .fold(vec![part], |parts, it| parts.iter().flat_map(|part| part.step(it, false)).collect());
+                let items = parts.iter().flat_map(|part| match &first {
+                    Some(first) => part.step(first, true),
+                    None => vec![part.clone()],
+                });
+                all(items.filter_map(|part| self.walk(reference, &part, 0, at)).collect())
+            }
+            Root::Index => Some(json!({ "type": "integer", "minimum": 0 })),
+            Root::RunId => Some(json!({ "type": "string", "minLength": RUN_ID_CHARS, "maxLength": RUN_ID_CHARS })),
+            Root::RunStartedAt => Some(json!({ "type": "string", "minLength": 1 })),
+        }
+    }
+
+    fn input(&mut self) -> Option<Part<'w>> {
+        let workflow = self.sources.workflow;
+        self.part("input", &workflow.spec.input)
+    }
+
+    fn output(&mut self, id: &StepId) -> Option<Part<'w>> {
+        let output = self.sources.output(id)?;
+        self.part(&format!("output.{id}"), output)
+    }
+
+    /// Takes a source into the definitions.
+    fn part(&mut self, name: &str, contract: &'w Contract) -> Option<Part<'w>> {
+        let at = Pointer::root().field("$defs").field(name);
+        if !self.definitions.contains_key(name) {
+            let placed = if self.declared { contract.declared().placed(&at) } else { contract.placed(&at) };
+            self.definitions.insert(name.to_owned(), placed?);
+        }
+        let schema = contract.schema();
+        Some(Part { root: schema, schema, source: at.clone(), at }).filter(Part::says_something)
+    }
+
+    /// Follows a path from segment `from` on.
+    fn walk(&mut self, reference: &Reference, part: &Part<'w>, from: usize, at: &Pointer) -> Option<Value> {
+        let mut parts = vec![part.clone()];
+        for (n, segment) in reference.path.iter().enumerate().skip(from) {
+            if let Segment::Field(name) = segment
+                && self.step.when.is_none()
+                && parts.iter().any(|part| part.lists(name))
+                && !parts.iter().any(|part| part.requires(name))
+            {
+                let why = format!("`{}` does not have to be there, says its schema", reference.prefix(n + 1));
+                self.absent.push((at.to_string(), why));
+            }
+            parts = parts.iter().flat_map(|part| part.step(segment, false)).collect();
+        }
+        let known = parts.into_iter().filter(Part::says_something);
+        all(known.map(|part| json!({ "$ref": part.at.fragment() })).collect())
+    }
+
+    /// The output of a step that may be skipped may be null; a condition of one's own is taken for a look at that.
+    fn or_null(&mut self, reference: &Reference, id: &StepId, schema: Option<Value>, at: &Pointer) -> Option<Value> {
+        if !self.sources.is_optional(id) || self.step.when.is_some() {
+            return schema;
+        }
+        if reference.path.is_empty() {
+            return schema.map(|schema| json!({ "anyOf": [schema, { "type": "null" }] }));
+        }
+        let why = format!("`{}` is null when the step `{id}` is skipped", reference.root);
+        self.absent.push((at.to_string(), why));
+        schema
+    }
+}
+
+/// Fits all of these; `None` if there are none.
+fn all(mut schemas: Vec<Value>) -> Option<Value> {
+    if schemas.len() > 1 { Some(json!({ "allOf": schemas })) } else { schemas.pop() }
+}
+
+impl<'w> Part<'w> {
+    fn below(&self, path: &str, schema: &'w Value) -> Self {
+        Self { root: self.root, schema, source: self.source.clone(), at: self.at.below(path) }
+    }
+
+    fn says_something(&self) -> bool {
+        self.schema.as_object().is_none_or(|keywords| !keywords.is_empty()) && *self.schema != Value::Bool(true)
+    }
+
+    /// The schemas that all hold for the same value: this one, what it refers to and what it combines.
+    fn together(&self) -> Vec<Self> {
+        let mut parts = vec![self.clone()];
+        let mut next = 0;
+        while let Some(part) = parts.get(next).cloned().filter(|_| next < HOPS_MAX) {
+            next += 1;
+            if let Some(path) = part.schema.get("$ref").and_then(Value::as_str).and_then(|it| it.strip_prefix('#'))
+                && let Some(target) = part.root.pointer(path)
+            {
+                parts.push(Self { schema: target, at: part.source.below(path), ..part.clone() });
+            }
+            let all = part.schema.get("allOf").and_then(Value::as_array).into_iter().flatten().enumerate();
+            parts.extend(all.map(|(n, schema)| part.below(&format!("/allOf/{n}"), schema)));
+        }
+        parts
+    }
+
+    /// Whether the field is among those that are listed.
+    fn lists(&self, name: &str) -> bool {
+        self.together().iter().any(|it| it.schema.get("properties").is_some_and(|all| all.get(name).is_some()))
+    }
+
+    fn requires(&self, name: &str) -> bool {
+        let required = |part: &Self| part.schema.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
+        self.together().iter().any(|part| required(part).iter().any(|it| it == name))
+    }
+
+    /// What is said of a field or an item; of an item that stands for `every` one only what holds for all.
+    fn step(&self, segment: &Segment, every: bool) -> Vec<Self> {
+        self.together().iter().filter_map(|part| part.own_step(segment, every)).collect()
+    }
+
+    fn own_step(&self, segment: &Segment, every: bool) -> Option<Self> {
+        let keywords = self.schema.as_object()?;
+        match segment {
+            Segment::Field(name) => {
+                if let Some(schema) = keywords.get("properties").and_then(|it| it.get(name)) {
+                    return Some(self.below(&Pointer::root().field("properties").field(name).to_string(), schema));
+                }
+                let schema =
+                    keywords.get("additionalProperties").filter(|_| !keywords.contains_key("patternProperties"))?;
+                Some(self.below("/additionalProperties", schema))
+            }
+            Segment::Index(index) => {
+                let first = keywords.get("prefixItems").and_then(Value::as_array);
+                match first.and_then(|first| first.get(*index)) {
+                    Some(_) if every => None,
+                    Some(schema) => Some(self.below(&format!("/prefixItems/{index}"), schema)),
+                    None if every && first.is_some() => None,
+                    None => Some(self.below("/items", keywords.get("items")?)),
+                }
+            }
+        }
+    }
+}

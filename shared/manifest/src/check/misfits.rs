@@ -1,0 +1,162 @@
+//! Checks of what steps are given against what their agents take: what can never fit is an error, what need not fit is a
+//! warning, with an example.
+
+use std::sync::Arc;
+
+use kapelle_contract::{Contract, Difference, Pointer, Verdict, compatible, disjoint};
+use kapelle_types::Code;
+use serde_json::{Value, json};
+
+use super::given::{Given, Sources};
+use super::steps;
+use crate::catalog::Catalog;
+use crate::issue::{Issue, choice, suggestion};
+use crate::{Agent, Step, Workflow};
+
+/// Warnings of one step; whoever mends these sees the next.
+const WARNINGS_MAX: usize = 5;
+/// Characters of an example in a message.
+const EXAMPLE_CHARS_MAX: usize = 120;
+
+/// Everything that can never fit.
+pub(super) fn check(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Issue> {
+    each(workflow, catalog, |sources, step, agent, with| match fields(step, agent, with) {
+        issues if issues.is_empty() => impossible(&sources.given(step, false), step, agent, with),
+        issues => issues,
+    })
+}
+
+/// Everything that need not fit: some of what can be given would be refused, or may not be there at all.
+pub(super) fn warnings(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Issue> {
+    each(workflow, catalog, |sources, step, agent, with| {
+        let given = sources.given(step, true);
+        let absent = given.absent.iter().map(|(at, why)| {
+            let issue = Issue::new(Code::CONTRACT_MISFIT, &with.below(at), format!("{why}; then the run stalls"));
+            issue
+                .label("may be missing")
+                .hint("require it in that schema, or say what stands in for it: `${has(input.name) ? input.name : ''}`")
+        });
+        let differences = differences(&given.contract, &given.unknown, agent);
+        let refused = differences.iter().map(|it| doubtful(it, agent, with));
+        absent.chain(refused).take(WARNINGS_MAX).collect()
+    })
+}
+
+/// What of a step's `with` its agent would refuse, as far as it is known what is given.
+pub(super) fn differences(given: &Contract, unknown: &[String], agent: &Agent) -> Vec<Difference> {
+    match compatible(given, &agent.spec.input) {
+        Verdict::Breaking(differences) => differences.into_iter().filter(|it| is_known(it, unknown)).collect(),
+        Verdict::Compatible | Verdict::Undecided(_) => vec![],
+    }
+}
+
+fn each(
+    workflow: &Workflow,
+    catalog: &dyn Catalog,
+    check: impl Fn(&Sources<'_>, &Step, &Agent, &Pointer) -> Vec<Issue>,
+) -> Vec<Issue> {
+    let agents: Vec<Option<Arc<Agent>>> =
+        workflow.spec.steps.iter().map(|step| step.performer.resolve(catalog).ok()).collect();
+    let sources = Sources::new(workflow, &agents);
+    let steps = workflow.spec.steps.iter().zip(&agents).enumerate();
+    let known = steps.filter_map(|(index, (step, agent))| Some((index, step, agent.as_ref()?)));
+    known.flat_map(|(index, step, agent)| check(&sources, step, agent, &steps::pointer(index).field("with"))).collect()
+}
+
+/// The fields that `with` sends against those that the agent takes, where both are written down.
+fn fields(step: &Step, agent: &Agent, with: &Pointer) -> Vec<Issue> {
+    let Value::Object(sent) = step.with.source() else { return vec![] };
+    let schema = agent.spec.input.schema();
+    let combining = ["$ref", "allOf", "anyOf", "oneOf", "if", "not", "$dynamicRef"];
+    if combining.iter().any(|keyword| schema.get(*keyword).is_some()) {
+        return vec![];
+    }
+    let version = agent.version();
+    let mut issues = Vec::new();
+    for name in schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+        if !sent.contains_key(name) {
+            let issue = misfit(with, format!("the agent `{version}` needs `{name}`")).on_key();
+            issues.push(issue.label(format!("`{name}` is missing")).hint(format!("add it: `with: {{ {name}: … }}`")));
+        }
+    }
+    let (Some(Value::Object(properties)), Some(Value::Bool(false))) =
+        (schema.get("properties"), schema.get("additionalProperties"))
+    else {
+        return issues;
+    };
+    if schema.get("patternProperties").is_some() {
+        return issues;
+    }
+    for name in sent.keys().filter(|name| !properties.contains_key(*name)) {
+        let known = properties.keys().map(String::as_str);
+        let hint = match suggestion(name, known.clone()) {
+            near if near.starts_with("did") => near,
+            _ => format!("of what it takes {}", choice(known)),
+        };
+        let issue = misfit(&with.field(name), format!("the agent `{version}` does not take `{name}`")).on_key();
+        issues.push(issue.label("not taken").hint(hint));
+    }
+    issues
+}
+
+/// The smallest parts of what is given of which nothing is taken.
+fn impossible(given: &Given, step: &Step, agent: &Agent, with: &Pointer) -> Vec<Issue> {
+    let input = &agent.spec.input;
+    let names = step.with.source().as_object().into_iter().flat_map(|sent| sent.keys());
+    let alone = |name: &String| {
+        let schema = given.contract.schema();
+        let field = schema.pointer(&Pointer::root().field("properties").field(name).to_string());
+        Contract::new(json!({
+            "$defs": schema.get("$defs"), "type": "object", "required": [name], "properties": { name.as_str(): field },
+        }))
+    };
+    let wrong: Vec<Issue> = names
+        .filter(|name| disjoint(&alone(name), input))
+        .map(|name| never(&alone(name), &format!("/{name}"), agent, &with.field(name)))
+        .collect();
+    if wrong.is_empty() && disjoint(&given.contract, input) {
+        return vec![never(&given.contract, "", agent, with)];
+    }
+    wrong
+}
+
+/// Nothing of what is given at `below` is taken.
+fn never(given: &Contract, below: &str, agent: &Agent, with: &Pointer) -> Issue {
+    let version = agent.version();
+    let why = match compatible(given, &agent.spec.input) {
+        Verdict::Breaking(differences) => differences.into_iter().find(|it| it.pointer.starts_with(below)),
+        Verdict::Compatible | Verdict::Undecided(_) => None,
+    };
+    let why = why.map_or(String::new(), |it| format!(": {} (rule {})", it.message, it.rule));
+    misfit(with, format!("the agent `{version}` takes nothing of what can be given here{why}"))
+        .label("never fits")
+        .hint(format!("give something else, or widen the input of `{}`", version.name))
+}
+
+/// Some of what is given is not taken.
+fn doubtful(difference: &Difference, agent: &Agent, with: &Pointer) -> Issue {
+    let example = difference.witness.as_ref().map_or(String::new(), |witness| {
+        let text = witness.to_string();
+        let short: String = text.chars().take(EXAMPLE_CHARS_MAX).collect();
+        format!("by their schemas this could be given: `{short}{}`; ", if short == text { "" } else { "…" })
+    });
+    let Difference { message, rule, .. } = difference;
+    let version = agent.version();
+    misfit(&with.below(&difference.pointer), format!("the agent `{version}` may refuse this: {message} (rule {rule})"))
+        .label("need not fit")
+        .hint(format!("{example}declare what is given more narrowly, or widen the input of `{}`", version.name))
+}
+
+/// Whether a difference lies where it is known what is given. An unknown part may be the cause of what combining rules
+/// around it say.
+fn is_known(difference: &Difference, unknown: &[String]) -> bool {
+    let inside = |a: &str, b: &str| a.strip_prefix(b).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let own = ["required", "additionalProperties", "type", "minItems", "maxItems"]
+        .contains(&difference.rule.keyword.as_str());
+    let at = difference.pointer.as_str();
+    !unknown.iter().any(|it| inside(at, it) || (inside(it, at) && !own))
+}
+
+fn misfit(pointer: &Pointer, message: String) -> Issue {
+    Issue::new(Code::CONTRACT_MISFIT, pointer, message)
+}
