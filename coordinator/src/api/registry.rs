@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use kapelle_bus::registry::{Kind, Outcome, Registered};
-use kapelle_manifest::{Agents, Layered, Manifest, Problem, Sourced, check};
+use kapelle_manifest::{Agents, Layered, Manifest, Problem, Sourced, check, keeps_promise};
 use kapelle_proto::v1::{self, registry_service_server::RegistryService};
 use kapelle_telemetry::clock;
 use kapelle_types::{Code, Diagnosis, Version, limits};
@@ -50,6 +50,9 @@ impl RegistryApi {
             let twice = records.iter().find(|r| key(r) == key(&record)).map(|r| r.digest);
             if there.or(twice).is_some_and(|digest| digest != record.digest) {
                 return Err(conflict(&record));
+            }
+            if there.is_none() {
+                keeps_promise(manifest, manifests.iter().chain(&snapshot.versions(record.kind, &record.name)))?;
             }
             records.push(record);
         }

@@ -92,6 +92,21 @@ impl Snapshot {
         of_name.filter(|r| version.is_none_or(|v| r.version == *v)).max_by(|a, b| a.version.cmp(&b.version))
     }
 
+    /// The manifests of every version of one name.
+    #[must_use]
+    pub fn versions(&self, kind: Kind, name: &str) -> Vec<Manifest> {
+        match kind {
+            Kind::Agent => {
+                let all = self.agents.iter().filter(|(it, _)| it.as_str() == name).flat_map(|(_, all)| all.values());
+                all.map(|entry| Manifest::Agent(Agent::clone(&entry.manifest))).collect()
+            }
+            Kind::Workflow => {
+                let all = self.workflows.iter().filter(|(it, _)| it.as_str() == name).flat_map(|(_, all)| all.values());
+                all.map(|entry| Manifest::Workflow(Workflow::clone(&entry.manifest))).collect()
+            }
+        }
+    }
+
     /// The digest of an agent's manifest, as it is registered.
     ///
     /// # Errors

@@ -74,7 +74,7 @@ fn close(schema: &mut Value, combined: bool) {
     }
     for (keyword, value) in keywords.iter_mut() {
         let definitions = matches!(keyword.as_str(), "$defs" | "definitions");
-        if !COMBINING.contains(&keyword.as_str()) && !(definitions && combined) {
+        if !(COMBINING.contains(&keyword.as_str()) || definitions && combined) {
             below(keyword, value).into_iter().for_each(|it| close(it, combined));
         }
     }

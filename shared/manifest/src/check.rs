@@ -5,6 +5,8 @@ mod misfits;
 mod references;
 mod steps;
 
+pub use misfits::{Misfit, misfits};
+
 use kapelle_contract::Pointer;
 use kapelle_types::Code;
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use kapelle_contract::{Contract, Difference, Pointer, Verdict, compatible, disjoint};
-use kapelle_types::Code;
+use kapelle_types::{AgentVersion, Code, StepId};
 use serde_json::{Value, json};
 
 use super::given::{Given, Sources};
@@ -17,6 +17,10 @@ use crate::{Agent, Step, Workflow};
 const WARNINGS_MAX: usize = 5;
 /// Characters of an example in a message.
 const EXAMPLE_CHARS_MAX: usize = 120;
+
+/// What to do about a value that may be missing.
+const STAND_IN: &str =
+    "require it in that schema, or say what stands in for it: `${has(input.name) ? input.name : ''}`";
 
 /// Everything that can never fit.
 pub(super) fn check(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Issue> {
@@ -32,35 +36,54 @@ pub(super) fn warnings(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Issue>
         let given = sources.given(step, true);
         let absent = given.absent.iter().map(|(at, why)| {
             let issue = Issue::new(Code::CONTRACT_MISFIT, &with.below(at), format!("{why}; then the run stalls"));
-            issue
-                .label("may be missing")
-                .hint("require it in that schema, or say what stands in for it: `${has(input.name) ? input.name : ''}`")
+            issue.label("may be missing").hint(STAND_IN)
         });
-        let differences = differences(&given.contract, &given.unknown, agent);
+        let differences = differences(&given, agent);
         let refused = differences.iter().map(|it| doubtful(it, agent, with));
         absent.chain(refused).take(WARNINGS_MAX).collect()
     })
 }
 
+/// A part of what a step is given that its agent would refuse.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Misfit {
+    /// The step.
+    pub step: StepId,
+    /// Who does it.
+    pub agent: AgentVersion,
+    /// What would be refused, with an example.
+    pub difference: Difference,
+}
+
+/// What the steps of a workflow may be given and their agents would refuse, whether for certain or possibly.
+#[must_use]
+pub fn misfits(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Misfit> {
+    each(workflow, catalog, |sources, step, agent, _| {
+        let misfit = |difference| Misfit { step: step.id.clone(), agent: agent.version(), difference };
+        differences(&sources.given(step, true), agent).into_iter().map(misfit).collect()
+    })
+}
+
 /// What of a step's `with` its agent would refuse, as far as it is known what is given.
-pub(super) fn differences(given: &Contract, unknown: &[String], agent: &Agent) -> Vec<Difference> {
-    match compatible(given, &agent.spec.input) {
-        Verdict::Breaking(differences) => differences.into_iter().filter(|it| is_known(it, unknown)).collect(),
+fn differences(given: &Given, agent: &Agent) -> Vec<Difference> {
+    match compatible(&given.contract, &agent.spec.input) {
+        Verdict::Breaking(all) => all.into_iter().filter(|it| is_known(it, &given.unknown)).collect(),
         Verdict::Compatible | Verdict::Undecided(_) => vec![],
     }
 }
 
-fn each(
+/// Looks at every step whose agent is known.
+fn each<T>(
     workflow: &Workflow,
     catalog: &dyn Catalog,
-    check: impl Fn(&Sources<'_>, &Step, &Agent, &Pointer) -> Vec<Issue>,
-) -> Vec<Issue> {
+    look: impl Fn(&Sources<'_>, &Step, &Agent, &Pointer) -> Vec<T>,
+) -> Vec<T> {
     let agents: Vec<Option<Arc<Agent>>> =
         workflow.spec.steps.iter().map(|step| step.performer.resolve(catalog).ok()).collect();
     let sources = Sources::new(workflow, &agents);
     let steps = workflow.spec.steps.iter().zip(&agents).enumerate();
     let known = steps.filter_map(|(index, (step, agent))| Some((index, step, agent.as_ref()?)));
-    known.flat_map(|(index, step, agent)| check(&sources, step, agent, &steps::pointer(index).field("with"))).collect()
+    known.flat_map(|(index, step, agent)| look(&sources, step, agent, &steps::pointer(index).field("with"))).collect()
 }
 
 /// The fields that `with` sends against those that the agent takes, where both are written down.

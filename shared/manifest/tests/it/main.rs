@@ -4,6 +4,7 @@
 
 mod access;
 mod bad_input;
+mod change;
 mod contracts;
 mod garbage;
 mod manifests;
