@@ -68,6 +68,8 @@ impl App {
             Command::Demo(args) => Box::pin(command::demo::run(self, args)).await,
             Command::Dev(args) => Box::pin(command::dev::run(self, args)).await,
             Command::Doctor(args) => command::doctor::run(self, args).await,
+            Command::Plan(args) => command::plan::run(self, args).await,
+            Command::Diff(args) => command::diff::run(self, args).await,
             Command::Apply(args) => command::apply::run(self, args).await,
             Command::Agent(verb) => command::registry::run(self, "Agent", verb).await,
             Command::Workflow(verb) => command::registry::run(self, "Workflow", verb).await,

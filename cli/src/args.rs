@@ -79,6 +79,10 @@ pub(crate) enum Command {
     Dev(command::dev::Args),
     /// Check that everything that should answer does, and say what mends what does not
     Doctor(command::doctor::Args),
+    /// Check agents and workflows, and say what `apply` would do; changes nothing
+    Plan(command::plan::Args),
+    /// Compare the contracts of new versions with the registered ones, and with the workflows that use them
+    Diff(command::diff::Args),
     /// Register agents and workflows: all of them or nothing
     Apply(command::apply::Args),
     /// Agents that are registered

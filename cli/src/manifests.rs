@@ -2,14 +2,17 @@
 
 mod files;
 mod process;
+pub(crate) mod registered;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use kapelle_manifest::{Problem, Sourced};
+use kapelle_manifest::{Catalog, Problem, Sourced};
 use kapelle_types::Code;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::failure::Failure;
+use crate::output::Format;
 
 pub(crate) use process::spec;
 
@@ -47,22 +50,48 @@ pub(crate) fn read(sources: &[PathBuf]) -> Result<Vec<Found>, Failure> {
     Ok(found)
 }
 
-/// Everything that is wrong, for people with the lines, for programs with the places.
-pub(crate) fn invalid(problems: &[Problem]) -> Failure {
+/// Everything that can be known before they run, against the agents that there are.
+pub(crate) fn check(found: &[Found], agents: &dyn Catalog) -> Result<(), Failure> {
+    let problems: Vec<_> = found.iter().flat_map(|f| kapelle_manifest::check(&f.sourced, agents)).collect();
+    if problems.is_empty() { Ok(()) } else { Err(invalid(&problems)) }
+}
+
+/// Says on stderr what may go wrong; nobody is stopped by it. If it cannot be written, there is nobody to tell.
+pub(crate) fn warn(found: &[Found], agents: &dyn Catalog, format: Format) {
+    let problems: Vec<_> = found.iter().flat_map(|f| kapelle_manifest::warnings(&f.sourced, agents)).collect();
+    let text = match format {
+        _ if problems.is_empty() => return,
+        Format::Table | Format::Yaml => pictures(&problems) + "\n\n",
+        Format::Json => format!("{}\n", json!({ "warnings": details(&problems) })),
+    };
+    let _ = anstream::stderr().write_all(text.as_bytes());
+}
+
+/// Problems for people, each with its lines.
+fn pictures(problems: &[Problem]) -> String {
     let colour = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
-    let pictures: Vec<_> = problems.iter().map(|p| p.render(colour).trim_end().to_owned()).collect();
-    let details = problems.iter().map(|p| {
+    problems.iter().map(|p| p.render(colour).trim_end().to_owned()).collect::<Vec<_>>().join("\n\n")
+}
+
+/// Problems for programs, each with its place.
+fn details(problems: &[Problem]) -> Vec<Value> {
+    let detail = |p: &Problem| {
         json!({
             "code": p.code(), "message": p.message, "hint": p.hint, "file": p.file,
             "line": p.line, "column": p.column, "pointer": p.pointer,
         })
-    });
+    };
+    problems.iter().map(detail).collect()
+}
+
+/// Everything that is wrong, for people with the lines, for programs with the places.
+fn invalid(problems: &[Problem]) -> Failure {
     let code = problems.first().map_or(Code::MANIFEST_SYNTAX, Problem::code);
     let message = match problems.len() {
         1 => "One problem; nothing was registered.".to_owned(),
         many => format!("{many} problems; nothing was registered."),
     };
-    Failure::coded(code, message, "").pictured(pictures.join("\n\n"), details.collect())
+    Failure::coded(code, message, "").pictured(pictures(problems), details(problems))
 }
 
 /// A path in its absolute form, for what is told to other processes.

@@ -75,13 +75,14 @@ async fn from_nothing_to_a_result_and_back() {
     let outcomes = |applied: &Value| -> Vec<String> {
         applied.as_array().unwrap().iter().map(|a| format!("{} {}", a["name"], a["outcome"])).collect()
     };
-    let dry = dev.cli.json(&["apply", "-f", "echo", "--dry-run"]).await;
+    let dry = dev.cli.json(&["plan", "-f", "echo"]).await;
     assert_eq!(outcomes(&dry), [r#""echo" "created""#, r#""say" "created""#]);
-    assert_eq!(dev.cli.json(&["workflow", "list"]).await, json!([]), "a dry run registers nothing");
+    assert_eq!(dev.cli.json(&["workflow", "list"]).await, json!([]), "a plan registers nothing");
     assert_eq!(outcomes(&dev.cli.json(&["apply", "-f", "echo"]).await), outcomes(&dry));
     let again = dev.cli.json(&["apply", "-f", "echo"]).await;
     assert_eq!(outcomes(&again), [r#""echo" "unchanged""#, r#""say" "unchanged""#]);
 
+    a_broken_promise_is_refused(&dev.cli, &lab).await;
     let run = dev.cli.json(&["run", "execute", "say", "--input", r#"{"word": "hello"}"#]).await;
     assert_eq!((&run["status"], &run["error"]), (&json!("COMPLETED"), &Value::Null), "{run:#}");
     assert_eq!(run["output"], json!({ "said": { "word": "hello" } }));
@@ -107,6 +108,22 @@ async fn from_nothing_to_a_result_and_back() {
     assert!(!is_there(left_behind), "no second broker works on the same store");
     assert_eq!(dev.cli.json(&["run", "count", "--status", "COMPLETED"]).await["count"], 2, "both runs are there");
     dev.leave(&mut lab).await;
+}
+
+/// A new version that takes less, under a number that says it takes as much: `diff` shows it, `plan` and `apply` refuse it.
+async fn a_broken_promise_is_refused(cli: &Cli, lab: &Lab) {
+    let manifest = process_agent("echo", &["python3", "echo.py"], "jsonl", "20s").replace("1.0.0", "1.1.0");
+    lab.write("next/agent.yaml", manifest.replacen("{ type: object }", "{ type: object, required: [word] }", 1));
+    let diff = cli.run(&["diff", "-f", "next", "-o", "json"]).await.expect(1);
+    let diff: Value = serde_json::from_str(&diff.stdout).unwrap();
+    assert_eq!(diff["manifests"][0]["verdict"], "breaking", "{diff:#}");
+    assert_eq!(diff["manifests"][0]["differences"][0]["example"], json!({}), "{diff:#}");
+    assert_eq!(diff["consumers"][0]["workflow"], "say@1.0.0", "{diff:#}");
+    for command in ["plan", "apply"] {
+        let refused = cli.run(&[command, "-f", "next", "-o", "json"]).await.expect(1);
+        assert_eq!(refused.error()["code"], "K0114", "{command}");
+        assert!(refused.error()["hint"].as_str().unwrap().contains("2.0.0"), "{command}");
+    }
 }
 
 /// `describe`, `list`, `count`, `show`, `result`, `watch` and the fleet tell of the same run.

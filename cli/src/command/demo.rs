@@ -136,7 +136,7 @@ async fn show(
     progress: &mut Progress,
 ) -> Result<DemoResult, Failure> {
     let client = Client::connect(&stack.address().into()).await?;
-    let applied = apply::apply(&client, &manifests::read(std::slice::from_ref(&args.example))?, false).await;
+    let applied = apply::apply(&client, &manifests::read(std::slice::from_ref(&args.example))?).await;
     let applied = applied.map_err(|failure| stale(failure, args))?;
     progress.done("registered", &format!("{} manifests from {}", applied.len(), args.example.display()));
     let request = v1::SubmitRequest {

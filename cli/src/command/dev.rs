@@ -97,7 +97,7 @@ pub(crate) async fn run(app: &App, args: Args) -> End {
     let Some(stack) = signals.unless(Stack::start(args.settings())).await.transpose()? else { return Ok(Exit::Ok) };
     let told = async {
         if !manifests.is_empty() {
-            apply::apply(&Client::connect(&stack.address().into()).await?, &manifests, false).await?;
+            apply::apply(&Client::connect(&stack.address().into()).await?, &manifests).await?;
         }
         let ready = json!({
             "role": "dev", "address": stack.address(), "grpc_address": stack.address().trim_start_matches("http://"),

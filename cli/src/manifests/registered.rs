@@ -1,0 +1,120 @@
+//! What is registered, as far as manifests are checked against it or compared with it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use kapelle_manifest::{Agent, Agents, Catalog, Manifest, Performer};
+use kapelle_proto::v1;
+use kapelle_types::AgentName;
+use semver::VersionReq;
+
+use super::Found;
+use crate::client::Client;
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+/// The manifests of the agents that matter here, and the names of all, so that a typo finds its nearest.
+#[derive(Debug, Default)]
+pub(crate) struct Registered {
+    agents: Agents,
+    names: Vec<AgentName>,
+}
+
+impl Catalog for Registered {
+    fn agent(&self, name: &AgentName, requirement: &VersionReq) -> Option<Arc<Agent>> {
+        self.agents.agent(name, requirement)
+    }
+
+    fn agent_names(&self) -> Vec<AgentName> {
+        self.names.clone()
+    }
+
+    fn capable(&self, capability: &str) -> Vec<Arc<Agent>> {
+        self.agents.capable(capability)
+    }
+
+    fn capabilities(&self) -> Vec<String> {
+        self.agents.capabilities()
+    }
+}
+
+/// The agents that workflows are checked against.
+#[derive(Debug, PartialEq, Eq)]
+enum Needed {
+    /// These.
+    Named(BTreeSet<AgentName>),
+    /// All: a step asks for a capability, and any agent may declare it.
+    All,
+}
+
+impl Needed {
+    fn by(found: &[Found]) -> Self {
+        let workflows = found.iter().filter_map(|f| match &f.sourced.manifest {
+            Manifest::Workflow(workflow) => Some(workflow),
+            Manifest::Agent(_) => None,
+        });
+        let mut names = BTreeSet::new();
+        for step in workflows.flat_map(|w| &w.spec.steps) {
+            match &step.performer {
+                Performer::Agent(agent) => names.insert(agent.name.clone()),
+                Performer::Capability(_) => return Self::All,
+            };
+        }
+        Self::Named(names)
+    }
+
+    fn includes(&self, name: &AgentName) -> bool {
+        match self {
+            Self::Named(names) => names.contains(name),
+            Self::All => true,
+        }
+    }
+}
+
+/// Asks the coordinator for every version of the agents that these manifests need.
+pub(crate) async fn needed_by(client: &Client, found: &[Found]) -> Result<Registered, Failure> {
+    let needed = Needed::by(found);
+    let mut registered = Registered::default();
+    for row in list(client, "Agent").await? {
+        let Ok(name) = row.name.parse::<AgentName>() else { continue };
+        if needed.includes(&name)
+            && let Manifest::Agent(agent) = whole(client, &row).await?
+        {
+            registered.agents.insert(Arc::new(agent));
+        }
+        registered.names.push(name);
+    }
+    Ok(registered)
+}
+
+/// Asks the coordinator for every version of everything.
+pub(crate) async fn all(client: &Client) -> Result<Vec<Manifest>, Failure> {
+    let mut manifests = Vec::new();
+    for row in list(client, "").await? {
+        manifests.push(whole(client, &row).await?);
+    }
+    Ok(manifests)
+}
+
+async fn list(client: &Client, kind: &str) -> Result<Vec<v1::ManifestView>, Failure> {
+    let request = v1::ListManifestsRequest { kind: kind.to_owned() };
+    let answer = client.registry().list_manifests(request).await.map_err(|s| client.failure(s))?;
+    Ok(answer.into_inner().manifests)
+}
+
+/// The manifest of a row in the list.
+async fn whole(client: &Client, row: &v1::ManifestView) -> Result<Manifest, Failure> {
+    let v1::ManifestView { kind, name, version, .. } = row.clone();
+    let request = v1::GetManifestRequest { kind: kind.clone(), name: name.clone(), version: version.clone() };
+    let view = client.registry().get_manifest(request).await.map_err(|s| client.failure(s))?.into_inner();
+    let kind = kind.to_lowercase();
+    match serde_json::from_slice::<Manifest>(&view.json) {
+        Ok(manifest) if manifest.name_version().0.to_lowercase() == kind => Ok(manifest),
+        Ok(_) => Err(Failure::plain(Exit::Failed, format!("{name} is registered as an {kind} and is none."))),
+        Err(error) => {
+            let message = format!("The registered {kind} {name}@{version} cannot be read here: {error}.");
+            Err(Failure::plain(Exit::Failed, message)
+                .hint("The coordinator is of another release; compare `kapelle --version` on both sides."))
+        }
+    }
+}
