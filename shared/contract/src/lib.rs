@@ -9,6 +9,7 @@
 //! nothing is ever fetched, and no schema and no payload makes it panic or run without bound.
 
 mod checker;
+mod class;
 mod compare;
 mod contract;
 mod look_up;
@@ -17,6 +18,7 @@ mod rewrite;
 mod schema;
 
 pub use checker::{Checker, Rule, Violation};
+pub use class::{DataClass, UnknownClass};
 pub use compare::{Difference, Verdict, compatible, disjoint};
 pub use contract::{Contract, InvalidSchema};
 pub use look_up::{Found, look_up};

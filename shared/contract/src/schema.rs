@@ -5,6 +5,7 @@ use jsonschema::error::ValidationErrorKind;
 use kapelle_expression::nearest;
 use serde_json::Value;
 
+use crate::class::{self, DataClass};
 use crate::contract::InvalidSchema;
 use crate::pointer::Pointer;
 
@@ -106,6 +107,14 @@ fn walk(schema: &Value, base: Option<&Value>, pointer: &Pointer, found: &mut Vec
                     let hint = nearest(name, TYPES.iter().copied())
                         .map_or(format!("the types are {}", TYPES.join(", ")), |it| format!("the type is `{it}`"));
                     report(format!("there is no type `{name}`"), hint);
+                }
+            }
+            (class::KEYWORD, value) => {
+                if value.as_str().is_none_or(|it| it.parse::<DataClass>().is_err()) {
+                    let names = DataClass::ALL.map(DataClass::as_str).join(", ");
+                    let near = value.as_str().and_then(|it| nearest(it, DataClass::ALL.map(DataClass::as_str)));
+                    let near = near.map_or(String::new(), |it| format!("did you mean `{it}`? "));
+                    report(format!("{value} is no data class"), format!("{near}the classes are {names}"));
                 }
             }
             (name, value) if ONE.contains(&name) => walk(value, base, &at, found),

@@ -6,6 +6,7 @@ mod access;
 mod bad_input;
 mod change;
 mod contracts;
+mod examples;
 mod garbage;
 mod manifests;
 mod samples;

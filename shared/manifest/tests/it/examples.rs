@@ -1,0 +1,36 @@
+//! The examples of this repository: nothing wrong with them, and nothing that may go wrong.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kapelle_manifest::{Agents, Manifest, Sourced, check, parse, warnings};
+
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for path in fs::read_dir(folder).unwrap().map(|it| it.unwrap().path()) {
+        if path.is_dir() {
+            files(&path, found);
+        } else if path.extension().is_some_and(|it| it == "yaml") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn the_examples_come_out_without_a_warning() {
+    let mut found = Vec::new();
+    files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples"), &mut found);
+    let read = |path: &PathBuf| parse(&path.display().to_string(), &fs::read_to_string(path).unwrap()).unwrap();
+    let manifests: Vec<Sourced> = found.iter().flat_map(read).collect();
+    assert!(manifests.len() >= 7, "{found:?}");
+    let agents: Agents = manifests
+        .iter()
+        .filter_map(|it| match &it.manifest {
+            Manifest::Agent(agent) => Some(Arc::new(agent.clone())),
+            Manifest::Workflow(_) => None,
+        })
+        .collect();
+    let all = manifests.iter().flat_map(|it| check(it, &agents).into_iter().chain(warnings(it, &agents)));
+    let told: Vec<String> = all.map(|it| it.render(false)).collect();
+    assert!(told.is_empty(), "{}", told.join("\n"));
+}
