@@ -37,7 +37,7 @@ impl App {
         let command = match call {
             // No runtime: only the thread that asks for it is limited. And no logs: every millisecond delays an agent.
             Call::SandboxExec(args) => return command::sandbox_exec::run(&args),
-            Call::Command(command) => command,
+            Call::Command(command) => *command,
         };
         let output = Output::new(shared.output);
         let end = set_up_logs(&shared, &command).and_then(|()| {

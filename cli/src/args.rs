@@ -34,7 +34,7 @@ pub(crate) enum Call {
     SandboxExec(command::sandbox_exec::Args),
     /// A person or a script
     #[command(flatten)]
-    Command(Command),
+    Command(Box<Command>),
 }
 
 /// What every command understands.

@@ -38,7 +38,7 @@ pub(crate) struct Attempt<'a> {
 /// The runtime of one agent version.
 pub(crate) enum Runtime {
     Native(native::Runtime),
-    Process(process::Runtime),
+    Process(Box<process::Runtime>),
     Refused(Diagnosis),
 }
 
@@ -48,7 +48,9 @@ impl Runtime {
     pub(crate) fn new(spec: AgentSpec, config: &Config) -> Result<Self, Diagnosis> {
         Ok(match spec.runtime {
             RuntimeSpec::Native(agent) => Self::Native(native::Runtime::new(agent)),
-            RuntimeSpec::Process(process) => Self::Process(process::Runtime::new(process, spec.version, config)?),
+            RuntimeSpec::Process(process) => {
+                Self::Process(Box::new(process::Runtime::new(process, spec.version, config)?))
+            }
             RuntimeSpec::Refused(why) => Self::Refused(why),
         })
     }

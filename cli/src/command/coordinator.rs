@@ -21,7 +21,7 @@ use crate::stack::{self, Address, BROKER_PATIENCE};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Start a coordinator: it owns a share of the runs and serves the gRPC API. SIGTERM drains it, a second one ends it
-    Start(Start),
+    Start(Box<Start>),
     /// Coordinators that are there, and the partitions that each owns
     List,
 }
@@ -114,7 +114,7 @@ impl Start {
 /// `kapelle coordinator …`.
 pub(crate) async fn run(app: &App, verb: Verb) -> End {
     match verb {
-        Verb::Start(args) => start(app, args).await,
+        Verb::Start(args) => start(app, *args).await,
         Verb::List => fleet::coordinators(app).await.map(|()| Exit::Ok),
     }
 }

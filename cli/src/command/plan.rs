@@ -33,13 +33,13 @@ pub(crate) async fn run(app: &App, args: Args) -> End {
         None => Registered::default(),
     };
     let together = Layered(brought(&found), there);
-    manifests::check(&found, &together).map_err(|failure| alone(failure, client.is_none(), &app.address))?;
+    manifests::check(&found, &together).map_err(|failure| alone(failure, client.is_none(), &app.target.address))?;
     manifests::warn(&found, &together, app.output.format());
     let planned = match &client {
         Some(client) => register(client, &found, true).await?,
         None => found.iter().map(checked).collect(),
     };
-    app.output.show(&planned, |planned| page(planned, client.is_some(), &app.address))?;
+    app.output.show(&planned, |planned| page(planned, client.is_some(), &app.target.address))?;
     Ok(Exit::Ok)
 }
 

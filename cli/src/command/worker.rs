@@ -25,7 +25,7 @@ const PROVISIONED_LOOK: Duration = Duration::from_millis(500);
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Start a worker: it executes the tasks of its agents. SIGTERM drains it, a second one ends it
-    Start(Start),
+    Start(Box<Start>),
     /// Workers that are there, and the agents that each serves
     List,
 }
@@ -58,7 +58,7 @@ pub(crate) struct Start {
 /// `kapelle worker …`.
 pub(crate) async fn run(app: &App, verb: Verb) -> End {
     match verb {
-        Verb::Start(args) => start(app, args).await,
+        Verb::Start(args) => start(app, *args).await,
         Verb::List => fleet::workers(app).await.map(|()| Exit::Ok),
     }
 }

@@ -1,14 +1,14 @@
 //! Who may call what, at real coordinators over a real broker: nobody without a credential, nobody beyond their role,
 //! nobody after their token has ended.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::callers::{Client, Place, agent, code, eventually, workflow};
 use futures::StreamExt;
 use kapelle_coordinator::{Accepted, Config, Coordinator};
 use kapelle_proto::v1;
 use kapelle_types::Role;
 use serde_json::json;
-use crate::callers::{Client, Place, agent, code, eventually, workflow};
 use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -121,7 +121,7 @@ async fn a_revoked_token_is_refused_everywhere_at_once_and_its_streams_end() {
     let mut watched = there.runs().watch(v1::WatchRunRequest { run_id }).await.unwrap().into_inner();
     assert!(watched.next().await.unwrap().is_ok());
 
-    let revoked = Instant::now();
+    let revoked = tokio::time::Instant::now();
     let ended = root.tokens().revoke(v1::RevokeTokenRequest { id: view.id.clone() }).await.unwrap().into_inner();
     assert_eq!(ended.state, "revoked");
     eventually("the other coordinator refuses it", || async { there.runs().list(list()).await.err() }).await;

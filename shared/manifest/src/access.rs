@@ -246,7 +246,7 @@ fn seconds(part: &Part<'_>, issues: &mut Issues) -> Option<Duration> {
 }
 
 fn format_size(bytes: u64) -> String {
-    let unit = UNITS.iter().find(|(_, factor)| bytes >= *factor && bytes % factor == 0);
+    let unit = UNITS.iter().find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor));
     unit.map_or_else(|| format!("{bytes} bytes"), |(unit, factor)| format!("{}{unit}", bytes / factor))
 }
 
