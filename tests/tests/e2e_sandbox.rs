@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 /// Does what its input says and answers with what came of it; what the kernel refuses is an error of its own.
 const PROBE: &str = r##"
-import json, os, socket, subprocess, sys
+import json, os, signal, socket, subprocess, sys
 def read(path): return open(path).read()
 def write(path):
     with open(path, "w") as file: file.write("x")
@@ -22,7 +22,7 @@ def connect(port):
     with socket.create_connection(("127.0.0.1", port), timeout=5) as it: return "connected"
 def udp(port): return socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", port))
 def variable(name): return os.environ.get(name, "unset")
-def signal(_): return os.kill(os.getppid(), 0)
+def kill(_): return os.kill(os.getppid(), 0)
 def spy(_): return read(f"/proc/{os.getppid()}/environ")
 def run(_):
     path = os.environ["TMPDIR"] + "/program"
@@ -32,7 +32,9 @@ def run(_):
 def allocate(megabytes): return len(bytearray(megabytes << 20))
 def spin(_):
     while True: pass
-def fill(_): os.execvp("head", ["head", "-c", "1000000", "/dev/zero"])
+def fill(_):
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it, and so would what it becomes
+    os.execvp("head", ["head", "-c", "1000000", "/dev/zero"])
 for line in sys.stdin:
     task = json.loads(line)
     do, what = task["input"]["do"], task["input"].get("what")
@@ -117,7 +119,7 @@ async fn what_was_not_granted_is_refused_and_named() {
         ("write its own program", json!({ "do": "write", "what": "agent.py" })),
         ("connect", json!({ "do": "connect", "what": open_port })),
         ("udp", json!({ "do": "udp", "what": open_port })),
-        ("signal the worker", json!({ "do": "signal" })),
+        ("signal the worker", json!({ "do": "kill" })),
         ("read the worker's environment", json!({ "do": "spy" })),
         ("run what it wrote", json!({ "do": "run" })),
     ] {
