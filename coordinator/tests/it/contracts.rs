@@ -9,6 +9,9 @@ use kapelle_types::{Principal, RunId, TaskId};
 use serde_json::{Value, json};
 
 const SECRET: &str = "a-value-that-nobody-repeats";
+/// What is said of it: the place, the rule, and what was there instead of its value.
+const VIOLATION: &str =
+    "at /value: the value is not of type \"number\"; it is a string of 27 characters (rule /properties/value/type)";
 
 fn number_in(field: &str) -> Value {
     json!({ "schema": { "type": "object", "required": [field], "properties": { field: { "type": "number" } } } })
@@ -41,10 +44,7 @@ async fn at_submit() {
     let fleet = registered(agent(), workflow).await;
     let refused = fleet.try_submit("strict", json!({ "value": SECRET })).await.unwrap_err();
     assert_eq!(fleet.code(&refused), "K0202");
-    assert_eq!(
-        refused.message(),
-        "the input does not match the contract of strict@1.0.0: at /value: the value is not of type \"number\""
-    );
+    assert_eq!(refused.message(), format!("the input does not match the contract of strict@1.0.0: {VIOLATION}"));
     fleet.stop().await;
 }
 
@@ -52,9 +52,8 @@ async fn at_submit() {
 async fn at_dispatch() {
     let fleet = registered(strict(number_in("value"), json!({ "schema": {} })), fan_out("strict", 4)).await;
     let run = fleet.execute("strict", json!({ "items": [{ "value": SECRET }, { "value": 2 }] })).await;
-    let message = "K0309: step `each:0`: `with` breaks the input contract of echo@1.0.0: at /value: the value is not of type \
-                   \"number\"";
-    assert_eq!(told(&run), (RunStatus::Stalled, 1, message.to_owned()));
+    let message = format!("K0309: step `each:0`: `with` breaks the input contract of echo@1.0.0: {VIOLATION}");
+    assert_eq!(told(&run), (RunStatus::Stalled, 1, message));
     fleet.stop().await;
 }
 
@@ -62,9 +61,9 @@ async fn at_dispatch() {
 async fn at_report() {
     let fleet = registered(strict(json!({ "schema": {} }), number_in("value")), chain("strict", 1)).await;
     let run = fleet.execute("strict", json!({ "value": SECRET })).await;
-    let message = "K0301: step `s0` gave up after 1 attempt: K0308: the output breaks the contract of echo@1.0.0: at \
-                   /value: the value is not of type \"number\"";
-    assert_eq!(told(&run), (RunStatus::Stalled, 1, message.to_owned()));
+    let cause = format!("K0308: the output breaks the contract of echo@1.0.0: {VIOLATION}");
+    let message = format!("K0301: step `s0` gave up after 1 attempt: {cause}");
+    assert_eq!(told(&run), (RunStatus::Stalled, 1, message));
     fleet.stop().await;
 }
 
@@ -74,9 +73,8 @@ async fn at_the_end() {
     workflow["spec"]["result"] = number_in("value");
     let fleet = registered(agent(), workflow).await;
     let run = fleet.execute("strict", json!({ "value": SECRET })).await;
-    let message =
-        "K0310: the workflow's `output` breaks its `result` contract: at /value: the value is not of type \"number\"";
-    assert_eq!(told(&run), (RunStatus::Stalled, 1, message.to_owned()));
+    let message = format!("K0310: the workflow's `output` breaks its `result` contract: {VIOLATION}");
+    assert_eq!(told(&run), (RunStatus::Stalled, 1, message));
     fleet.stop().await;
 }
 
