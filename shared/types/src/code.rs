@@ -142,6 +142,8 @@ codes! {
     SECRET_IN_OUTPUT = "K0413";
 
     // 05xx: who may do what
+    /// A policy has a mistake.
+    POLICY_INVALID = "K0501";
     /// The call brings no credential, or one that is not accepted.
     UNAUTHENTICATED = "K0502";
     /// The caller is known and may not do this.

@@ -46,6 +46,12 @@ pub const KEY_CHARS_MAX: usize = 256;
 pub const LEASE_LOST_MAX: u32 = 5;
 /// Bytes of evidence (last lines of stderr) that a report carries.
 pub const EVIDENCE_BYTES_MAX: usize = 4 * 1024;
+/// Policies of one set: every decision evaluates all of them, some microseconds each.
+pub const POLICIES_MAX: usize = 500;
+/// Bytes of one policy: what its reader makes of the longest chain of operators fits a 2 MiB stack.
+pub const POLICY_BYTES_MAX: usize = 4 * 1024;
+/// Brackets inside each other in one policy: each level costs its reader stack.
+pub const POLICY_DEPTH_MAX: usize = 24;
 /// How long a worker holds a task without a sign of life before the broker gives it to another.
 pub const LEASE: Duration = Duration::from_secs(10);
 /// The time an agent gets for one attempt where its manifest names none.

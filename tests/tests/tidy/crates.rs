@@ -18,6 +18,7 @@ const MAY: &[(&str, &[&str])] = &[
     ("kapelle-contract", &["kapelle-expression"]),
     ("kapelle-manifest", &["kapelle-types", "kapelle-expression", "kapelle-contract"]),
     ("kapelle-engine", &["kapelle-types", "kapelle-expression"]),
+    ("kapelle-policy", &["kapelle-types"]),
     ("kapelle-retry", &[]),
     ("kapelle-telemetry", &["kapelle-types"]),
     ("kapelle-broker", &["kapelle-types"]),
@@ -202,7 +203,7 @@ fn pure_crates_reach_no_io() {
         }
     }
     hold(
-        "types, expression, contract, manifest and engine reach no runtime, no network, no randomness and no clock of their own.",
+        "types, expression, contract, manifest, engine and policy reach no runtime, no network, no randomness and no clock of their own.",
         "take the dependency out, or turn off the feature that brings it.",
         &problems,
     );
@@ -210,13 +211,26 @@ fn pure_crates_reach_no_io() {
 
 #[test]
 fn one_crate_names_backoff() {
-    let names = METADATA.packages.iter().filter(|p| p.dependencies.iter().any(|d| d.name == "backoff"));
-    let others = names.filter(|p| p.name != "kapelle-retry").map(|p| format!("{} {}", p.name, p.version));
     hold(
         "Only kapelle-retry names `backoff`.",
         "use `kapelle_retry::retry`; docs/adr/0004 says why.",
-        &others.collect::<Vec<_>>(),
+        &others_that_name("backoff", "kapelle-retry"),
     );
+}
+
+#[test]
+fn one_crate_names_cedar() {
+    hold(
+        "Only kapelle-policy names `cedar-policy`.",
+        "ask `kapelle_policy::Policies`; what is built with Cedar is built slowly.",
+        &others_that_name("cedar-policy", "kapelle-policy"),
+    );
+}
+
+/// Who names a package besides the one that may.
+fn others_that_name(package: &str, only: &str) -> Vec<String> {
+    let names = METADATA.packages.iter().filter(|p| p.dependencies.iter().any(|d| d.name == package));
+    names.filter(|p| p.name != only).map(|p| format!("{} {}", p.name, p.version)).collect()
 }
 
 #[test]

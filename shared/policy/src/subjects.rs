@@ -1,0 +1,151 @@
+//! Every subject that a part of Kapelle publishes to or subscribes to, in classes: what is allowed or denied together.
+//!
+//! The broker knows patterns of subjects, policies know classes. A subject is in one class only, so that what is
+//! denied as one thing is not allowed as another; a test holds that, and another one runs Kapelle on a broker that lets
+//! nothing else through. Parts of a pattern in `<…>` are filled from a [`crate::Place`].
+
+use crate::Action;
+
+/// Subjects that are allowed or denied together. `nats/<name>` is the action in policies.
+#[derive(Debug)]
+pub struct Class {
+    /// Its name: what it is about, and what is done with it.
+    pub name: &'static str,
+    /// What has to be published for it. Consuming from a stream is asking for it, so publishing too.
+    pub publish: &'static [&'static str],
+    /// What has to be subscribed for it.
+    pub subscribe: &'static [&'static str],
+    /// Whether it is answering requests, on whatever subject they name for the answer.
+    pub answers: bool,
+}
+
+impl Class {
+    /// The action that policies decide about.
+    #[must_use]
+    pub fn action(&self) -> Action {
+        Action::named(&format!("nats/{}", self.name))
+    }
+}
+
+/// What is published.
+const fn to(name: &'static str, publish: &'static [&'static str]) -> Class {
+    Class { name, publish, subscribe: &[], answers: false }
+}
+
+/// What is listened to.
+const fn from(name: &'static str, subscribe: &'static [&'static str]) -> Class {
+    Class { name, publish: &[], subscribe, answers: false }
+}
+
+/// Every class. Patterns with `<runs>` stand for each partition's stream, those with `<agent>` or `<queue>` for each agent.
+pub const CLASSES: &[Class] = &[
+    // -- the run logs: only coordinators write `.control` and read; workers write `.report`
+    to("control/publish", &["kapelle.run.*.*.control"]),
+    to("reports/publish", &["kapelle.run.*.*.report"]),
+    to(
+        "logs/consume",
+        &[
+            "$JS.API.DIRECT.GET.<runs>",
+            "$JS.API.STREAM.MSG.GET.<runs>",
+            "$JS.API.CONSUMER.CREATE.<runs>.>",
+            "$JS.API.CONSUMER.MSG.NEXT.<runs>.*",
+            "$JS.API.CONSUMER.DELETE.<runs>.*",
+        ],
+    ),
+    to("logs/purge", &["$JS.API.STREAM.PURGE.<runs>"]),
+    to("timers/publish", &["kapelle.timer.*.*.*"]),
+    // -- the task queue: a worker takes from the queues of its agents, by name
+    to("tasks/publish", &["kapelle.task.*.*.*.*.*"]),
+    to(
+        "tasks/consume",
+        &["$JS.API.CONSUMER.MSG.NEXT.TASKS.<queue>", "$JS.ACK.TASKS.<queue>.>", "$JS.ACK.*.*.TASKS.<queue>.>"],
+    ),
+    to("tasks/purge", &["$JS.API.STREAM.PURGE.TASKS"]),
+    to("queues/declare", &["$JS.API.CONSUMER.CREATE.TASKS.>", "$JS.API.CONSUMER.INFO.TASKS.*"]),
+    to("withdrawals/publish", &["kapelle.withdrawn.*.*"]),
+    from("withdrawals/subscribe", &["kapelle.withdrawn.<agent>"]),
+    // -- jobs without gRPC
+    to("submissions/publish", &["kapelle.submit.*"]),
+    to(
+        "submissions/consume",
+        &[
+            "$JS.API.CONSUMER.CREATE.SUBMIT.coordinators",
+            "$JS.API.CONSUMER.INFO.SUBMIT.coordinators",
+            "$JS.API.CONSUMER.MSG.NEXT.SUBMIT.coordinators",
+            "$JS.ACK.SUBMIT.coordinators.>",
+            "$JS.ACK.*.*.SUBMIT.coordinators.>",
+        ],
+    ),
+    // -- dead letters and events
+    to("dead-letters/publish", &["kapelle.dead.*.*.*.*"]),
+    to(
+        "dead-letters/consume",
+        &[
+            "$JS.API.CONSUMER.CREATE.DEAD.>",
+            "$JS.API.CONSUMER.MSG.NEXT.DEAD.*",
+            "$JS.API.CONSUMER.DELETE.DEAD.*",
+            "$JS.API.STREAM.PURGE.DEAD",
+        ],
+    ),
+    to("events/publish", &["kapelle.event.>"]),
+    from("events/subscribe", &["kapelle.event.>"]),
+    // -- signs among coordinators
+    to("settled/publish", &["kapelle.settled.*"]),
+    from("settled/subscribe", &["kapelle.settled.*"]),
+    to("peers/publish", &["kapelle.coordinator.alive", "kapelle.coordinator.list.*"]),
+    Class {
+        name: "peers/subscribe",
+        publish: &[],
+        subscribe: &["kapelle.coordinator.alive", "kapelle.coordinator.list.<id>"],
+        answers: true,
+    },
+    // -- buckets; flow control is answered on a subject of its own
+    to("catalog/read", &["$JS.API.DIRECT.GET.KV_registry.>"]),
+    to("catalog/watch", &["$JS.API.CONSUMER.CREATE.KV_registry.>", "$JS.FC.KV_registry.>"]),
+    to("catalog/write", &["$KV.registry.>"]),
+    to("cursors/write", &["$JS.API.DIRECT.GET.KV_cursors.>", "$KV.cursors.*"]),
+    to("presence/worker", &["$KV.presence.worker.<id>"]),
+    to("presence/coordinator", &["$KV.presence.coordinator.<id>"]),
+    to("presence/read", &["$JS.API.DIRECT.GET.KV_presence"]),
+    to(
+        "payloads/read",
+        &[
+            "$JS.API.DIRECT.GET.OBJ_payloads.>",
+            "$JS.API.CONSUMER.CREATE.OBJ_payloads.>",
+            "$JS.API.CONSUMER.DELETE.OBJ_payloads.*",
+            "$JS.FC.OBJ_payloads.>",
+        ],
+    ),
+    to("payloads/write", &["$O.payloads.>"]),
+    // -- the broker's own state: of streams whose names and sizes tell nothing of runs, and of all others
+    to("storage/open", &["$JS.API.STREAM.INFO.KV_registry", "$JS.API.STREAM.INFO.OBJ_payloads"]),
+    to(
+        "storage/inspect",
+        &[
+            "$JS.API.INFO",
+            "$JS.API.STREAM.INFO.<runs>",
+            "$JS.API.STREAM.INFO.TASKS",
+            "$JS.API.STREAM.INFO.SUBMIT",
+            "$JS.API.STREAM.INFO.DEAD",
+            "$JS.API.STREAM.INFO.EVENTS",
+            "$JS.API.STREAM.INFO.KV_cursors",
+            "$JS.API.STREAM.INFO.KV_presence",
+        ],
+    ),
+    to(
+        "storage/provision",
+        &[
+            "$JS.API.STREAM.CREATE.<runs>",
+            "$JS.API.STREAM.CREATE.TASKS",
+            "$JS.API.STREAM.CREATE.SUBMIT",
+            "$JS.API.STREAM.CREATE.DEAD",
+            "$JS.API.STREAM.CREATE.EVENTS",
+            "$JS.API.STREAM.CREATE.KV_registry",
+            "$JS.API.STREAM.CREATE.KV_cursors",
+            "$JS.API.STREAM.CREATE.KV_presence",
+            "$JS.API.STREAM.CREATE.OBJ_payloads",
+        ],
+    ),
+    // -- where answers come: one's own inbox and nobody else's
+    from("inbox/subscribe", &["<inbox>.>"]),
+];
