@@ -65,6 +65,9 @@ impl Connection {
                 async {}
             });
         if let Some((user, password)) = userinfo(&config.url) {
+            if let Some(inbox) = inbox(&user) {
+                options = options.custom_inbox_prefix(inbox);
+            }
             options = options.user_and_password(user, password);
         }
         if let Some(file) = &config.credentials {
@@ -116,6 +119,13 @@ fn userinfo(urls: &str) -> Option<(String, String)> {
         let (user, password) = userinfo.split_once(':')?;
         Some((user.to_owned(), password.to_owned()))
     })
+}
+
+/// What the inboxes of a user begin with, so that the broker can keep them apart: with the client library's own prefix, whoever
+/// may read their answers may read everybody's. `None` for a name that cannot be a part of a subject.
+fn inbox(user: &str) -> Option<String> {
+    let is_token = !user.is_empty() && user.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    is_token.then(|| format!("_INBOX_{user}"))
 }
 
 /// Says in logs and metrics what happens to the connection.
@@ -199,6 +209,14 @@ impl Bus {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_user_has_inboxes_of_their_own() {
+        assert_eq!(inbox("w-1").as_deref(), Some("_INBOX_w-1"));
+        for no_token in ["", "a.b", "a*", ">", "ä", "a b"] {
+            assert_eq!(inbox(no_token), None, "{no_token}");
+        }
+    }
 
     #[test]
     fn user_and_password_come_from_the_address() {
