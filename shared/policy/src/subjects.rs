@@ -47,7 +47,7 @@ pub const CLASSES: &[Class] = &[
         &[
             "$JS.API.DIRECT.GET.<runs>",
             "$JS.API.STREAM.MSG.GET.<runs>",
-            "$JS.API.CONSUMER.CREATE.<runs>.>",
+            "$JS.API.CONSUMER.CREATE.<runs>",
             "$JS.API.CONSUMER.MSG.NEXT.<runs>.*",
             "$JS.API.CONSUMER.DELETE.<runs>.*",
         ],
@@ -81,7 +81,7 @@ pub const CLASSES: &[Class] = &[
     to(
         "dead-letters/consume",
         &[
-            "$JS.API.CONSUMER.CREATE.DEAD.>",
+            "$JS.API.CONSUMER.CREATE.DEAD",
             "$JS.API.CONSUMER.MSG.NEXT.DEAD.*",
             "$JS.API.CONSUMER.DELETE.DEAD.*",
             "$JS.API.STREAM.PURGE.DEAD",
@@ -101,7 +101,7 @@ pub const CLASSES: &[Class] = &[
     },
     // -- buckets; flow control is answered on a subject of its own
     to("catalog/read", &["$JS.API.DIRECT.GET.KV_registry.>"]),
-    to("catalog/watch", &["$JS.API.CONSUMER.CREATE.KV_registry.>", "$JS.FC.KV_registry.>"]),
+    to("catalog/watch", &["$JS.API.CONSUMER.CREATE.KV_registry", "$JS.FC.KV_registry.>"]),
     to("catalog/write", &["$KV.registry.>"]),
     to("cursors/write", &["$JS.API.DIRECT.GET.KV_cursors.>", "$KV.cursors.*"]),
     to("presence/worker", &["$KV.presence.worker.<id>"]),
@@ -109,12 +109,7 @@ pub const CLASSES: &[Class] = &[
     to("presence/read", &["$JS.API.DIRECT.GET.KV_presence"]),
     to(
         "payloads/read",
-        &[
-            "$JS.API.DIRECT.GET.OBJ_payloads.>",
-            "$JS.API.CONSUMER.CREATE.OBJ_payloads.>",
-            "$JS.API.CONSUMER.DELETE.OBJ_payloads.*",
-            "$JS.FC.OBJ_payloads.>",
-        ],
+        &["$JS.API.DIRECT.GET.OBJ_payloads.>", "$JS.API.CONSUMER.CREATE.OBJ_payloads", "$JS.FC.OBJ_payloads.>"],
     ),
     to("payloads/write", &["$O.payloads.>"]),
     // -- the broker's own state: of streams whose names and sizes tell nothing of runs, and of all others
