@@ -76,6 +76,7 @@ impl App {
             Command::Run(verb) => command::run::run(self, verb).await,
             Command::Dlq(verb) => command::dlq::run(self, verb).await,
             Command::Queue(verb) => command::fleet::queue(self, verb).await,
+            Command::Policy(verb) => command::policy::run(self, verb),
             Command::Worker(verb) => Box::pin(command::worker::run(self, verb)).await,
             Command::Coordinator(verb) => Box::pin(command::coordinator::run(self, verb)).await,
             Command::Token(verb) => Box::pin(command::token::run(self, verb)).await,

@@ -100,6 +100,9 @@ pub(crate) enum Command {
     /// The queues of the agents
     #[command(subcommand)]
     Queue(command::fleet::QueueVerb),
+    /// Policies: who may do what, and why
+    #[command(subcommand)]
+    Policy(command::policy::Verb),
     /// Start a worker; list those that are there
     #[command(subcommand)]
     Worker(command::worker::Verb),

@@ -10,6 +10,7 @@ pub(crate) mod dlq;
 pub(crate) mod doctor;
 pub(crate) mod fleet;
 pub(crate) mod plan;
+pub(crate) mod policy;
 pub(crate) mod registry;
 pub(crate) mod run;
 pub(crate) mod sandbox_exec;

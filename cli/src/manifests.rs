@@ -1,6 +1,6 @@
 //! Manifest files on this machine: found, read, checked; and what a worker needs to know of an agent's manifest.
 
-mod files;
+pub(crate) mod files;
 mod process;
 pub(crate) mod registered;
 
@@ -30,7 +30,7 @@ pub(crate) struct Found {
 pub(crate) fn read(sources: &[PathBuf]) -> Result<Vec<Found>, Failure> {
     let (mut found, mut problems) = (Vec::new(), Vec::new());
     for source in sources {
-        for file in files::list(source)? {
+        for file in files::list(source, files::MANIFESTS)? {
             let (text, folder) = files::text(&file)?;
             match kapelle_manifest::parse(&file.display().to_string(), &text) {
                 Ok(manifests) => {

@@ -1,4 +1,4 @@
-//! Which files hold manifests, and their text, within bounds.
+//! Which files hold manifests or policies, and their text, within bounds.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -15,9 +15,12 @@ const FILES_MAX: usize = 1_000;
 /// What stands for stdin.
 const STDIN: &str = "-";
 
-/// The files that a source stands for: itself, or every `.yaml` and `.yml` in a folder and below, in order of their names.
-/// Hidden folders are left out and links to folders are not followed.
-pub(super) fn list(source: &Path) -> Result<Vec<PathBuf>, Failure> {
+/// The endings of manifests.
+pub(crate) const MANIFESTS: &[&str] = &["yaml", "yml"];
+
+/// The files that a source stands for: itself, or every one with one of these endings in a folder and below, in order of
+/// their names. Hidden folders are left out and links to folders are not followed.
+pub(crate) fn list(source: &Path, endings: &[&str]) -> Result<Vec<PathBuf>, Failure> {
     if source == Path::new(STDIN) {
         return Ok(vec![source.to_owned()]);
     }
@@ -26,27 +29,31 @@ pub(super) fn list(source: &Path) -> Result<Vec<PathBuf>, Failure> {
         return Ok(vec![source.to_owned()]);
     }
     let mut files = Vec::new();
-    walk(source, 0, &mut files).map_err(|e| unreadable(source, &e))?;
+    walk(source, endings, 0, &mut files).map_err(|e| unreadable(source, &e))?;
     files.sort();
     if files.is_empty() {
-        let message = format!("There is no .yaml or .yml file in {}.", source.display());
+        let message = format!("There is no .{} file in {}.", endings.join(" or ."), source.display());
         return Err(Failure::coded(Code::MANIFEST_FILE, message, "Name the file itself if it is called otherwise."));
     }
     if files.len() > FILES_MAX {
-        let message = format!("There are more than {FILES_MAX} manifest files in {}.", source.display());
-        return Err(Failure::coded(Code::MANIFEST_FILE, message, "Apply its folders one by one."));
+        let message =
+            format!("There are more than {FILES_MAX} .{} files in {}.", endings.join(" or ."), source.display());
+        return Err(Failure::coded(Code::MANIFEST_FILE, message, "Name its folders one by one."));
     }
     Ok(files)
 }
 
-fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> io::Result<()> {
+fn walk(folder: &Path, endings: &[&str], depth: usize, files: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let (path, kind) = (entry.path(), entry.file_type()?);
         let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
         if kind.is_dir() && !hidden && depth < DEPTH_MAX && files.len() <= FILES_MAX {
-            walk(&path, depth + 1, files)?;
-        } else if !kind.is_dir() && !hidden && path.extension().is_some_and(|e| e == "yaml" || e == "yml") {
+            walk(&path, endings, depth + 1, files)?;
+        } else if !kind.is_dir()
+            && !hidden
+            && path.extension().is_some_and(|e| endings.iter().any(|ending| e == *ending))
+        {
             files.push(path);
         }
     }
@@ -54,7 +61,7 @@ fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> io::Result<()>
 }
 
 /// A file's text and its folder.
-pub(super) fn text(file: &Path) -> Result<(String, PathBuf), Failure> {
+pub(crate) fn text(file: &Path) -> Result<(String, PathBuf), Failure> {
     let failed = |e| unreadable(file, &e);
     let (bytes, folder) = if file == Path::new(STDIN) {
         (bounded(io::stdin().lock()).map_err(failed)?, std::env::current_dir()?)
@@ -96,7 +103,7 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "x: 1").unwrap();
         }
-        let files = list(folder.path()).unwrap();
+        let files = list(folder.path(), MANIFESTS).unwrap();
         let names: Vec<_> =
             files.iter().map(|f| f.strip_prefix(folder.path()).unwrap().display().to_string()).collect();
         assert_eq!(names, ["agents/a/agent.yml", "workflow.yaml"]);
@@ -106,8 +113,8 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(list(folder.path()).unwrap_err().code(), Some(Code::MANIFEST_FILE), "nothing in it");
-        assert_eq!(list(&folder.path().join("no")).unwrap_err().code(), Some(Code::MANIFEST_FILE));
+        assert_eq!(list(folder.path(), MANIFESTS).unwrap_err().code(), Some(Code::MANIFEST_FILE), "nothing in it");
+        assert_eq!(list(&folder.path().join("no"), MANIFESTS).unwrap_err().code(), Some(Code::MANIFEST_FILE));
         let big = folder.path().join("big.yaml");
         fs::write(&big, vec![b'#'; limits::MANIFEST_BYTES_MAX + 1]).unwrap();
         assert_eq!(text(&big).unwrap_err().code(), Some(Code::MANIFEST_BOUND));
