@@ -1,0 +1,194 @@
+//! The permissions that follow from the policies, at a real broker: it lets through exactly what the policies allow, and a
+//! coordinator, a worker, a publisher and an operator who have them and nothing else miss nothing.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test: it fails by panics and prints its figures")]
+
+mod permissions;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures::StreamExt;
+use kapelle_bus::provision::differences;
+use kapelle_coordinator::{Config, Coordinator};
+use kapelle_policy::{CLASSES, Permissions, Policies};
+use kapelle_proto::v1;
+use kapelle_proto::v1::RunStatus;
+use kapelle_tests::harness::manifests::{chain, scripted_agent};
+use kapelle_tests::harness::{Api, Process, eventually, job, register, scripted_worker};
+use kapelle_types::Role;
+use permissions::{Broker, WORKER, allowed, filled, place, subjects, violated};
+use serde_json::{Value, json};
+
+/// Everything at once that Kapelle does at a broker, each part with its own permissions: the broker refuses nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_part_needs_more_than_its_permissions() {
+    let parts = [
+        ("c1", Role::Coordinator),
+        ("c2", Role::Coordinator),
+        (WORKER, Role::Worker),
+        ("erp", Role::Publisher),
+        ("ada", Role::Operator),
+        ("vera", Role::Viewer),
+    ];
+    let users = parts.map(|(user, role)| (user, allowed(role, user)));
+    let broker = Broker::start(&users, true).await;
+    let api = Api::default();
+    let mut coordinators = Vec::new();
+    for id in ["c1", "c2"] {
+        let grpc_address = "127.0.0.1:0".parse().unwrap();
+        let config = Config { id: id.to_owned(), grpc_address, ..Config::default() };
+        let coordinator = Coordinator::start(config, broker.connect(id).await).await.unwrap();
+        api.add(&coordinator.grpc_address().to_string());
+        coordinators.push(coordinator);
+    }
+    register(&api, &[scripted_agent(16), chain("two-steps", 2)]).await;
+    let mut command = std::process::Command::new(scripted_worker());
+    let mut worker = Process::start(broker.folder(), "worker", command.args([&broker.url(WORKER), "4", "127.0.0.1:0"]));
+    worker.ready().await;
+
+    play_runs(&api).await;
+    play_dead_letters(&api).await;
+    play_direct(&broker).await;
+    let coordinators_seen = api.fleet().list_coordinators(v1::ListCoordinatorsRequest {}).await.unwrap().into_inner();
+    assert_eq!(coordinators_seen.coordinators.len(), 2);
+    let workers = api.fleet().list_workers(v1::ListWorkersRequest {}).await.unwrap().into_inner().workers;
+    assert_eq!(workers.len(), 1);
+    api.fleet().list_queues(v1::ListQueuesRequest {}).await.unwrap();
+    for _ in 0..2 {
+        let runs = api.runs().list(v1::ListRunsRequest::default()).await.unwrap().into_inner().runs;
+        assert!(runs.len() >= 4, "each coordinator asks the other for its runs: {}", runs.len());
+    }
+    let operator = broker.connect("ada").await;
+    let layout = Config::default().layout;
+    assert_eq!(differences(operator.jetstream(), &layout).await.unwrap(), Vec::<String>::new());
+    operator.jetstream().query_account().await.unwrap();
+    kapelle_bus::provision::read_record(operator.jetstream()).await.unwrap();
+
+    worker.ask_to_end();
+    assert!(worker.end(Duration::from_secs(30)).await.success(), "{}", worker.stderr());
+    for coordinator in coordinators {
+        coordinator.stop().await;
+    }
+    assert_eq!(broker.violations(), Vec::<String>::new());
+}
+
+/// Steps that succeed, retry, wait and are withdrawn; payloads inside and beside messages.
+async fn play_runs(api: &Api) {
+    let large = json!({ "value": 1, "text": "x".repeat(300_000) });
+    for (key, input) in
+        [("plain", json!({ "value": 1 })), ("retried", json!({ "value": 1, "fail_attempts": 2 })), ("large", large)]
+    {
+        let run = api.submit_surely(&job("two-steps", Some(key), &input)).await.run_id;
+        let view = api.settled(&run).await;
+        assert_eq!(view.status(), RunStatus::Completed, "{key}: {view:?}");
+        let output: Value = serde_json::from_slice(&view.output).unwrap();
+        assert_eq!(output["value"], 3, "{key}");
+        assert!(!api.history(&run).await.is_empty());
+    }
+    let slow = json!({ "value": 1, "sleep_ms": 60_000 });
+    let run = api.submit_surely(&job("two-steps", Some("slow"), &slow)).await.run_id;
+    eventually("the worker has the task", || async {
+        let queues = api.fleet().list_queues(v1::ListQueuesRequest {}).await.ok()?.into_inner().queues;
+        queues.iter().any(|queue| queue.in_flight > 0).then_some(())
+    })
+    .await;
+    api.runs().cancel(v1::SteerRequest { run_id: run.clone(), ..v1::SteerRequest::default() }).await.unwrap();
+    assert_eq!(api.settled(&run).await.status(), RunStatus::Canceled);
+}
+
+async fn play_dead_letters(api: &Api) {
+    let hopeless = json!({ "value": 1, "fail_attempts": 99 });
+    let run = api.submit_surely(&job("two-steps", Some("hopeless"), &hopeless)).await.run_id;
+    assert_eq!(api.settled(&run).await.status(), RunStatus::Stalled);
+    let there = || async {
+        let letters =
+            api.dead_letters().list(v1::ListDeadLettersRequest::default()).await.ok()?.into_inner().dead_letters;
+        (letters.len() == 1).then_some(())
+    };
+    eventually("the dead letter", there).await;
+    let one = v1::DeadLetterActionRequest {
+        filter: Some(v1::DeadLetterFilter { run_id: run.clone(), ..v1::DeadLetterFilter::default() }),
+        ..v1::DeadLetterActionRequest::default()
+    };
+    let discarded = api.dead_letters().discard(one).await.unwrap().into_inner();
+    assert!(discarded.errors.is_empty(), "{discarded:?}");
+    assert_eq!(api.settled(&run).await.status(), RunStatus::Failed);
+}
+
+/// A job by a plain publish; a viewer hears what becomes of it.
+async fn play_direct(broker: &Broker) {
+    let viewer = broker.client("vera").await;
+    let mut events = viewer.subscribe("kapelle.event.submission.accepted").await.unwrap();
+    viewer.flush().await.unwrap();
+    let publisher = async_nats::jetstream::new(broker.client("erp").await);
+    publisher.publish("kapelle.submit.two-steps", r#"{"value":1}"#.into()).await.unwrap().await.unwrap();
+    tokio::time::timeout(Duration::from_secs(30), events.next()).await.unwrap().unwrap();
+}
+
+/// Role by role, subject by subject: published or subscribed to at a server that does nothing but judge.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_broker_lets_through_what_the_policies_allow() {
+    let users: Vec<(&str, Permissions)> = Role::ALL.iter().map(|role| (role.as_str(), allowed(*role, "x1"))).collect();
+    let broker = Broker::start(&users, false).await;
+    let policies = Policies::embedded().unwrap();
+    let mut cells = 0;
+    for role in Role::ALL {
+        let mut expected = BTreeSet::new();
+        let (client, told) = broker.listening_client(role.as_str()).await;
+        for (class, publish, subject) in CLASSES.iter().flat_map(|class| subjects(class, "x1")) {
+            if publish {
+                client.publish(subject.clone(), "".into()).await.unwrap();
+            } else {
+                // Dropped at the end of the round: the refusal comes for the asking.
+                drop(client.subscribe(subject.clone()).await.unwrap());
+            }
+            let resource = kapelle_policy::Resource::of(place("x1").namespace);
+            if !policies.decide(&permissions::caller(role), &class.action(), &resource).allowed() {
+                expected.insert((publish, subject.to_lowercase()));
+            }
+            cells += 1;
+        }
+        // Nobody may, so its refusal says that all before it has been judged.
+        client.publish("kapelle.end-of-the-list", "".into()).await.unwrap();
+        expected.insert((true, "kapelle.end-of-the-list".to_owned()));
+        let refused = eventually("the last refusal", || async {
+            let refused: BTreeSet<_> = told.lock().unwrap().iter().filter_map(|text| violated(text)).collect();
+            refused.contains(&(true, "kapelle.end-of-the-list".to_owned())).then_some(refused)
+        })
+        .await;
+        assert_eq!(refused, expected, "{role}");
+    }
+    println!("{cells} cells");
+    assert!(cells > 8 * CLASSES.len());
+}
+
+/// What is provisioned or published anywhere is in the table of subjects.
+#[test]
+fn the_table_of_subjects_has_every_stream_and_every_subject() {
+    let layout = Config::default().layout;
+    let coordinator = allowed(Role::Coordinator, "c1");
+    let buckets = layout.buckets().into_iter().map(|bucket| format!("KV_{}", bucket.bucket));
+    let objects = format!("OBJ_{}", layout.objects().bucket);
+    let streams = layout.streams().into_iter().map(|stream| stream.name).chain(buckets).chain([objects]);
+    for stream in streams {
+        for verb in ["CREATE", "INFO"] {
+            let subject = format!("$JS.API.STREAM.{verb}.{stream}");
+            assert!(coordinator.may_publish(&subject), "{subject} is in no class of shared/policy/src/subjects.rs");
+        }
+    }
+    let run = "0192f3c4-5a6b-7c8d-9e0f-112233445566";
+    for (subject, who) in [
+        (format!("kapelle.run.3.{run}.control"), Role::Coordinator),
+        (format!("kapelle.run.3.{run}.report"), Role::Worker),
+        (format!("kapelle.timer.3.{run}.deadline"), Role::Coordinator),
+        (format!("kapelle.task.echo.1_0_0.{run}.review:17.3"), Role::Coordinator),
+        (format!("kapelle.dead.echo.1_0_0.{run}.review:17"), Role::Coordinator),
+        ("kapelle.event.run.finished".to_owned(), Role::Coordinator),
+        ("kapelle.submit.intake".to_owned(), Role::Publisher),
+    ] {
+        for role in [Role::Coordinator, Role::Worker, Role::Publisher] {
+            assert_eq!(allowed(role, "x1").may_publish(&subject), role == who, "{role} {subject}");
+        }
+    }
+    assert_eq!(filled("kapelle.withdrawn.<agent>", "w1"), "kapelle.withdrawn.scripted.1_0_0");
+}
