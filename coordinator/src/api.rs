@@ -29,6 +29,7 @@ use tower::util::MapResponseLayer;
 
 pub(crate) use gate::Gate;
 
+use crate::access::Access;
 use crate::catalog::Catalog;
 use crate::ownership::Peers;
 use crate::partitions::Served;
@@ -50,6 +51,7 @@ pub(crate) struct Context {
     pub(crate) waiters: Arc<Waiters>,
     pub(crate) served: Served,
     pub(crate) peers: tokio::sync::watch::Receiver<Arc<Peers>>,
+    pub(crate) access: Arc<Access>,
 }
 
 /// A running server.

@@ -12,7 +12,7 @@ use kapelle_telemetry::clock;
 use kapelle_types::{Code, Diagnosis, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-use crate::access::ByRole;
+use crate::access::Access;
 use crate::admission::Admission;
 use crate::api::{Context, Gate, Server};
 use crate::catalog::Catalog;
@@ -56,6 +56,7 @@ impl Coordinator {
                 format!("the development identity is for this machine alone, not for {}", config.grpc_address);
             return Err(Diagnosis::new(Code::REQUEST_INVALID, message).hint("listen on 127.0.0.1"));
         }
+        let access = Arc::new(Access::embedded(config.namespace.clone())?);
         let bus = prepare(&config, connection).await?;
         let stop_all = CancellationToken::new();
         let stop_api = stop_all.child_token();
@@ -91,7 +92,7 @@ impl Coordinator {
         let announcer = announce(&bus, &config, started_at, &served);
         let open = |files| Certificates::open(files, stop_all.clone()).inspect_err(|_| stop_all.cancel());
         let certificates = config.tls.map(open).transpose()?;
-        let gate = Gate::new(Arc::new(identity), Arc::new(ByRole { namespace: config.namespace }));
+        let gate = Gate::new(Arc::new(identity), Arc::clone(&access));
         let context = Context {
             id: config.id,
             bus,
@@ -101,6 +102,7 @@ impl Coordinator {
             waiters,
             served: served.clone(),
             peers: ownership.peers.clone(),
+            access,
         };
         let server = Server::start(config.grpc_address, Arc::new(context), (gate, certificates), stop_api.clone())
             .await

@@ -8,7 +8,7 @@
 //!
 //! Any number of coordinators run beside each other. None holds state: what it knows is a cache of what the log says.
 
-pub mod access;
+mod access;
 mod admission;
 mod api;
 pub mod catalog;

@@ -10,7 +10,7 @@ use kapelle_proto::subject::{self, DeadSubject};
 use kapelle_proto::v1::{self, dead_letter_service_server::DeadLetterService};
 use kapelle_telemetry::clock;
 use kapelle_telemetry::metrics::ENTRIES_REFUSED;
-use kapelle_types::{Code, Diagnosis, Payload, Principal, StepRef};
+use kapelle_types::{Caller, Code, Diagnosis, Payload, StepRef};
 use tonic::{Request, Response, Status};
 
 use super::Context;
@@ -70,18 +70,18 @@ impl DeadLetters {
         let mut answer = v1::DeadLetterActionResponse::default();
         for stored in found {
             if !request.dry_run
-                && let Err(error) = self.act_on(&stored, action, &request.reason, caller.principal.clone()).await
+                && let Err(error) = self.act_on(&stored, action, &request.reason, &caller).await
             {
                 answer.errors.push((&error).into());
                 continue;
             }
-            answer.affected.push(visible::dead_letter(summary(&stored.record), &caller));
+            answer.affected.push(visible::dead_letter(summary(&stored.record), &self.context.access, &caller));
         }
         Ok(Response::new(answer))
     }
 
     /// Replays or discards one. A letter whose run waits for nothing any more is only removed.
-    async fn act_on(&self, stored: &Stored, action: Action, reason: &str, who: Principal) -> Result<(), Diagnosis> {
+    async fn act_on(&self, stored: &Stored, action: Action, reason: &str, who: &Caller) -> Result<(), Diagnosis> {
         let run = stored.record.run_id;
         let rebuilt = match rebuild(&self.context.bus, &self.context.plans, run).await {
             Err(error) if error.code == Code::UNKNOWN_RUN => None,
@@ -96,7 +96,7 @@ impl DeadLetters {
             Action::Discard => Body::FailRequested { reason: reason.to_owned() },
         };
         if rebuilt.is_some_and(|r| r.run.status() == RunStatus::Stalled) {
-            record(&self.context, run, who, body).await.map(drop)
+            record(&self.context, run, who.principal.clone(), body).await.map(drop)
         } else {
             steer(&self.context, run, who, body).await.map(drop)
         }
@@ -122,7 +122,7 @@ impl DeadLetterService for DeadLetters {
         let found = self.matching(&filter, "").await.map_err(|e| status(&e))?;
         let total = found.len() as u64;
         let dead_letters = found.iter().take(limit(&filter)).map(|s| summary(&s.record));
-        let dead_letters = dead_letters.map(|letter| visible::dead_letter(letter, &caller)).collect();
+        let dead_letters = dead_letters.map(|letter| visible::dead_letter(letter, &self.context.access, &caller)).collect();
         Ok(Response::new(v1::ListDeadLettersResponse { dead_letters, total }))
     }
 
@@ -142,7 +142,7 @@ impl DeadLetterService for DeadLetters {
         let mut view = summary(&stored.record);
         view.input = self.input(&letter.input).await;
         view.history = history(letter);
-        Ok(Response::new(visible::dead_letter(view, &caller)))
+        Ok(Response::new(visible::dead_letter(view, &self.context.access, &caller)))
     }
 
     async fn stats(

@@ -1,7 +1,7 @@
 //! The gate in front of every service: who calls, and may they?
 //!
 //! ```text
-//!   call ──▶ credential ──Identity──▶ caller ──Authorizer──▶ service, with the caller beside the request
+//!   call ──▶ credential ──Identity──▶ caller ────Access────▶ service, with the caller beside the request
 //!                 └─ K0502, K0504            └─ K0503           └─ a stream ends when the credential does
 //! ```
 //!
@@ -22,7 +22,7 @@ use tonic::codegen::{Body as HttpBody, Bytes};
 use tower::{Layer, Service};
 
 use super::status::status;
-use crate::access::{Authorizer, decide};
+use crate::access::Access;
 use crate::identity::{Identity, Refused, Session, TokenCache};
 
 /// What anybody may ask.
@@ -32,7 +32,7 @@ const OPEN: &str = "/grpc.health.v1.Health/";
 #[derive(Clone)]
 pub(crate) struct Gate {
     identity: Arc<Identity>,
-    authorizer: Arc<dyn Authorizer>,
+    access: Arc<Access>,
 }
 
 /// Services behind the gate.
@@ -43,8 +43,8 @@ pub(crate) struct Gated<S> {
 }
 
 impl Gate {
-    pub(crate) fn new(identity: Arc<Identity>, authorizer: Arc<dyn Authorizer>) -> Self {
-        Self { identity, authorizer }
+    pub(crate) fn new(identity: Arc<Identity>, access: Arc<Access>) -> Self {
+        Self { identity, access }
     }
 
     /// The tokens that open it.
@@ -61,7 +61,7 @@ impl Gate {
             return Err(Diagnosis::new(Code::UNAUTHENTICATED, message).hint("send one `authorization` header"));
         }
         let session = self.identity.session(credential).await?;
-        decide(&*self.authorizer, &session.caller, path.trim_start_matches('/'))?;
+        self.access.call(&session.caller, path.trim_start_matches('/'))?;
         Ok(session)
     }
 }

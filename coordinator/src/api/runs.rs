@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::Context;
 use super::execute::execute;
-use super::status::{caller, principal, run_id, status, too_large, traceparent};
+use super::status::{caller, run_id, status, too_large, traceparent};
 use super::steer::steer;
 use super::visible;
 use crate::listing::{Query, list_all};
@@ -47,9 +47,9 @@ impl Runs {
         run: &str,
         body: Body,
     ) -> Result<Response<v1::SteerResponse>, Status> {
-        let principal = principal(request)?;
+        let caller = caller(request)?;
         let run = run_id(run).map_err(|e| status(&e))?;
-        let seq = steer(&self.context, run, principal, body).await.map_err(|e| status(&e))?;
+        let seq = steer(&self.context, run, &caller, body).await.map_err(|e| status(&e))?;
         Ok(Response::new(v1::SteerResponse { seq }))
     }
 }
@@ -82,7 +82,7 @@ async fn execute_one(
     let missing = || Diagnosis::new(Code::REQUEST_INVALID, "`submit` is missing");
     let submit = request.submit.ok_or_else(missing)?;
     let ended = execute(context, job(submit, caller, traceparent), wait(request.wait_millis)).await?;
-    Ok(visible::run(ended, caller))
+    Ok(visible::run(ended, &context.access, caller))
 }
 
 #[tonic::async_trait]
@@ -150,7 +150,7 @@ impl RunService for Runs {
         let caller = caller(&request)?;
         let run = run_id(&request.get_ref().run_id).map_err(|e| status(&e))?;
         let rebuilt = rebuild(&self.context.bus, &self.context.plans, run).await.map_err(|e| status(&e))?;
-        let shown = visible::run(Arc::new(view(&rebuilt.run)), &caller);
+        let shown = visible::run(Arc::new(view(&rebuilt.run)), &self.context.access, &caller);
         Ok(Response::new(Arc::unwrap_or_clone(shown)))
     }
 
@@ -190,7 +190,7 @@ impl RunService for Runs {
         let rebuilt = rebuild(&self.context.bus, &self.context.plans, run).await.map_err(|e| status(&e))?;
         let mut again = rebuilt.run.before_its_log();
         let mut entries = history(&mut again, &rebuilt.records);
-        visible::history(&mut entries, &caller);
+        visible::history(&mut entries, &self.context.access, &caller);
         Ok(Response::new(v1::HistoryResponse { entries }))
     }
 
@@ -255,7 +255,7 @@ async fn show_changes(
         let rebuilt = rebuild(&context.bus, &context.plans, run).await?;
         let now = view(&rebuilt.run);
         if shown.as_ref() != Some(&now) {
-            let visible = visible::run(Arc::new(now.clone()), caller);
+            let visible = visible::run(Arc::new(now.clone()), &context.access, caller);
             if sender.send(Ok(Arc::unwrap_or_clone(visible))).await.is_err() {
                 return Ok(());
             }

@@ -2,17 +2,23 @@
 
 use kapelle_engine::{Body, Channel, Entry, Run, RunStatus};
 use kapelle_proto::encode_record;
-use kapelle_types::{Code, Diagnosis, Principal, RunId};
+use kapelle_types::{Caller, Code, Diagnosis, Principal, RunId};
 use uuid::Uuid;
 
 use super::Context;
+use crate::access::CANCEL;
 use crate::runs::rebuild;
 
-/// Records a request on a run and says at which sequence.
-pub(super) async fn steer(context: &Context, run: RunId, principal: Principal, body: Body) -> Result<u64, Diagnosis> {
+/// Records a request on a run and says at which sequence. The gate has judged the call; whether it may be made on this very
+/// run is judged here, where its owner is known.
+pub(super) async fn steer(context: &Context, run: RunId, caller: &Caller, body: Body) -> Result<u64, Diagnosis> {
     let rebuilt = rebuild(&context.bus, &context.plans, run).await?;
+    if matches!(body, Body::CancelRequested { .. }) {
+        let owner = rebuilt.run.submitted_by().cloned().unwrap_or_default();
+        context.access.on_run(caller, CANCEL, &owner)?;
+    }
     allowed(&rebuilt.run, &body)?;
-    record(context, run, principal, body).await
+    record(context, run, caller.principal.clone(), body).await
 }
 
 /// Whether the run's state allows the request. The log has the last word: a request that comes too late is ignored there.

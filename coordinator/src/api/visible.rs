@@ -1,22 +1,25 @@
 //! What of an answer its caller may see: the one place where payloads are hidden.
 //!
 //! A payload is what goes into a run and into its agents, what comes out, and what agents say in their own words: their
-//! error messages and the last lines of their stderr. Whoever may not see payloads gets `HIDDEN` in their place, with one
-//! exception: the result of a run belongs to the principal that submitted it.
+//! error messages and the last lines of their stderr. Whoever may not see them gets `HIDDEN` in their place; who may is the
+//! policies' business (`access.rs`). A run's view shows its result, which its submitter may see; its log and its dead letters
+//! show what passed between its agents, which is for those who may see anybody's.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use kapelle_proto::v1::log_entry::Body;
 use kapelle_proto::v1::{self, payload_data};
-use kapelle_types::{Caller, Code};
+use kapelle_types::{Caller, Code, Principal};
+
+use crate::access::Access;
 
 /// What stands where a payload would.
 const HIDDEN: &str = "[hidden: needs payload access]";
 
 /// A run: its output and what its agents said about failures.
-pub(super) fn run(mut view: Arc<v1::RunView>, caller: &Caller) -> Arc<v1::RunView> {
-    if caller.sees_payloads || view.submitted_by == caller.principal.0 {
+pub(super) fn run(mut view: Arc<v1::RunView>, access: &Access, caller: &Caller) -> Arc<v1::RunView> {
+    if access.sees(caller, Some(&Principal(view.submitted_by.clone()))) {
         return view;
     }
     let hidden = Arc::make_mut(&mut view);
@@ -29,8 +32,8 @@ pub(super) fn run(mut view: Arc<v1::RunView>, caller: &Caller) -> Arc<v1::RunVie
 }
 
 /// A run's log: everything that passed between its steps, which is more than its result.
-pub(super) fn history(entries: &mut [v1::HistoryEntry], caller: &Caller) {
-    if caller.sees_payloads {
+pub(super) fn history(entries: &mut [v1::HistoryEntry], access: &Access, caller: &Caller) {
+    if access.sees(caller, None) {
         return;
     }
     for body in entries.iter_mut().filter_map(|e| e.entry.as_mut()?.body.as_mut()) {
@@ -54,8 +57,8 @@ pub(super) fn history(entries: &mut [v1::HistoryEntry], caller: &Caller) {
 }
 
 /// A dead letter: its input, its cause and every attempt.
-pub(super) fn dead_letter(mut view: v1::DeadLetterView, caller: &Caller) -> v1::DeadLetterView {
-    if !caller.sees_payloads {
+pub(super) fn dead_letter(mut view: v1::DeadLetterView, access: &Access, caller: &Caller) -> v1::DeadLetterView {
+    if !access.sees(caller, None) {
         if !view.input.is_empty() {
             view.input = json();
         }
@@ -89,7 +92,7 @@ fn json() -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kapelle_types::{Principal, Role};
+    use kapelle_types::{Namespace, Role};
 
     /// What nobody without payload access may read.
     const SECRET: &str = "the patient's name";
@@ -97,7 +100,11 @@ mod tests {
     fn caller(principal: &str, sees_payloads: bool) -> Caller {
         let roles = [Role::Operator].into();
         let principal = Principal(principal.into());
-        Caller { principal, person: None, roles, namespace: None, sees_payloads }
+        Caller { principal, person: None, roles, namespace: Some(Namespace::default()), sees_payloads }
+    }
+
+    fn access() -> Access {
+        Access::embedded(Namespace::default()).unwrap()
     }
 
     fn said(code: &str) -> v1::StepFailure {
@@ -118,15 +125,15 @@ mod tests {
 
     #[test]
     fn a_run_is_its_submitters_and_hidden_from_others() {
-        let shown = run(a_run(), &caller("token:ops", false));
+        let shown = run(a_run(), &access(), &caller("token:ops", false));
         assert!(!format!("{shown:?}").contains(SECRET), "{shown:?}");
         assert_eq!(shown.output, json());
         let ours = shown.steps[0].failure.as_ref().unwrap();
         assert_eq!(ours.message, "the agent did not answer", "our own words help and tell nothing");
-        assert_eq!(run(a_run(), &caller("token:clinic", false)), a_run());
-        assert_eq!(run(a_run(), &caller("token:ops", true)), a_run());
+        assert_eq!(run(a_run(), &access(), &caller("token:clinic", false)), a_run());
+        assert_eq!(run(a_run(), &access(), &caller("token:ops", true)), a_run());
         let open = Arc::new(v1::RunView::default());
-        assert!(run(open, &caller("token:ops", false)).output.is_empty(), "no output stays no output");
+        assert!(run(open, &access(), &caller("token:ops", false)).output.is_empty(), "no output stays no output");
     }
 
     #[test]
@@ -150,9 +157,9 @@ mod tests {
         };
         let all: Vec<_> = bodies.map(entry).into();
         let mut shown = all.clone();
-        history(&mut shown, &caller("token:clinic", true));
+        history(&mut shown, &access(), &caller("token:clinic", true));
         assert_eq!(shown, all);
-        history(&mut shown, &caller("token:ops", false));
+        history(&mut shown, &access(), &caller("token:ops", false));
         let text = format!("{shown:?}");
         assert!(!text.contains(SECRET) && !text.contains("Reference"), "{text}");
     }
@@ -166,8 +173,8 @@ mod tests {
             history: vec![attempt],
             ..Default::default()
         };
-        assert_eq!(dead_letter(letter.clone(), &caller("token:clinic", true)), letter);
-        let shown = dead_letter(letter, &caller("token:ops", false));
+        assert_eq!(dead_letter(letter.clone(), &access(), &caller("token:clinic", true)), letter);
+        let shown = dead_letter(letter, &access(), &caller("token:ops", false));
         assert!(!format!("{shown:?}").contains(SECRET), "{shown:?}");
     }
 }

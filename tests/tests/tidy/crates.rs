@@ -32,6 +32,7 @@ const MAY: &[(&str, &[&str])] = &[
             "kapelle-expression",
             "kapelle-manifest",
             "kapelle-engine",
+            "kapelle-policy",
             "kapelle-proto",
             "kapelle-retry",
             "kapelle-telemetry",
