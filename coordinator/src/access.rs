@@ -93,7 +93,8 @@ mod tests {
     /// What each role may call is the business of the policies and of their matrix; here is what the coordinator adds.
     #[test]
     fn a_denial_names_the_policy_and_its_reason() {
-        let denied = access().call(&caller("token:v", Role::Viewer, false), "kapelle.v1.RunService/Submit").unwrap_err();
+        let denied =
+            access().call(&caller("token:v", Role::Viewer, false), "kapelle.v1.RunService/Submit").unwrap_err();
         assert_eq!(denied.code, Code::DENIED);
         let told = "token:v may not call kapelle.v1.RunService/Submit: ";
         assert!(denied.message.starts_with(told) && denied.message.ends_with("(policy `default_deny`)"), "{denied:?}");

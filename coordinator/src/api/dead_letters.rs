@@ -122,7 +122,8 @@ impl DeadLetterService for DeadLetters {
         let found = self.matching(&filter, "").await.map_err(|e| status(&e))?;
         let total = found.len() as u64;
         let dead_letters = found.iter().take(limit(&filter)).map(|s| summary(&s.record));
-        let dead_letters = dead_letters.map(|letter| visible::dead_letter(letter, &self.context.access, &caller)).collect();
+        let dead_letters =
+            dead_letters.map(|letter| visible::dead_letter(letter, &self.context.access, &caller)).collect();
         Ok(Response::new(v1::ListDeadLettersResponse { dead_letters, total }))
     }
 

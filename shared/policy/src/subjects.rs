@@ -104,9 +104,9 @@ pub const CLASSES: &[Class] = &[
     to("catalog/watch", &["$JS.API.CONSUMER.CREATE.KV_registry", "$JS.FC.KV_registry.>"]),
     to("catalog/write", &["$KV.registry.>"]),
     // Signing keys and hashes of tokens: whoever reads the first can speak for any task.
-    to("keys/use", &["$JS.API.DIRECT.GET.KV_keys.>", "$KV.keys.*"]),
+    to("keys/keep", &["$JS.API.DIRECT.GET.KV_keys.>", "$KV.keys.*"]),
     to(
-        "tokens/use",
+        "tokens/keep",
         &["$JS.API.DIRECT.GET.KV_tokens.>", "$JS.API.CONSUMER.CREATE.KV_tokens", "$JS.FC.KV_tokens.>", "$KV.tokens.*"],
     ),
     to("cursors/write", &["$JS.API.DIRECT.GET.KV_cursors.>", "$KV.cursors.*"]),

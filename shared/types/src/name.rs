@@ -123,13 +123,6 @@ impl Default for Namespace {
     }
 }
 
-impl Default for Namespace {
-    /// The namespace where nobody names one: `default`.
-    fn default() -> Self {
-        Self("default".into())
-    }
-}
-
 /// A version as SemVer 2.0 has it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Version(semver::Version);

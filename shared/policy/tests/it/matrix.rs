@@ -88,6 +88,10 @@ fn who_only_looks_changes_nothing_and_parts_call_nothing() {
     }
     assert!(!allowed(&policies, &caller(&[Role::Worker]), "nats/logs/consume"), "a worker reads no run's log");
     assert!(!allowed(&policies, &caller(&[Role::Worker]), "nats/control/publish"), "only coordinators write it");
+    for role in Role::ALL.into_iter().filter(|role| *role != Role::Coordinator) {
+        assert!(!allowed(&policies, &caller(&[role]), "nats/keys/keep"), "{role}: who has the keys can forge reports");
+        assert!(!allowed(&policies, &caller(&[role]), "nats/tokens/keep"), "{role}: who writes tokens gives roles");
+    }
     assert!(!allowed(&policies, &caller(&[Role::Coordinator]), "nats/reports/publish"), "only workers report");
 }
 
