@@ -2,21 +2,22 @@
 //! coordinator, a worker, a publisher and an operator who have them and nothing else miss nothing.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test: it fails by panics and prints its figures")]
 
-mod permissions;
+mod broker;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use broker::{Broker, WORKER, allowed, filled, place, subjects, violated};
 use futures::StreamExt;
+use kapelle_bus::Bus;
 use kapelle_bus::provision::differences;
 use kapelle_coordinator::{Config, Coordinator};
 use kapelle_policy::{CLASSES, Permissions, Policies};
 use kapelle_proto::v1;
 use kapelle_proto::v1::RunStatus;
 use kapelle_tests::harness::manifests::{chain, scripted_agent};
-use kapelle_tests::harness::{Api, Process, eventually, job, register, scripted_worker};
+use kapelle_tests::harness::{Api, Process, eventually, job, register, scripted_worker, token};
 use kapelle_types::Role;
-use permissions::{Broker, WORKER, allowed, filled, place, subjects, violated};
 use serde_json::{Value, json};
 
 /// Everything at once that Kapelle does at a broker, each part with its own permissions: the broker refuses nothing.
@@ -41,6 +42,8 @@ async fn no_part_needs_more_than_its_permissions() {
         api.add(&coordinator.grpc_address().to_string());
         coordinators.push(coordinator);
     }
+    let bus = Bus::open(broker.connect("c1").await).await.unwrap();
+    api.show(&token(&bus, &[Role::Admin], true).await);
     register(&api, &[scripted_agent(16), chain("two-steps", 2)]).await;
     let mut command = std::process::Command::new(scripted_worker());
     let mut worker = Process::start(broker.folder(), "worker", command.args([&broker.url(WORKER), "4", "127.0.0.1:0"]));
@@ -143,7 +146,7 @@ async fn the_broker_lets_through_what_the_policies_allow() {
                 drop(client.subscribe(subject.clone()).await.unwrap());
             }
             let resource = kapelle_policy::Resource::of(place("x1").namespace);
-            if !policies.decide(&permissions::caller(role), &class.action(), &resource).allowed() {
+            if !policies.decide(&broker::caller(role), &class.action(), &resource).allowed() {
                 expected.insert((publish, subject.to_lowercase()));
             }
             cells += 1;
