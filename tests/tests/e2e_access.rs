@@ -32,9 +32,13 @@ async fn from_the_brokers_credentials_to_a_revoked_token() {
     let run = ci.json(&["run", "start", "three-steps", "--input", "{}"]).await;
     let run = run["run_id"].as_str().unwrap();
     assert_eq!(ci.json(&["run", "describe", run]).await["submitted_by"], "token:ci");
-    let denied = ci.run(&["run", "cancel", run, "-o", "json"]).await.expect(3);
+    let denied = ci.run(&["run", "pause", run, "-o", "json"]).await.expect(3);
     assert_eq!(denied.error()["code"], "K0503");
-    assert!(denied.error()["message"].as_str().unwrap().contains("policy `steer`"), "{denied:?}");
+    assert!(denied.error()["message"].as_str().unwrap().contains("policy `default_deny`"), "{denied:?}");
+    ci.run(&["run", "cancel", run, "-o", "json"]).await.expect(0); // its own
+    let another = root.json(&["run", "start", "three-steps", "--input", "{}"]).await;
+    let denied = ci.run(&["run", "cancel", another["run_id"].as_str().unwrap(), "-o", "json"]).await.expect(3);
+    assert_eq!(denied.error()["code"], "K0503");
     let greedy = root.run(&["token", "create", "eye", "--role", "viewer", "--sees-payloads", "-o", "json"]).await;
     assert_eq!(greedy.expect(3).error()["code"], "K0503", "nobody hands on what they do not have");
 

@@ -107,7 +107,13 @@ pub const CLASSES: &[Class] = &[
     to("keys/keep", &["$JS.API.DIRECT.GET.KV_keys.>", "$KV.keys.*"]),
     to(
         "tokens/keep",
-        &["$JS.API.DIRECT.GET.KV_tokens.>", "$JS.API.CONSUMER.CREATE.KV_tokens", "$JS.FC.KV_tokens.>", "$KV.tokens.*"],
+        &[
+            "$JS.API.DIRECT.GET.KV_tokens.>",
+            "$JS.API.CONSUMER.CREATE.KV_tokens",
+            "$JS.API.CONSUMER.DELETE.KV_tokens.*",
+            "$JS.FC.KV_tokens.>",
+            "$KV.tokens.*",
+        ],
     ),
     to("cursors/write", &["$JS.API.DIRECT.GET.KV_cursors.>", "$KV.cursors.*"]),
     to("presence/worker", &["$KV.presence.worker.<id>"]),
