@@ -17,6 +17,7 @@ mod change;
 mod check;
 mod contracts;
 mod duration;
+mod graph;
 mod issue;
 mod manifest;
 mod metadata;
@@ -37,6 +38,7 @@ pub use agent::{Agent, AgentSpec, CONCURRENCY_DEFAULT, CONCURRENCY_MAX, Limits, 
 pub use catalog::{Agents, Catalog, Layered, capabilities, capable};
 pub use change::{Change, Side, changes, keeps_promise, may_replace, next_breaking, predecessor};
 pub use check::{Misfit, check, misfits, warnings};
+pub use graph::{Graph, Loss, Use};
 pub use kapelle_contract::{Checker, Contract, Difference, InvalidSchema, Verdict, Violation};
 pub use manifest::{API_VERSION, Manifest};
 pub use metadata::Metadata;

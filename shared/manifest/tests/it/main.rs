@@ -8,5 +8,6 @@ mod change;
 mod contracts;
 mod examples;
 mod garbage;
+mod graph;
 mod manifests;
 mod samples;

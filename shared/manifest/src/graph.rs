@@ -1,0 +1,164 @@
+//! Who depends on whom, as it is declared: which agent version does each step of each workflow version now.
+//!
+//! ```text
+//!   workflow version ──step──▶ agent requirement or capability ──resolves now──▶ agent version, or nobody
+//! ```
+//!
+//! Whoever holds manifests builds it, from files or from the registry, and asks it what would be if some of them were gone.
+//! A step is resolved as a submission resolves it and in no other way. Open runs are no part of it: they keep what they
+//! were pinned to.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use kapelle_types::{AgentName, AgentVersion, StepId, WorkflowName, WorkflowVersion};
+use semver::VersionReq;
+
+use crate::catalog::Agents;
+use crate::performer::{AgentRequirement, Nobody, Performer};
+use crate::{Agent, Workflow};
+
+/// Agents, workflows, and the steps that tie them together.
+#[derive(Debug, Clone)]
+pub struct Graph {
+    agents: BTreeMap<AgentVersion, Arc<Agent>>,
+    workflows: BTreeMap<WorkflowVersion, Arc<Workflow>>,
+    uses: Vec<Use>,
+}
+
+/// One step and who does it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Use {
+    /// The workflow version.
+    pub workflow: WorkflowVersion,
+    /// Its step.
+    pub step: StepId,
+    /// Whom it asks for.
+    pub wanted: Performer,
+    /// Who that is now, or why it is nobody.
+    pub by: Result<AgentVersion, Nobody>,
+}
+
+/// A step that loses the agent version that does it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// The step as it is now.
+    pub used: Use,
+    /// Who does it now.
+    pub now: AgentVersion,
+    /// Who would do it then; nobody means that the step breaks.
+    pub then: Result<AgentVersion, Nobody>,
+}
+
+impl Graph {
+    /// The graph of these manifests, the steps in the order of workflow versions and of their files.
+    #[must_use]
+    pub fn of(
+        agents: impl IntoIterator<Item = Arc<Agent>>,
+        workflows: impl IntoIterator<Item = Arc<Workflow>>,
+    ) -> Self {
+        let agents: BTreeMap<_, _> = agents.into_iter().map(|it| (it.version(), it)).collect();
+        let workflows: BTreeMap<_, _> = workflows.into_iter().map(|it| (it.version(), it)).collect();
+        let uses = uses(&agents, &workflows);
+        Self { agents, workflows, uses }
+    }
+
+    /// Every agent version, in order.
+    pub fn agents(&self) -> impl Iterator<Item = &Arc<Agent>> {
+        self.agents.values()
+    }
+
+    /// Of each agent, the version that counts: the highest that is released; the highest if none is.
+    #[must_use]
+    pub fn current_agents(&self) -> Vec<&Arc<Agent>> {
+        let mut current: BTreeMap<&AgentName, &Arc<Agent>> = BTreeMap::new();
+        // In order of versions, so that what comes later is higher.
+        for (version, agent) in &self.agents {
+            let there = current.get(&version.name).is_some_and(|it| is_released(it.metadata.version.semver()));
+            if !there || is_released(version.version.semver()) {
+                current.insert(&version.name, agent);
+            }
+        }
+        current.into_values().collect()
+    }
+
+    /// Of each workflow, the version that a job gets which asks for none; the highest if none is released.
+    #[must_use]
+    pub fn current_workflows(&self) -> Vec<&WorkflowVersion> {
+        let mut current: BTreeMap<&WorkflowName, &WorkflowVersion> = BTreeMap::new();
+        for version in self.workflows.keys() {
+            let there = current.get(&version.name).is_some_and(|it| is_released(it.version.semver()));
+            if !there || is_released(version.version.semver()) {
+                current.insert(&version.name, version);
+            }
+        }
+        current.into_values().collect()
+    }
+
+    /// Every step of every workflow version.
+    #[must_use]
+    pub fn uses(&self) -> &[Use] {
+        &self.uses
+    }
+
+    /// What steps would lose if these agent versions were gone. A step that nobody does now has nothing to lose.
+    #[must_use]
+    pub fn losses(&self, gone: impl Fn(&AgentVersion) -> bool) -> Vec<Loss> {
+        let left = self.agents.iter().filter(|(version, _)| !gone(version));
+        let left: BTreeMap<_, _> = left.map(|(version, agent)| (version.clone(), Arc::clone(agent))).collect();
+        let then = uses(&left, &self.workflows);
+        let both = self.uses.iter().zip(then);
+        both.filter_map(|(used, then)| {
+            let now = used.by.as_ref().ok().filter(|it| gone(it))?.clone();
+            Some(Loss { used: used.clone(), now, then: then.by })
+        })
+        .collect()
+    }
+
+    /// The agents as steps look for them.
+    #[must_use]
+    pub fn catalog(&self) -> Agents {
+        self.agents.values().cloned().collect()
+    }
+}
+
+/// What a requirement that names no version may take.
+fn is_released(version: &semver::Version) -> bool {
+    VersionReq::STAR.matches(version)
+}
+
+fn uses(agents: &BTreeMap<AgentVersion, Arc<Agent>>, workflows: &BTreeMap<WorkflowVersion, Arc<Workflow>>) -> Vec<Use> {
+    let catalog: Agents = agents.values().cloned().collect();
+    // Thousands of steps ask for the same few agents.
+    let mut known: HashMap<String, Result<AgentVersion, Nobody>> = HashMap::new();
+    let mut resolve = |wanted: &Performer| {
+        let key = match wanted {
+            Performer::Agent(requirement) => format!("agent {requirement}"),
+            Performer::Capability(capability) => format!("capability {capability}"),
+        };
+        known.entry(key).or_insert_with(|| wanted.resolve(&catalog).map(|agent| agent.version())).clone()
+    };
+    let steps = workflows.iter().flat_map(|(version, it)| it.spec.steps.iter().map(move |step| (version, step)));
+    steps
+        .map(|(workflow, step)| Use {
+            workflow: workflow.clone(),
+            step: step.id.clone(),
+            wanted: step.performer.clone(),
+            by: resolve(&step.performer),
+        })
+        .collect()
+}
+
+impl Use {
+    /// Whether the step names this agent, in whatever version.
+    #[must_use]
+    pub fn names(&self, agent: &AgentName) -> bool {
+        matches!(&self.wanted, Performer::Agent(AgentRequirement { name, .. }) if name == agent)
+    }
+
+    /// Whether the step asks for this capability, whoever has it.
+    #[must_use]
+    pub fn asks_for(&self, capability: &str) -> bool {
+        matches!(&self.wanted, Performer::Capability(it) if it == capability)
+    }
+}
