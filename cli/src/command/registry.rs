@@ -53,9 +53,17 @@ async fn describe(app: &App, kind: &str, name: &str) -> Result<(), Failure> {
 }
 
 fn table(kind: &str, manifests: &[view::Manifest]) -> String {
-    let mut table = Table::new(&["name", "version", "owner", "digest"]);
+    // Only agents have a risk, so only they have the column.
+    let columns: &[&str] = if kind == "Agent" {
+        &["name", "version", "owner", "digest", "risk"]
+    } else {
+        &["name", "version", "owner", "digest"]
+    };
+    let mut table = Table::new(columns);
     for m in manifests {
-        table.row([m.name.clone(), m.version.clone(), m.owner.clone(), m.digest.chars().take(12).collect()]);
+        let digest: String = m.digest.chars().take(12).collect();
+        let cells = [m.name.as_str(), &m.version, &m.owner, &digest, m.risk.as_deref().unwrap_or("-")];
+        table.row(cells.into_iter().take(columns.len()));
     }
     table.render(&format!("No {}s are registered. Register some with `kapelle apply -f FILE`.", kind.to_lowercase()))
 }
@@ -64,7 +72,8 @@ fn page(m: &view::Manifest) -> String {
     let origin = if m.origin.is_empty() { "-" } else { &m.origin };
     let title = bold(&format!("{} {}@{}", m.kind, m.name, m.version));
     let manifest = yaml(&m.manifest).unwrap_or_else(|e| e.message().to_owned());
-    format!("{title}\nowner   {}\ndigest  {}\norigin  {origin}\n\n{manifest}", m.owner, m.digest)
+    let risk = m.risk.as_ref().map(|it| format!("risk    {it}\n")).unwrap_or_default();
+    format!("{title}\nowner   {}\n{risk}digest  {}\norigin  {origin}\n\n{manifest}", m.owner, m.digest)
 }
 
 #[cfg(test)]
@@ -79,6 +88,7 @@ mod tests {
             name: "inventory".into(),
             version: "1.0.0".into(),
             owner: "platform@example.com".into(),
+            risk: Some("limited".into()),
             digest: "0123456789abcdef".into(),
             origin: String::new(),
             manifest: json!({ "kind": "Agent", "spec": { "runtime": { "process": { "command": ["python3", "a.py"] } } } }),

@@ -116,15 +116,16 @@ fn record(manifest: &Manifest, origin: &str, by: &str) -> Registered {
 }
 
 fn view(record: &Registered, whole: bool) -> v1::ManifestView {
-    let owner = record.manifest.pointer("/metadata/owner").and_then(|o| o.as_str()).unwrap_or_default();
+    let text = |pointer| record.manifest.pointer(pointer).and_then(|it| it.as_str()).unwrap_or_default().to_owned();
     v1::ManifestView {
         kind: kind_name(record.kind).to_owned(),
         name: record.name.clone(),
         version: record.version.to_string(),
-        owner: owner.to_owned(),
+        owner: text("/metadata/owner"),
         digest: record.digest.to_string(),
         json: if whole { serde_json::to_vec(&record.manifest).unwrap_or_default().into() } else { Default::default() },
         origin: record.origin.clone(),
+        risk: text("/spec/risk"),
     }
 }
 

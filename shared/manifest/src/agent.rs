@@ -10,6 +10,7 @@ use crate::access::{Access, Resources};
 use crate::issue::Issue;
 use crate::metadata::Metadata;
 use crate::read::{Fields, Issues, Part};
+use crate::risk::Risk;
 use crate::{Contract, contracts, retry, write};
 
 /// Executions of one agent version at a time, in the whole fleet, where its manifest names no number: enough to keep a
@@ -36,6 +37,9 @@ pub struct AgentSpec {
     pub input: Contract,
     /// What it gives.
     pub output: Contract,
+    /// How much harm it can do, if its owner says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub risk: Option<Risk>,
     /// What its process may touch.
     #[serde(skip_serializing_if = "Access::is_none")]
     pub access: Access,
@@ -118,13 +122,14 @@ impl Agent {
 
 impl AgentSpec {
     /// What DESIGN knows and this version does not.
-    const LATER: &[&str] = &["fallback", "cost", "risk", "approval", "breaker", "cache", "model", "memory"];
+    const LATER: &[&str] = &["fallback", "cost", "approval", "breaker", "cache", "model", "memory"];
 
     fn read(part: &Part<'_>, issues: &mut Issues) -> Option<Self> {
         let mut fields = part.fields(issues)?;
         let role = fields.required("role", issues).and_then(|it| Role::read(&it, issues));
         let input = fields.optional("input").map_or(Some(Contract::any()), |it| contracts::read(&it, issues));
         let output = fields.optional("output").map_or(Some(Contract::any()), |it| contracts::read(&it, issues));
+        let risk = fields.optional("risk").map(|it| Risk::read(&it, issues));
         let access_part = fields.optional("access");
         let access = access_part.as_ref().map_or(Some(Access::default()), |it| Access::read(it, issues));
         let runtime = fields.required("runtime", issues).and_then(|it| Runtime::read(&it, issues));
@@ -134,7 +139,12 @@ impl AgentSpec {
         }
         let retry = fields.optional("retry").map_or(Some(RetryPolicy::default()), |it| retry::read(&it, issues));
         fields.close(Self::LATER, issues);
-        Some(Self { role: role?, input: input?, output: output?, access: access?, runtime: runtime?, retry: retry? })
+        let risk = match risk {
+            Some(risk) => Some(risk?),
+            None => None,
+        };
+        let (input, output, access) = (input?, output?, access?);
+        Some(Self { role: role?, input, output, risk, access, runtime: runtime?, retry: retry? })
     }
 }
 

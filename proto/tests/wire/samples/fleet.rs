@@ -23,6 +23,7 @@ pub(super) fn samples() -> Vec<Sample> {
             version: "1.2.0".into(),
         }),
         Sample::new(manifest()),
+        Sample::named("risk", ManifestView { risk: "limited".into(), ..manifest() }),
         Sample::new(ListWorkersRequest {}),
         Sample::new(ListWorkersResponse { workers: vec![worker()] }),
         Sample::new(worker()),
@@ -52,6 +53,7 @@ fn manifest() -> ManifestView {
         digest: "02".repeat(32),
         json: r#"{"kind":"Agent"}"#.into(),
         origin: "examples/software-intake".into(),
+        risk: String::new(),
     }
 }
 

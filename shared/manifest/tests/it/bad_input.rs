@@ -59,7 +59,7 @@ fn shape() {
     shows("shape_unknown_field", &workflow("max_parallel: 64", "max_paralel: 64"));
     shows("shape_unknown_field_far", &workflow("max_parallel: 64", "colour: blue"));
     shows("shape_later_step", &workflow("agent: risk-score", "approval: { groups: [legal] }"));
-    shows("shape_later_agent", &agent("  retry:", "  risk: limited\n  cost: { per_call: 0.1 }\n  retry:"));
+    shows("shape_later_agent", &agent("  retry:", "  breaker: {}\n  cost: { per_call: 0.1 }\n  retry:"));
     shows("shape_later_limit", &agent("timeout: 20s", "timeout: 20s, tool_calls: 20"));
     shows("shape_missing", &agent(", owner: legal-platform@example.com", ""));
     shows("shape_empty", &agent("owner: legal-platform@example.com", "owner:"));
@@ -86,6 +86,8 @@ fn rules() {
     );
     shows("rule_max_below_initial", &agent("initial: 200ms", "initial: 20s"));
     shows("rule_concurrency", &agent("concurrency: 32", "concurrency: 0"));
+    shows("rule_risk", &agent("  retry:", "  risk: unacceptable\n  retry:"));
+    shows("shape_risk", &agent("  retry:", "  risk: hihg\n  retry:"));
     shows("rule_max_parallel", &workflow("on_give_up: fail", "max_parallel: 3"));
     shows("rule_duplicate_step", &workflow("id: score", "id: review"));
     shows(

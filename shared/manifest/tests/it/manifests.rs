@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::samples::{AGENT, AGENTS, WORKFLOW, agents, problems};
 use kapelle_manifest::{
-    Agent, AgentRequirement, Agents, Catalog, Contract, Layered, Manifest, OnGiveUp, Performer, Protocol, Runtime,
-    Sourced, Workflow, check, parse,
+    Agent, AgentRequirement, Agents, Catalog, Contract, Layered, Manifest, OnGiveUp, Performer, Protocol, Risk,
+    Runtime, Sourced, Workflow, check, parse,
 };
 use kapelle_types::RetryPolicy;
 use serde_json::{Value, json};
@@ -108,12 +108,24 @@ fn the_canonical_form_is_recorded() {
 }
 
 #[test]
+fn a_risk_is_kept_and_none_leaves_the_digest_alone() {
+    for risk in Risk::ALL {
+        let it = one(&AGENT.replace("  retry:", &format!("  risk: {risk}\n  retry:")));
+        let back: Manifest = serde_json::from_str(&it.canonical()).unwrap();
+        let Manifest::Agent(agent) = &back else { panic!("no agent") };
+        assert_eq!((agent.spec.risk, back.digest()), (Some(risk), it.digest()));
+        assert_ne!(it.digest(), one(AGENT).digest(), "{risk}");
+    }
+    assert!(!one(AGENT).canonical().contains("risk"), "what was registered before it stays what it is");
+}
+
+#[test]
 fn json_that_is_no_manifest_is_refused() {
     let refused = |document: Value| serde_json::from_value::<Manifest>(document).unwrap_err().to_string();
     assert_eq!(refused(json!([])), ": an object with named fields is expected here, not a list");
     let mut document = one(AGENT).to_value();
-    document["spec"]["risk"] = json!("high");
-    assert_eq!(refused(document), "/spec/risk: `risk` is not supported by this version of Kapelle");
+    document["spec"]["cost"] = json!({});
+    assert_eq!(refused(document), "/spec/cost: `cost` is not supported by this version of Kapelle");
 }
 
 #[test]
