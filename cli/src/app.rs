@@ -71,7 +71,7 @@ impl App {
             Command::Plan(args) => command::plan::run(self, args).await,
             Command::Diff(args) => command::diff::run(self, args).await,
             Command::Apply(args) => command::apply::run(self, args).await,
-            Command::Agent(verb) => command::registry::run(self, "Agent", verb).await,
+            Command::Agent(verb) => command::agent::run(self, verb).await,
             Command::Workflow(verb) => command::registry::run(self, "Workflow", verb).await,
             Command::Run(verb) => command::run::run(self, verb).await,
             Command::Dlq(verb) => command::dlq::run(self, verb).await,

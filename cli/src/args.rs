@@ -87,7 +87,7 @@ pub(crate) enum Command {
     Apply(command::apply::Args),
     /// Agents that are registered
     #[command(subcommand)]
-    Agent(command::registry::Verb),
+    Agent(command::agent::Verb),
     /// Workflows that are registered
     #[command(subcommand)]
     Workflow(command::registry::Verb),

@@ -2,6 +2,7 @@
 
 mod credential;
 mod follow;
+mod manifest;
 mod status;
 mod tls;
 

@@ -1,5 +1,6 @@
 //! The commands, one module each: its arguments, what it does, what it prints.
 
+pub(crate) mod agent;
 pub(crate) mod apply;
 pub(crate) mod bench;
 pub(crate) mod coordinator;

@@ -26,6 +26,8 @@ fn what_scripts_use_is_understood() {
         "kapelle run execute intake --input in.json --key k -o json",
         "kapelle -o json run execute intake --input - --wait 90s --label team=legal --version ^1",
         "kapelle run start intake",
+        "kapelle agent check",
+        "kapelle agent check -f examples -f - -o json",
         "kapelle run list --status STALLED --status failed --workflow intake -n 5",
         "kapelle run retry r --step review:17",
         "kapelle run cancel r --reason because",

@@ -2,7 +2,6 @@
 
 use clap::Subcommand;
 use kapelle_proto::v1;
-use kapelle_types::Code;
 
 use crate::app::{App, End};
 use crate::exit::Exit;
@@ -42,13 +41,7 @@ async fn list(app: &App, kind: &str) -> Result<(), Failure> {
 async fn describe(app: &App, kind: &str, name: &str) -> Result<(), Failure> {
     let (name, version) = name.split_once('@').unwrap_or((name, ""));
     let client = app.client().await?;
-    let request = v1::GetManifestRequest { kind: kind.to_owned(), name: name.to_owned(), version: version.to_owned() };
-    let answer = client.registry().get_manifest(request).await.map_err(|s| {
-        let failure = client.failure(s);
-        // In a workflow an unknown agent is a mistake; here it is what was looked for.
-        if failure.code() == Some(Code::UNKNOWN_AGENT) { failure.ending(Exit::NotFound) } else { failure }
-    })?;
-    let manifest = view::Manifest::from(answer.into_inner());
+    let manifest = view::Manifest::from(client.stored(kind, name, version).await?);
     app.output.show(&manifest, page)
 }
 

@@ -10,7 +10,6 @@ use semver::VersionReq;
 
 use super::Found;
 use crate::client::Client;
-use crate::exit::Exit;
 use crate::failure::Failure;
 
 /// The manifests of the agents that matter here, and the names of all, so that a typo finds its nearest.
@@ -78,7 +77,7 @@ pub(crate) async fn needed_by(client: &Client, found: &[Found]) -> Result<Regist
     for row in list(client, "Agent").await? {
         let Ok(name) = row.name.parse::<AgentName>() else { continue };
         if needed.includes(&name)
-            && let Manifest::Agent(agent) = whole(client, &row).await?
+            && let Manifest::Agent(agent) = client.manifest(&row.kind, &row.name, &row.version).await?
         {
             registered.agents.insert(Arc::new(agent));
         }
@@ -91,7 +90,7 @@ pub(crate) async fn needed_by(client: &Client, found: &[Found]) -> Result<Regist
 pub(crate) async fn all(client: &Client) -> Result<Vec<Manifest>, Failure> {
     let mut manifests = Vec::new();
     for row in list(client, "").await? {
-        manifests.push(whole(client, &row).await?);
+        manifests.push(client.manifest(&row.kind, &row.name, &row.version).await?);
     }
     Ok(manifests)
 }
@@ -100,21 +99,4 @@ async fn list(client: &Client, kind: &str) -> Result<Vec<v1::ManifestView>, Fail
     let request = v1::ListManifestsRequest { kind: kind.to_owned() };
     let answer = client.registry().list_manifests(request).await.map_err(|s| client.failure(s))?;
     Ok(answer.into_inner().manifests)
-}
-
-/// The manifest of a row in the list.
-async fn whole(client: &Client, row: &v1::ManifestView) -> Result<Manifest, Failure> {
-    let v1::ManifestView { kind, name, version, .. } = row.clone();
-    let request = v1::GetManifestRequest { kind: kind.clone(), name: name.clone(), version: version.clone() };
-    let view = client.registry().get_manifest(request).await.map_err(|s| client.failure(s))?.into_inner();
-    let kind = kind.to_lowercase();
-    match serde_json::from_slice::<Manifest>(&view.json) {
-        Ok(manifest) if manifest.name_version().0.to_lowercase() == kind => Ok(manifest),
-        Ok(_) => Err(Failure::plain(Exit::Failed, format!("{name} is registered as an {kind} and is none."))),
-        Err(error) => {
-            let message = format!("The registered {kind} {name}@{version} cannot be read here: {error}.");
-            Err(Failure::plain(Exit::Failed, message)
-                .hint("The coordinator is of another release; compare `kapelle --version` on both sides."))
-        }
-    }
 }

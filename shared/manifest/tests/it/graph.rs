@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kapelle_manifest::{Agent, Graph, Manifest, Workflow, parse};
+use kapelle_manifest::{Agent, Fault, Graph, Manifest, Workflow, findings, parse};
 use kapelle_types::AgentVersion;
 
 /// An agent in one line: its name and version, what it answers for, what it can, and the rest of its `spec`.
@@ -118,4 +118,98 @@ fn the_version_that_counts_is_the_highest_that_is_released() {
     let current: Vec<String> = graph.current_workflows().iter().map(ToString::to_string).collect();
     assert_eq!(current, ["v@1.0.0-rc.1", "w@1.10.0"]);
     assert_eq!(graph.agents().count(), 5);
+}
+
+/// One line a finding.
+fn found(agents: &[Arc<Agent>], workflows: &[Arc<Workflow>]) -> Vec<String> {
+    let graph = Graph::of(agents.iter().cloned(), workflows.iter().cloned());
+    let line = |it: &kapelle_manifest::Finding| {
+        assert!(!it.hint.is_empty(), "{it:?} leaves people alone");
+        format!("{:?} {} [{}] {}", it.fault.severity(), it.fault.name(), it.about, it.message)
+    };
+    findings(&graph).iter().map(line).collect()
+}
+
+/// What an agent says that leaves nothing open.
+const CLOSED: &str = "    limits: { concurrency: 2 }\n  output: { schema: { type: object } }\n";
+
+#[test]
+fn a_fleet_in_order_has_no_findings() {
+    let agents =
+        [agent("read@1.0.0", "read it", "text.read, text.scan", CLOSED), agent("rate@1.0.0", "rate it", "r", CLOSED)];
+    assert_eq!(found(&agents, &[workflow("w@1.0.0", &["agent: read@^1", "capability: r"])]), Vec::<String>::new());
+}
+
+#[test]
+fn what_two_own_and_what_nobody_owns_is_an_error() {
+    let agents = [
+        agent("a@0.9.0", "Count it", "", CLOSED),
+        agent("a@1.0.0", "\"Read  the TEXT\", rate it, rate it", "x", CLOSED),
+        agent("b@1.0.0", "read the text, count it", "x", CLOSED),
+    ];
+    let old = workflow("w@0.9.0", &["agent: nobody"]);
+    let now = workflow("w@1.0.0", &["agent: a", "agent: b", "capability: x", "agent: a@^2"]);
+    assert_eq!(
+        found(&agents, &[old, now]),
+        [
+            "Error unowned-step [w@1.0.0 s2] several agents declare the capability `x`: `a`, `b`",
+            "Error unowned-step [w@1.0.0 s3] no version of the agent `a` matches `^2`",
+            "Error shared-responsibility [a@1.0.0, b@1.0.0] each answers for `Read  the TEXT`",
+            "Warning shared-capability [a@1.0.0, b@1.0.0] each declares the capability `x`, so no step can ask for it",
+        ],
+        "only versions that count, and nobody shares with himself"
+    );
+}
+
+#[test]
+fn what_is_left_open_or_unused_is_a_warning() {
+    let agents = [
+        agent("lazy@1.0.0", "", "", ""),
+        agent("idle@1.0.0", "x", "a, b", CLOSED),
+        agent("c@1.0.0", "y", "c, d", CLOSED),
+    ];
+    assert_eq!(
+        found(&agents, &[workflow("w@1.0.0", &["agent: lazy", "capability: c"])]),
+        [
+            "Warning no-responsibility [lazy@1.0.0] it answers for nothing",
+            "Warning default-limits [lazy@1.0.0] its limits are those of an agent that names none",
+            "Warning open-output [lazy@1.0.0] it may give anything",
+            "Warning unused-agent [idle@1.0.0] no workflow uses it in any version",
+            "Warning unused-capability [c@1.0.0] no workflow asks for `d`",
+            "Warning unused-capability [idle@1.0.0] no workflow asks for `a`, `b`",
+        ]
+    );
+    let half = agent("half@1.0.0", "x", "", "    limits: { timeout: 5s }\n  output: { schema: true }\n");
+    let old = workflow("w@0.1.0", &["agent: half@=0.9.0"]);
+    assert_eq!(
+        found(&[half], &[old, workflow("w@1.0.0", &["agent: half"])]),
+        ["Warning open-output [half@1.0.0] it may give anything"],
+        "one limit that is named is a limit"
+    );
+}
+
+#[test]
+fn faults_have_names_of_their_own() {
+    let names: std::collections::BTreeSet<&str> = Fault::ALL.iter().map(|it| it.name()).collect();
+    assert_eq!(names.len(), Fault::ALL.len());
+}
+
+#[test]
+fn a_high_risk_makes_what_is_left_open_an_error() {
+    let risky = |risk: &str| agent("a@1.0.0", "x", "", &format!("  risk: {risk}\n"));
+    let used = [workflow("w@1.0.0", &["agent: a"])];
+    assert_eq!(
+        found(&[risky("high")], &used),
+        [
+            "Error high-risk-open-output [a@1.0.0] it may give anything",
+            "Error high-risk-default-limits [a@1.0.0] its limits are those of an agent that names none",
+        ]
+    );
+    let expected = [
+        "Warning default-limits [a@1.0.0] its limits are those of an agent that names none",
+        "Warning open-output [a@1.0.0] it may give anything",
+    ];
+    assert_eq!(found(&[risky("limited")], &used), expected);
+    let closed = agent("a@1.0.0", "x", "", &format!("{CLOSED}  risk: high\n"));
+    assert_eq!(found(&[closed], &used), Vec::<String>::new());
 }

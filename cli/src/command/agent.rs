@@ -1,0 +1,26 @@
+//! `kapelle agent …`: the agents that are registered, and what is to be said of all of them together.
+
+mod check;
+mod graph;
+
+use clap::Subcommand;
+
+use super::registry;
+use crate::app::{App, End};
+
+/// What can be asked about agents.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    #[command(flatten)]
+    Registry(registry::Verb),
+    /// What two agents own, what nobody owns, what nobody uses, and who has no limits of its own
+    Check(check::Args),
+}
+
+/// `kapelle agent …`.
+pub(crate) async fn run(app: &App, verb: Verb) -> End {
+    match verb {
+        Verb::Registry(verb) => registry::run(app, "Agent", verb).await,
+        Verb::Check(args) => check::run(app, &args).await,
+    }
+}
