@@ -1,5 +1,6 @@
 //! `kapelle agent …`: the agents that are registered, and what is to be said of all of them together.
 
+mod card;
 mod check;
 mod graph;
 
@@ -15,6 +16,8 @@ pub(crate) enum Verb {
     Registry(registry::Verb),
     /// What two agents own, what nobody owns, what nobody uses, and who has no limits of its own
     Check(check::Args),
+    /// The agent as an A2A agent card
+    Card(card::Args),
 }
 
 /// `kapelle agent …`.
@@ -22,5 +25,6 @@ pub(crate) async fn run(app: &App, verb: Verb) -> End {
     match verb {
         Verb::Registry(verb) => registry::run(app, "Agent", verb).await,
         Verb::Check(args) => check::run(app, &args).await,
+        Verb::Card(args) => card::run(app, args).await,
     }
 }
