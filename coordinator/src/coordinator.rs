@@ -18,14 +18,16 @@ use crate::api::{Context, Gate, Server};
 use crate::catalog::Catalog;
 use crate::config::{Assignment, Config};
 use crate::identity::{Accepted, Identity};
+use crate::listing::Query;
 use crate::ownership::Ownership;
 use crate::partition::service::Shared;
 use crate::partitions::{Served, Template};
+use crate::pinned::Wanted;
 use crate::plans::PlanStore;
 use crate::runs::Waiters;
 use crate::submit::Submitter;
 use crate::tls::Certificates;
-use crate::{direct, listing, watchers};
+use crate::{direct, listing, pinned, questions, watchers};
 
 /// How long the broker may take to be ready when a coordinator starts.
 const START_PATIENCE: Duration = Duration::from_secs(30);
@@ -85,7 +87,7 @@ impl Coordinator {
             config.namespace.clone(),
             stop_api.clone(),
         ));
-        tokio::spawn(listing::answer_peers(bus.clone(), config.id.clone(), served.clone(), stop_all.clone()));
+        answer_peers(&bus, &config.id, &served, &stop_all);
         let watched =
             watchers::watch_queues(bus.clone(), Arc::clone(&catalog), config.layout.clone(), stop_all.clone());
         tokio::spawn(watched);
@@ -148,6 +150,22 @@ async fn prepare(config: &Config, connection: Connection) -> Result<Bus, Diagnos
     let ensured = async { Keys::open(&bus).await?.ensure().await };
     ensured.await.map_err(|e| provisioning(&e))?;
     Ok(bus)
+}
+
+/// Tells other coordinators what only we know, until `stop`.
+fn answer_peers(bus: &Bus, id: &str, served: &Served, stop: &CancellationToken) {
+    let of = served.clone();
+    let list = move |query: Query| {
+        let served = of.clone();
+        async move { served.list(&query).await }
+    };
+    tokio::spawn(questions::answer(bus.clone(), listing::subject(id), stop.clone(), list));
+    let of = served.clone();
+    let pinned = move |wanted: Wanted| {
+        let served = of.clone();
+        async move { pinned::own(&served, wanted).await }
+    };
+    tokio::spawn(questions::answer(bus.clone(), pinned::subject(id), stop.clone(), pinned));
 }
 
 /// Shows people that this coordinator is there. Ownership does not depend on it.

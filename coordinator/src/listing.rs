@@ -1,26 +1,20 @@
 //! Listing runs: each owner knows its open runs and the ones that ended lately; one question asks them all.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
-use futures::StreamExt;
 use kapelle_bus::Bus;
 use kapelle_proto::v1;
 use serde::{Deserialize, Serialize};
-use tokio_util::sync::CancellationToken;
 
 use crate::ownership::Peers;
 use crate::partitions::Served;
+use crate::questions::ask;
 use crate::runs::RunRow;
 
 /// Ended runs that a partition remembers for listings.
 pub(crate) const ENDED_MAX: usize = 1_000;
 /// Rows that one listing may return.
 pub(crate) const ROWS_MAX: usize = 1_000;
-/// How long another coordinator may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How soon questions are listened for again after the connection refused it.
-const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
 /// What is looked for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -94,46 +88,17 @@ impl Ended {
     }
 }
 
-fn subject(coordinator: &str) -> String {
+/// Where a coordinator is asked.
+pub(crate) fn subject(coordinator: &str) -> String {
     format!("kapelle.coordinator.list.{coordinator}")
-}
-
-/// Answers other coordinators' questions until `stop`.
-pub(crate) async fn answer_peers(bus: Bus, id: String, served: Served, stop: CancellationToken) {
-    while !stop.is_cancelled() {
-        let Ok(mut questions) = bus.client().subscribe(subject(&id)).await else {
-            tokio::time::sleep(LISTEN_AGAIN).await;
-            continue;
-        };
-        loop {
-            let question = tokio::select! {
-                () = stop.cancelled() => return,
-                question = questions.next() => question,
-            };
-            let Some(question) = question else { break };
-            let (Some(reply), Ok(query)) = (question.reply, serde_json::from_slice::<Query>(&question.payload)) else {
-                continue;
-            };
-            if let Ok(body) = serde_json::to_vec(&served.list(&query).await) {
-                let _ = bus.client().publish(reply, body.into()).await;
-            }
-        }
-    }
 }
 
 /// Asks every coordinator. One that does not answer in time is left out.
 pub(crate) async fn list_all(bus: &Bus, own: &str, served: &Served, peers: &Peers, query: &Query) -> Answer {
     let mut answer = served.list(query).await;
     for id in peers.keys().filter(|id| id.as_str() != own) {
-        let Ok(body) = serde_json::to_vec(query) else { continue };
-        let asked = bus.client().request(subject(id), body.into());
-        match tokio::time::timeout(PATIENCE, asked).await {
-            Ok(Ok(message)) => match serde_json::from_slice(&message.payload) {
-                Ok(theirs) => answer.merge(theirs, query.limit),
-                Err(error) => tracing::warn!(coordinator = id, %error, "its listing cannot be read"),
-            },
-            Ok(Err(error)) => tracing::warn!(coordinator = id, %error, "it does not answer a listing"),
-            Err(_) => tracing::warn!(coordinator = id, "it does not answer a listing in time"),
+        if let Some(theirs) = ask(bus, subject(id), query).await {
+            answer.merge(theirs, query.limit);
         }
     }
     answer

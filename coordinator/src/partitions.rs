@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::listing::{Answer, Query};
-use crate::partition::service::{Config, Counts, Handle, Shared};
+use crate::partition::service::{Asker, Config, Counts, Handle, Shared};
 
 /// How often partitions that ended by themselves are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -109,12 +109,16 @@ impl Served {
 
     /// The runs of our partitions that match.
     pub async fn list(&self, query: &Query) -> Answer {
-        let askers: Vec<_> = self.handles.lock().await.values().map(Handle::asker).collect();
         let mut answer = Answer::default();
-        for asker in askers {
+        for (_, asker) in self.askers().await {
             answer.merge(asker.list(query.clone()).await, query.limit);
         }
         answer
+    }
+
+    /// Who answers questions about each of our partitions.
+    pub(crate) async fn askers(&self) -> Vec<(Partition, Asker)> {
+        self.handles.lock().await.iter().map(|(partition, handle)| (*partition, handle.asker())).collect()
     }
 
     /// Lets all partitions go.

@@ -29,6 +29,7 @@ fn what_scripts_use_is_understood() {
         "kapelle agent check",
         "kapelle agent check -f examples -f - -o json",
         "kapelle agent card inventory@1.0.0 --url https://h/a2a",
+        "kapelle agent impact inventory@1.0.0 -o json",
         "kapelle run list --status STALLED --status failed --workflow intake -n 5",
         "kapelle run retry r --step review:17",
         "kapelle run cancel r --reason because",

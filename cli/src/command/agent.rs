@@ -3,6 +3,7 @@
 mod card;
 mod check;
 mod graph;
+mod impact;
 
 use clap::Subcommand;
 
@@ -18,6 +19,8 @@ pub(crate) enum Verb {
     Check(check::Args),
     /// The agent as an A2A agent card
     Card(card::Args),
+    /// What breaks if an agent changes or goes: workflows, steps, open runs. Exits with 1 if something does
+    Impact(impact::Args),
 }
 
 /// `kapelle agent …`.
@@ -26,5 +29,6 @@ pub(crate) async fn run(app: &App, verb: Verb) -> End {
         Verb::Registry(verb) => registry::run(app, "Agent", verb).await,
         Verb::Check(args) => check::run(app, &args).await,
         Verb::Card(args) => card::run(app, args).await,
+        Verb::Impact(args) => impact::run(app, &args).await,
     }
 }

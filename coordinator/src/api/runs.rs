@@ -18,6 +18,7 @@ use super::status::{caller, run_id, status, too_large, traceparent};
 use super::steer::steer;
 use super::visible;
 use crate::listing::{Query, list_all};
+use crate::pinned::{self, Wanted};
 use crate::runs::{history, rebuild, view};
 use crate::submit::Job;
 
@@ -168,6 +169,16 @@ impl RunService for Runs {
         }
         let runs = answer.rows.into_iter().map(Into::into).collect();
         Ok(Response::new(v1::ListRunsResponse { runs, total: answer.total }))
+    }
+
+    async fn pinned(&self, request: Request<v1::PinnedRequest>) -> Result<Response<v1::PinnedResponse>, Status> {
+        let v1::PinnedRequest { agent, version } = request.get_ref();
+        let invalid = |e: kapelle_types::InvalidName| status(&Diagnosis::new(Code::REQUEST_INVALID, e.to_string()));
+        let version = Some(version.as_str()).filter(|it| !it.is_empty()).map(str::parse).transpose();
+        let wanted = Wanted { name: agent.parse().map_err(invalid)?, version: version.map_err(invalid)? };
+        let Context { bus, id, served, .. } = &*self.context;
+        let peers = self.context.peers.borrow().clone();
+        Ok(Response::new(pinned::everywhere(bus, id, served, &peers, wanted).await))
     }
 
     async fn watch(&self, request: Request<v1::WatchRunRequest>) -> Result<Response<Self::WatchStream>, Status> {

@@ -24,6 +24,7 @@ use super::observe::{Observed, observe};
 use super::perform::Performer;
 use super::service::{Config, Counts, Question, Shared};
 use crate::listing::Ended;
+use crate::pinned::Pinned;
 use crate::runs::{RunRow, view};
 
 /// How often overdue runs are looked for.
@@ -241,8 +242,15 @@ impl Driver {
     }
 
     fn answer(&self, question: Question) {
-        let open = self.core.open_runs().map(|(id, row)| RunRow::open(*id, row));
-        let _ = question.answer.send(question.query.pick(open, self.ended.iter()));
+        match question {
+            Question::List(query, answer) => {
+                let open = self.core.open_runs().map(|(id, row)| RunRow::open(*id, row));
+                let _ = answer.send(query.pick(open, self.ended.iter()));
+            }
+            Question::Pinned(wanted, answer) => {
+                let _ = answer.send(Pinned::among(&wanted, self.core.open_runs()));
+            }
+        }
     }
 
     /// A run ended or stalled: whoever waits is told, and a listing remembers the end.

@@ -2,11 +2,12 @@
 //!
 //! A row knows when its run is overdue. The reconciler sweeps all rows; what is due is rebuilt and performed again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kapelle_engine::{Run, RunStatus};
-use kapelle_types::{RunId, Timestamp, WorkflowVersion, limits};
+use kapelle_types::{AgentVersion, RunId, Timestamp, WorkflowVersion, limits};
 
 /// A run that is in flight and silent for this long is compared with what the task queue holds; also how much later than
 /// the entry that caused it a task may be queued.
@@ -30,6 +31,8 @@ const MARK_GRACE: Duration = Duration::from_secs(5);
 pub struct OpenRun {
     /// Its workflow, once its state was seen.
     pub workflow: Option<WorkflowVersion>,
+    /// The agent versions that it is pinned to, once its state was seen. Runs of one plan share them.
+    pub agents: Option<Arc<[AgentVersion]>>,
     /// Its status, once its state was seen.
     pub status: RunStatus,
     /// When it was submitted; the time of its last control entry until its state was seen.
@@ -50,6 +53,8 @@ pub struct OpenRun {
 #[derive(Debug, Default)]
 pub(crate) struct OpenRuns {
     rows: HashMap<RunId, OpenRun>,
+    /// What the rows are pinned to, each once: there are few plans and many runs.
+    agents: HashSet<Arc<[AgentVersion]>>,
     stalled: usize,
 }
 
@@ -72,6 +77,7 @@ impl OpenRuns {
         let spread = Duration::from_millis(run.seed() % 30_000);
         self.rows.entry(run).or_insert(OpenRun {
             workflow: None,
+            agents: None,
             status: RunStatus::Running,
             submitted_at: at,
             last_progress: at,
@@ -87,6 +93,7 @@ impl OpenRuns {
         let now = run.last_progress();
         let row = self.rows.entry(run.id()).or_insert_with(|| OpenRun {
             workflow: None,
+            agents: None,
             status: RunStatus::Pending,
             submitted_at: run.submitted_at().unwrap_or(now),
             last_progress: now,
@@ -98,6 +105,7 @@ impl OpenRuns {
         self.stalled -= usize::from(row.status == RunStatus::Stalled);
         if row.workflow.is_none() {
             row.workflow = Some(run.plan().workflow.clone());
+            row.agents = Some(shared(&mut self.agents, run));
             row.submitted_at = run.submitted_at().unwrap_or(now);
         }
         row.status = run.status();
@@ -142,6 +150,10 @@ impl OpenRuns {
     pub(crate) fn remove(&mut self, run: RunId) {
         if let Some(row) = self.rows.remove(&run) {
             self.stalled -= usize::from(row.status == RunStatus::Stalled);
+            // Its own and the table's: it was the last run of its plan.
+            if let Some(agents) = row.agents.filter(|it| Arc::strong_count(it) == 2) {
+                self.agents.remove(&agents);
+            }
         }
     }
 
@@ -178,6 +190,18 @@ impl OpenRuns {
         }
         suspected
     }
+}
+
+/// The agent versions of a run's plan, each once, as they are kept for all runs that have the same.
+fn shared(known: &mut HashSet<Arc<[AgentVersion]>>, run: &Run) -> Arc<[AgentVersion]> {
+    let agents: BTreeSet<&AgentVersion> = run.plan().steps.iter().map(|step| &step.agent).collect();
+    let agents: Vec<AgentVersion> = agents.into_iter().cloned().collect();
+    if let Some(there) = known.get(agents.as_slice()) {
+        return Arc::clone(there);
+    }
+    let agents: Arc<[AgentVersion]> = agents.into();
+    known.insert(Arc::clone(&agents));
+    agents
 }
 
 /// When a run is overdue if nothing happens until then.

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::driver::{Driver, Why};
 use crate::listing::{Answer, Query};
+use crate::pinned::{Pinned, Wanted};
 use crate::plans::PlanStore;
 use crate::runs::Waiters;
 
@@ -61,10 +62,12 @@ pub struct Counts {
     pub overdue: Duration,
 }
 
-/// A listing that is asked for.
-pub(super) struct Question {
-    pub(super) query: Query,
-    pub(super) answer: oneshot::Sender<Answer>,
+/// What is asked of a running partition.
+pub(super) enum Question {
+    /// A listing.
+    List(Query, oneshot::Sender<Answer>),
+    /// The open runs that are pinned to an agent.
+    Pinned(Wanted, oneshot::Sender<Pinned>),
 }
 
 /// Asks a running partition.
@@ -75,10 +78,17 @@ impl Asker {
     /// The runs of the partition that match; nothing if it is being let go.
     pub async fn list(&self, query: Query) -> Answer {
         let (answer, answered) = oneshot::channel();
-        if self.0.send(Question { query, answer }).await.is_err() {
+        if self.0.send(Question::List(query, answer)).await.is_err() {
             return Answer::default();
         }
         answered.await.unwrap_or_default()
+    }
+
+    /// The open runs of the partition that are pinned to an agent; `None` if it is being let go.
+    pub async fn pinned(&self, wanted: Wanted) -> Option<Pinned> {
+        let (answer, answered) = oneshot::channel();
+        self.0.send(Question::Pinned(wanted, answer)).await.ok()?;
+        answered.await.ok()
     }
 }
 

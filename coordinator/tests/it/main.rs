@@ -6,5 +6,6 @@ mod access;
 mod callers;
 mod contracts;
 mod fleet;
+mod pinned;
 mod spine;
 mod tls;

@@ -3,9 +3,9 @@
 use kapelle_proto::v1::log_entry::Body;
 use kapelle_proto::v1::{
     ApiError, ExecuteRequest, ExecuteResult, GetRunRequest, HistoryEntry, HistoryRequest, HistoryResponse,
-    ListRunsRequest, ListRunsResponse, PauseRequested, RetryRunRequest, RunStatus, RunSummary, RunView, SteerRequest,
-    SteerResponse, StepView, SubmitRequest, SubmitResponse, SubmitResult, WatchRunRequest, execute_result,
-    submit_result,
+    ListRunsRequest, ListRunsResponse, PauseRequested, PinnedCount, PinnedRequest, PinnedResponse, RetryRunRequest,
+    RunStatus, RunSummary, RunView, SteerRequest, SteerResponse, StepView, SubmitRequest, SubmitResponse, SubmitResult,
+    WatchRunRequest, execute_result, submit_result,
 };
 
 use super::log::{entry, failure};
@@ -34,6 +34,14 @@ pub(super) fn samples() -> Vec<Sample> {
         }),
         Sample::new(ListRunsResponse { runs: vec![summary()], total: 51 }),
         Sample::new(summary()),
+        Sample::new(PinnedRequest { agent: "licence-review".into(), version: "1.2.0".into() }),
+        Sample::new(PinnedResponse {
+            workflows: vec![pinned()],
+            run_ids: vec![RUN.into()],
+            unknown: 3,
+            complete: true,
+        }),
+        Sample::new(pinned()),
         Sample::new(run()),
         Sample::named("submitted_by", run_with_its_submitter()),
         Sample::new(step()),
@@ -43,6 +51,10 @@ pub(super) fn samples() -> Vec<Sample> {
         Sample::new(RetryRunRequest { run_id: RUN.into(), steps: vec!["score".into(), "review:17".into()] }),
         Sample::new(SteerResponse { seq: 4_711 }),
     ]
+}
+
+fn pinned() -> PinnedCount {
+    PinnedCount { workflow: "software-intake@1.0.0".into(), runs: 12 }
 }
 
 fn submit() -> SubmitRequest {
