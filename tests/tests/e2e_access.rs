@@ -35,7 +35,7 @@ async fn from_the_brokers_credentials_to_a_revoked_token() {
     let denied = ci.run(&["run", "pause", run, "-o", "json"]).await.expect(3);
     assert_eq!(denied.error()["code"], "K0503");
     assert!(denied.error()["message"].as_str().unwrap().contains("policy `default_deny`"), "{denied:?}");
-    ci.run(&["run", "cancel", run, "-o", "json"]).await.expect(0); // its own
+    let _ = ci.run(&["run", "cancel", run, "-o", "json"]).await.expect(0); // its own
     let another = root.json(&["run", "start", "three-steps", "--input", "{}"]).await;
     let denied = ci.run(&["run", "cancel", another["run_id"].as_str().unwrap(), "-o", "json"]).await.expect(3);
     assert_eq!(denied.error()["code"], "K0503");

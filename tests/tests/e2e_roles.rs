@@ -67,7 +67,7 @@ async fn every_dependant_of_the_demos_agents_is_named() {
     let newer = impact(&cli, "licence-review@1.1.0", 0, 0).await;
     assert_eq!(steps(&newer), [r#""software-intake@1.0.0" "review" "licence-review@1.1.0" -> "licence-review@1.0.0""#]);
     let id = run["run_id"].as_str().unwrap();
-    cli.run(&["run", "terminate", id]).await.expect(0);
+    let _ = cli.run(&["run", "terminate", id]).await.expect(0);
     let free = impact(&cli, "licence-review@1.0.0", 0, 0).await;
     assert_eq!(free["breaks"], false);
     assert_eq!(steps(&impact(&cli, "licence-review", 1, 0).await).len(), 1, "all versions at once");

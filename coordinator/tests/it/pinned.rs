@@ -37,7 +37,7 @@ async fn open_runs_are_counted_by_the_version_that_they_are_pinned_to() {
         (answer.complete && !answer.workflows.is_empty()).then_some(answer)
     })
     .await;
-    assert_eq!((counts(&old), old.run_ids), (vec![("early@1.0.0", 1)], vec![early.clone()]));
+    assert_eq!((counts(&old), &old.run_ids), (vec![("early@1.0.0", 1)], &vec![early.clone()]));
     let new = eventually("all runs are read", || async {
         let answer = pinned(&fleet, "echo", "1.2.0").await.unwrap();
         (counts(&answer) == [("wide@1.0.0", 25)]).then_some(answer)

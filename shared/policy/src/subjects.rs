@@ -92,11 +92,11 @@ pub const CLASSES: &[Class] = &[
     // -- signs among coordinators
     to("settled/publish", &["kapelle.settled.*"]),
     from("settled/subscribe", &["kapelle.settled.*"]),
-    to("peers/publish", &["kapelle.coordinator.alive", "kapelle.coordinator.list.*"]),
+    to("peers/publish", &["kapelle.coordinator.alive", "kapelle.coordinator.list.*", "kapelle.coordinator.pinned.*"]),
     Class {
         name: "peers/subscribe",
         publish: &[],
-        subscribe: &["kapelle.coordinator.alive", "kapelle.coordinator.list.<id>"],
+        subscribe: &["kapelle.coordinator.alive", "kapelle.coordinator.list.<id>", "kapelle.coordinator.pinned.<id>"],
         answers: true,
     },
     // -- buckets; flow control is answered on a subject of its own

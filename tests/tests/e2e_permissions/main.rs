@@ -15,7 +15,7 @@ use kapelle_coordinator::{Config, Coordinator};
 use kapelle_policy::{CLASSES, Permissions, Policies};
 use kapelle_proto::v1;
 use kapelle_proto::v1::RunStatus;
-use kapelle_tests::harness::manifests::{chain, scripted_agent};
+use kapelle_tests::harness::manifests::{SCRIPTED, chain, scripted_agent};
 use kapelle_tests::harness::{Api, Process, eventually, job, register, scripted_worker, token};
 use kapelle_types::Role;
 use serde_json::{Value, json};
@@ -60,6 +60,8 @@ async fn no_part_needs_more_than_its_permissions() {
     for _ in 0..2 {
         let runs = api.runs().list(v1::ListRunsRequest::default()).await.unwrap().into_inner().runs;
         assert!(runs.len() >= 4, "each coordinator asks the other for its runs: {}", runs.len());
+        let agent = v1::PinnedRequest { agent: SCRIPTED.into(), ..v1::PinnedRequest::default() };
+        api.runs().pinned(agent).await.unwrap();
     }
     let operator = broker.connect("ada").await;
     let layout = Config::default().layout;
