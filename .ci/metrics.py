@@ -45,16 +45,19 @@ def main():
 def scrape(kapelle, folder):
     """What Prometheus would get after one run."""
     free = "127.0.0.1:0"
+    sample = EXAMPLE / "samples" / "npm"
+    folders = [f"--folder={name}={place}" for name, place in
+               [("project", sample), ("packages", sample), ("results", folder)]]
     dev = subprocess.Popen(
         [kapelle, "dev", "-o", "json", "--log-filter", "error", "--data-dir", folder / "data", "--nats-port", "0", "--grpc-address", free,
-         "--metrics-address", free, "--agents", EXAMPLE],
+         "--metrics-address", free, "--agents", EXAMPLE, *folders],
         cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         line = dev.stdout.readline()
         if not line:
             sys.exit("kapelle dev did not start")
         ready = json.loads(line)
-        source = {"kind": "npm", "root": str(EXAMPLE / "samples" / "npm")}
+        source = {"kind": "npm", "root": str(sample)}
         job = json.dumps({"source": source, "output_dir": str(folder / "out")})
         subprocess.run(
             [kapelle, "--address", ready["address"], "run", "execute", "software-intake", "--input", job, "--wait", "2m"],

@@ -69,7 +69,7 @@ impl Access {
         if decision.allowed() {
             return Ok(());
         }
-        tracing::info!(caller = %caller.principal, rpc, policy, "denied");
+        tracing::debug!(caller = %caller.principal, rpc, policy, "denied"); // counted above; whoever is denied may try for ever
         let message = format!("{} may not call {rpc}: {why} (policy `{policy}`)", caller.principal);
         Err(Diagnosis::new(Code::DENIED, message).hint("ask whoever administers Kapelle for the role"))
     }

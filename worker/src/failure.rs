@@ -44,9 +44,9 @@ pub(crate) fn returned(worker: &str) -> Failure {
     Failure { kind: FailureKind::Returned, ..transient(Code::TASK_RETURNED, message) }
 }
 
-/// What the agent says went wrong.
+/// What the agent says went wrong. Codes of ours are not the agent's to use: readers take their messages for ours.
 pub(crate) fn by_agent(code: &str, message: &str, retryable: bool, retry_after: Option<Duration>) -> Failure {
-    let code = if code.trim().is_empty() { "agent_error" } else { code };
+    let code = if code.trim().is_empty() || Code::parse(code.trim()).is_some() { "agent_error" } else { code };
     Failure {
         kind: FailureKind::Agent,
         code: code.chars().take(CODE_CHARS_MAX).collect(),

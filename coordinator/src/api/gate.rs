@@ -26,7 +26,7 @@ use crate::access::Access;
 use crate::identity::{Identity, Refused, Session, TokenCache};
 
 /// What anybody may ask.
-const OPEN: &str = "/grpc.health.v1.Health/";
+const OPEN: &str = "/grpc.health.v1.Health/Check";
 
 /// Puts the gate in front of services.
 #[derive(Clone)]
@@ -91,7 +91,7 @@ where
         // The one that is ready is called; its clone is made ready for the next.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
-        if request.uri().path().starts_with(OPEN) {
+        if request.uri().path() == OPEN {
             return Box::pin(inner.call(request));
         }
         let gate = self.gate.clone();

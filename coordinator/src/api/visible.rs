@@ -75,12 +75,34 @@ fn payload(payload: &mut Option<v1::PayloadData>) {
     }
 }
 
-/// A message under a code of ours is our own; under any other code it is the agent's.
+/// Codes whose messages are our own words from end to end. All others may quote an agent, an expression's values or the names
+/// of a payload's fields.
+const OURS: [Code; 12] = [
+    Code::FAN_OUT,
+    Code::TOO_MANY_ENTRIES,
+    Code::PAYLOAD_MISSING,
+    Code::DEADLINE,
+    Code::PLAN_MISSING,
+    Code::AGENT_TIMEOUT,
+    Code::AGENT_OUTPUT_TOO_LARGE,
+    Code::LEASE_LOST,
+    Code::TASK_RETURNED,
+    Code::AGENT_RESOURCES,
+    Code::SECRET_MISSING,
+    Code::SECRET_IN_OUTPUT,
+];
+
+/// Hides what was said about a failure, but for what we said ourselves. Of a step that gave up stays which and why by code:
+/// the engine writes `<step and attempts>: <code>: <message>`.
 fn failure(failure: &mut v1::StepFailure) {
     if !failure.evidence.is_empty() {
         failure.evidence = HIDDEN.to_owned();
     }
-    if Code::parse(&failure.code).is_none() {
+    let code = Code::parse(&failure.code);
+    if code == Some(Code::STEP_GAVE_UP) {
+        let told: Vec<&str> = failure.message.splitn(3, ": ").take(2).collect();
+        failure.message = format!("{}: {HIDDEN}", told.join(": "));
+    } else if !code.is_some_and(|code| OURS.contains(&code)) {
         failure.message = HIDDEN.to_owned();
     }
 }
@@ -134,6 +156,18 @@ mod tests {
         assert_eq!(run(a_run(), &access(), &caller("token:ops", true)), a_run());
         let open = Arc::new(v1::RunView::default());
         assert!(run(open, &access(), &caller("token:ops", false)).output.is_empty(), "no output stays no output");
+    }
+
+    /// Messages of ours that quote somebody's words are hidden as those words are.
+    #[test]
+    fn our_codes_hide_what_they_quote() {
+        for code in ["K0301", "K0302", "K0308", "K0309", "K0310", "K0403", "K0405", "K0409", "K0410"] {
+            let message = format!("step `a` gave up after 3 attempts: bad_patient: {SECRET}");
+            let mut told = v1::StepFailure { code: code.into(), message, ..Default::default() };
+            failure(&mut told);
+            assert!(!told.message.contains(SECRET), "{told:?}");
+            assert_eq!(told.message.starts_with("step `a` gave up after 3 attempts: bad_patient: "), code == "K0301");
+        }
     }
 
     #[test]

@@ -72,6 +72,9 @@ pub(super) fn home_of(program: &str, dir: &Path, path: Option<&OsStr>) -> Vec<Pa
     homes.filter(|path| path.exists()).collect()
 }
 
+/// Where version managers keep what their shims start.
+const SHIMMED: [&str; 2] = ["versions", "installs"];
+
 fn home(file: &Path) -> Vec<PathBuf> {
     let Some(folder) = file.parent() else { return Vec::new() };
     let above = folder.parent().filter(|above| above.parent().is_some());
@@ -79,7 +82,8 @@ fn home(file: &Path) -> Vec<PathBuf> {
         (Some("bin"), Some(above)) => {
             BESIDE_BIN.iter().map(|name| above.join(name)).chain([folder.to_owned()]).collect()
         }
-        (Some("shims"), Some(above)) => vec![above.to_owned()],
+        // A version manager's, and not somebody's folder that happens to bear the name.
+        (Some("shims"), Some(above)) if SHIMMED.iter().any(|name| above.join(name).is_dir()) => vec![above.to_owned()],
         _ => vec![file.to_owned()],
     }
 }
@@ -105,6 +109,10 @@ mod tests {
         assert_eq!(home("ruby"), [at("pyenv"), at("pyenv").canonicalize().unwrap()]);
         assert_eq!(home("tools/run"), [at("tools/run"), at("tools/run").canonicalize().unwrap()]);
         assert_eq!(home("absent"), Vec::<PathBuf>::new());
+        std::fs::create_dir_all(at("mine/shims")).unwrap();
+        std::fs::write(at("mine/shims/run"), "").unwrap();
+        let file = at("mine/shims/run");
+        assert_eq!(super::home(&file), [file], "a folder that happens to bear the name");
         assert_eq!(super::home(Path::new("/shims/x")), [PathBuf::from("/shims/x")], "never everything");
     }
 }
