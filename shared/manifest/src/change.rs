@@ -61,9 +61,10 @@ pub fn changes(old: &Manifest, new: &Manifest) -> Vec<Change> {
             Change { side: Side::Input, verdict: keeps(&old.spec.input, &new.spec.input) },
             Change { side: Side::Output, verdict: keeps(&new.spec.output, &old.spec.output) },
         ],
-        (Manifest::Workflow(old), Manifest::Workflow(new)) => {
-            vec![Change { side: Side::Input, verdict: keeps(&old.spec.input, &new.spec.input) }]
-        }
+        (Manifest::Workflow(old), Manifest::Workflow(new)) => vec![
+            Change { side: Side::Input, verdict: keeps(&old.spec.input, &new.spec.input) },
+            Change { side: Side::Output, verdict: keeps(&new.spec.result, &old.spec.result) },
+        ],
         (Manifest::Agent(_), Manifest::Workflow(_)) | (Manifest::Workflow(_), Manifest::Agent(_)) => vec![],
     }
 }

@@ -90,7 +90,7 @@ impl<'w> Builder<'_, 'w> {
         match value {
             Value::String(text) if !text.contains("${") => json!({ "const": text }),
             Value::String(text) => match Expression::compile(text) {
-                Ok(expression) if text.starts_with("${") => self.expression(&expression, at),
+                Ok(expression) if text.starts_with("${") && text.ends_with('}') => self.expression(&expression, at),
                 // Text around an expression makes a string of whatever it yields.
                 _ => json!({ "type": "string" }),
             },

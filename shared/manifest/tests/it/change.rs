@@ -74,3 +74,22 @@ fn a_broken_promise_is_refused_with_its_proof_and_the_number_to_take() {
     assert!(output.message.contains("its output, at the top: \"t\" is a required property"), "{}", output.message);
     assert!(output.hint.starts_with("register it as 0.3.0"), "{}", output.hint);
 }
+
+#[test]
+fn a_workflows_result_is_a_promise_too() {
+    let workflow = |version: &str, result: &str| {
+        let text = format!(
+            "apiVersion: kapelle.dev/v1\nkind: Workflow\nmetadata: {{ name: w, version: {version}, owner: o }}\nspec:\n  \
+             steps: [{{ id: a, agent: a }}]\n  output: 1\n  result: {{ schema: {result} }}\n"
+        );
+        parse("w.yaml", &text).unwrap().remove(0).manifest
+    };
+    let (number, integer) = ("{ type: number }", "{ type: integer }");
+    assert_eq!(keeps_promise(&workflow("1.1.0", integer), [&workflow("1.0.0", number)]), Ok(()));
+    let refused = keeps_promise(&workflow("1.1.0", number), [&workflow("1.0.0", integer)]).unwrap_err();
+    assert!(
+        refused.message.starts_with("workflow w@1.1.0 breaks what w@1.0.0 promised: its output, at the top: "),
+        "{}",
+        refused.message
+    );
+}

@@ -53,6 +53,8 @@ fn what_fits_is_passed_in_silence() {
         ("{}", NUMBER, NUMBER, "with: { n: \"${steps.a.output.n}\" }"),
         (TEXT, "{}", TEXT, "with: { t: \"${input.t}\" }"),
         (TEXT, "{}", TEXT, "with: { t: \"number ${input.t}\", u: \"${run.id}\" }"),
+        // A blank behind it makes it a text.
+        (TEXT, "{}", TEXT, "with: { t: \"${size(input.t)} \" }"),
         // Nothing is known of what is calculated, of what is not declared, and of fields nobody lists.
         (TEXT, "{}", NUMBER, "with: { n: \"${size(input.t)}\" }"),
         (TEXT, "{}", NUMBER, "with: \"${steps.a.output}\""),
