@@ -6,6 +6,7 @@ mod access;
 mod callers;
 mod contracts;
 mod fleet;
+mod keys;
 mod pinned;
 mod spine;
 mod tls;

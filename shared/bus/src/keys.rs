@@ -1,14 +1,16 @@
 //! The signing keys of the control plane, from which the tokens of tasks derive. Only coordinators may read them.
 //!
 //! Keys are numbered and never change; a run names the one that it was submitted under. The first coordinator of a broker
-//! makes key 1.
+//! makes key 1, and writes its fingerprint into the registry. A key that was lost, or is another one than before, is
+//! thereby noticed: it is never made anew, because the reports of open runs would no longer count.
 
 use async_nats::jetstream::kv::{CreateErrorKind, Store};
 use bytes::Bytes;
 use kapelle_engine::{KeyId, SigningKey};
 use kapelle_proto::bucket;
+use kapelle_types::Sha256;
 
-use crate::{Bus, Error};
+use crate::{Bus, Error, Refusal};
 
 /// The key that new runs are submitted under.
 pub const CURRENT: KeyId = 1;
@@ -17,6 +19,7 @@ pub const CURRENT: KeyId = 1;
 #[derive(Debug, Clone)]
 pub struct Keys {
     store: Store,
+    registry: Store,
 }
 
 impl Keys {
@@ -25,22 +28,33 @@ impl Keys {
     /// # Errors
     /// [`Error::Unavailable`] while the broker is not ready.
     pub async fn open(bus: &Bus) -> Result<Self, Error> {
-        let store = bus.jetstream().get_key_value(bucket::KEYS).await.map_err(Error::unavailable)?;
-        Ok(Self { store })
+        let bucket = |name| bus.jetstream().get_key_value(name);
+        let store = bucket(bucket::KEYS).await.map_err(Error::unavailable)?;
+        let registry = bucket(bucket::REGISTRY).await.map_err(Error::unavailable)?;
+        Ok(Self { store, registry })
     }
 
-    /// Makes the current key unless it is there. Of several coordinators that start at once one makes it.
+    /// Makes the current key at the first start of all, and makes sure at each later one that it is still the same.
+    /// Of several coordinators that start at once one makes it.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] while the broker is not ready or the machine has no random numbers.
+    /// [`Error::Refused`] if the key is gone or another one than it was, [`Error::Unavailable`] while the broker is not
+    /// ready or the machine has no random numbers.
     pub async fn ensure(&self) -> Result<(), Error> {
-        let mut key = [0; 32];
-        getrandom::fill(&mut key).map_err(|error| Error::Unavailable(error.to_string()))?;
-        match self.store.create(CURRENT.to_string(), Bytes::copy_from_slice(&key)).await {
-            Ok(_) => Ok(()),
-            Err(e) if matches!(e.kind(), CreateErrorKind::AlreadyExists) => Ok(()),
-            Err(e) => Err(Error::unavailable(e)),
+        let name = fingerprint_name(CURRENT);
+        if self.registry.get(&name).await.map_err(Error::unavailable)?.is_none() {
+            let mut key = [0; 32];
+            getrandom::fill(&mut key).map_err(|error| Error::Unavailable(error.to_string()))?;
+            create(&self.store, &CURRENT.to_string(), &key).await?;
+            let made = self.bytes(CURRENT).await?.ok_or_else(|| lost(CURRENT))?;
+            create(&self.registry, &name, fingerprint(&made).as_bytes()).await?;
         }
+        let known = self.registry.get(&name).await.map_err(Error::unavailable)?;
+        let there = self.bytes(CURRENT).await?.ok_or_else(|| lost(CURRENT))?;
+        if known.is_none_or(|known| *known != *fingerprint(&there).as_bytes()) {
+            return Err(lost(CURRENT));
+        }
+        Ok(())
     }
 
     /// Reads a key; `None` if there is none of that number.
@@ -48,8 +62,41 @@ impl Keys {
     /// # Errors
     /// [`Error::Unavailable`] while the broker is not ready, [`Error::Unreadable`] if what is stored is no key.
     pub async fn get(&self, id: KeyId) -> Result<Option<SigningKey>, Error> {
+        Ok(self.bytes(id).await?.map(SigningKey::new))
+    }
+
+    async fn bytes(&self, id: KeyId) -> Result<Option<[u8; 32]>, Error> {
         let Some(bytes) = self.store.get(id.to_string()).await.map_err(Error::unavailable)? else { return Ok(None) };
-        let key = <[u8; 32]>::try_from(&*bytes).map_err(|_| Error::Unreadable(format!("signing key {id}")))?;
-        Ok(Some(SigningKey::new(key)))
+        <[u8; 32]>::try_from(&*bytes).map(Some).map_err(|_| Error::Unreadable(format!("signing key {id}")))
+    }
+}
+
+/// Writes a value unless there is one.
+async fn create(store: &Store, name: &str, value: &[u8]) -> Result<(), Error> {
+    match store.create(name, Bytes::copy_from_slice(value)).await {
+        Ok(_) => Ok(()),
+        Err(e) if matches!(e.kind(), CreateErrorKind::AlreadyExists) => Ok(()),
+        Err(e) => Err(Error::unavailable(e)),
+    }
+}
+
+/// The registry key of a key's fingerprint.
+fn fingerprint_name(id: KeyId) -> String {
+    format!("signing-key-{id}")
+}
+
+/// Says nothing about the key, and is another one for every other key.
+fn fingerprint(key: &[u8; 32]) -> String {
+    Sha256::of(&[b"kapelle signing key".as_slice(), key].concat()).to_string()
+}
+
+fn lost(id: KeyId) -> Error {
+    Error::Refused {
+        refusal: Refusal::Other,
+        message: format!(
+            "signing key {id} is gone or another one than it was, and reports of open runs would not count; \
+             restore bucket {} from a backup",
+            bucket::KEYS
+        ),
     }
 }
