@@ -1,8 +1,9 @@
 //! What can be measured and how much of it.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Subcommand};
+use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use kapelle_broker::Durability;
 
 /// Compares the product with bare JetStream and prints ratios.
@@ -28,6 +29,9 @@ pub(crate) enum Command {
     /// The worker's part of the product; `bench` starts it by itself.
     #[command(hide = true)]
     ProductWorker(Part),
+    /// The product's coordinator without governance; `bench` starts it by itself.
+    #[command(hide = true)]
+    UngovernedCoordinator(Ungoverned),
 }
 
 #[derive(Debug, Clone, ClapArgs)]
@@ -41,8 +45,23 @@ pub(crate) struct Throughput {
     /// Runs that are open at once.
     #[arg(long, default_value_t = 256)]
     in_flight: usize,
+    /// Whether contracts, task tokens and policies hold while it is measured. `both` measures the product twice in each
+    /// round and compares
+    #[arg(long, value_enum, default_value_t = Governance::On)]
+    governance: Governance,
     #[command(flatten)]
     common: Common,
+}
+
+/// Whether contracts, task tokens and policies hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Governance {
+    /// As Kapelle runs.
+    On,
+    /// Without them, as nobody runs it.
+    Off,
+    /// With and without, in turn.
+    Both,
 }
 
 #[derive(Debug, Clone, ClapArgs)]
@@ -123,6 +142,18 @@ pub(crate) struct Part {
     pub(crate) partitions: u16,
 }
 
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Ungoverned {
+    #[arg(long)]
+    pub(crate) nats_url: String,
+    #[arg(long)]
+    pub(crate) grpc_address: SocketAddr,
+    #[arg(long)]
+    pub(crate) metrics_address: SocketAddr,
+    #[arg(long)]
+    pub(crate) partitions: u16,
+}
+
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Workload {
@@ -131,6 +162,7 @@ pub(crate) struct Workload {
     /// Steps in a row, or members of the fan-out.
     pub(crate) steps: usize,
     pub(crate) in_flight: usize,
+    pub(crate) governance: Governance,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,6 +170,16 @@ pub(crate) enum Kind {
     Throughput,
     Latency,
     Fanout,
+}
+
+impl Governance {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Off => "off",
+            Self::Both => "both",
+        }
+    }
 }
 
 impl Kind {
@@ -153,20 +195,20 @@ impl Kind {
 impl Throughput {
     pub(crate) fn workload(&self) -> (Workload, &Common) {
         let (runs, steps, in_flight) = (self.runs.max(1), self.steps.max(1), self.in_flight.max(1));
-        (Workload { kind: Kind::Throughput, runs, steps, in_flight }, &self.common)
+        (Workload { kind: Kind::Throughput, runs, steps, in_flight, governance: self.governance }, &self.common)
     }
 }
 
 impl Latency {
     pub(crate) fn workload(&self) -> (Workload, &Common) {
         let (runs, steps) = (self.runs.max(1), self.steps.max(1));
-        (Workload { kind: Kind::Latency, runs, steps, in_flight: 1 }, &self.common)
+        (Workload { kind: Kind::Latency, runs, steps, in_flight: 1, governance: Governance::On }, &self.common)
     }
 }
 
 impl Fanout {
     pub(crate) fn workload(&self) -> (Workload, &Common) {
         let (runs, steps) = (self.runs.max(1), self.width.max(1));
-        (Workload { kind: Kind::Fanout, runs, steps, in_flight: 1 }, &self.common)
+        (Workload { kind: Kind::Fanout, runs, steps, in_flight: 1, governance: Governance::On }, &self.common)
     }
 }

@@ -7,6 +7,9 @@
 //!
 //! Both do the same number of steps with the same payloads on the same kind of broker; client, coordinator and worker are
 //! processes of their own. Absolute figures of one machine say little, so each run prints the ratio of the two.
+//!
+//! With `--governance both` the product is measured twice, with and without contracts, task tokens and policies, to see
+//! what they cost.
 
 mod access;
 mod args;
@@ -19,6 +22,7 @@ mod product;
 mod product_worker;
 mod rounds;
 mod table;
+mod ungoverned;
 
 pub use args::Args;
 pub use memory::MemoryUse;
@@ -60,6 +64,7 @@ pub async fn run(args: &Args) -> anyhow::Result<Option<Outcome>> {
         Command::Memory(args) => return memory::run(args).await.map(|m| Some(Outcome::Memory(m))),
         Command::FloorWorker(part) => return floor_worker::run(part).await.map(|()| None),
         Command::ProductWorker(part) => return product_worker::run(part).await.map(|()| None),
+        Command::UngovernedCoordinator(part) => return ungoverned::run(part).await.map(|()| None),
     };
     let compared = rounds::run(&workload, common).await?;
     Ok(Some(Outcome::Comparison(Box::new(compared))))

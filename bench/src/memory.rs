@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio::time::{Duration, Instant, sleep};
 
 use crate::access::Authorized;
-use crate::args::{Kind, Memory, Workload};
+use crate::args::{Governance, Kind, Memory, Workload};
 use crate::machine::{Broker, Part};
 use crate::product::{connect, coordinator, free_address, register};
 use crate::rounds::payload;
@@ -47,10 +47,16 @@ pub(crate) async fn run(args: &Memory) -> anyhow::Result<MemoryUse> {
     let common = &args.common;
     let broker = Broker::start(common).await?;
     let address = free_address()?;
-    let (coordinator, _) = Part::spawn(&coordinator(&broker.url, &address, common))?;
-    let channel = connect(&address, &broker.url).await?;
-    let workload = Workload { kind: Kind::Throughput, runs: args.runs, steps: 3, in_flight: args.runs };
-    register(channel.clone(), &workload).await?;
+    let (coordinator, _) = Part::spawn(&coordinator(&broker.url, &address, common, true))?;
+    let channel = connect(&address, &broker.url, true).await?;
+    let workload = Workload {
+        kind: Kind::Throughput,
+        runs: args.runs,
+        steps: 3,
+        in_flight: args.runs,
+        governance: Governance::On,
+    };
+    register(channel.clone(), &workload, true).await?;
     let mut client = RunServiceClient::new(channel);
     let input: bytes::Bytes = serde_json::to_vec(&payload(common.payload))?.into();
     let requests = (0..args.runs as u64).map(move |tag| SubmitRequest {

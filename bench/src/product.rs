@@ -24,13 +24,14 @@ use crate::rounds::{part, payload, warm_up};
 /// Nothing takes this long unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(crate) async fn half(workload: &Workload, common: &Common) -> anyhow::Result<Half> {
+/// One half, with or without contracts, task tokens and policies.
+pub(crate) async fn half(workload: &Workload, common: &Common, governed: bool) -> anyhow::Result<Half> {
     let broker = Broker::start(common).await?;
     let address = free_address()?;
-    let coordinator = coordinator(&broker.url, &address, common);
-    let (coordinator, _) = Part::spawn(&coordinator)?;
-    let channel = connect(&address, &broker.url).await?;
-    register(channel.clone(), workload).await?;
+    let arguments = coordinator(&broker.url, &address, common, governed);
+    let (coordinator, _) = Part::spawn(&arguments)?;
+    let channel = connect(&address, &broker.url, governed).await?;
+    register(channel.clone(), workload, governed).await?;
     let worker = Part::start(&part("product-worker", &broker.url, common)).await?;
     let input: Bytes = serde_json::to_vec(&input(workload, common))?.into();
     let mut client = RunServiceClient::new(channel).max_decoding_message_size(64 << 20);
@@ -50,11 +51,12 @@ pub(crate) async fn half(workload: &Workload, common: &Common) -> anyhow::Result
     Ok(Half::new(workload, timings, &usage))
 }
 
-pub(crate) fn coordinator(url: &str, address: &str, common: &Common) -> Vec<String> {
+pub(crate) fn coordinator(url: &str, address: &str, common: &Common, governed: bool) -> Vec<String> {
     let partitions = common.partitions().to_string();
+    let role = if governed { ["coordinator", "start"] } else { ["bench", "ungoverned-coordinator"] };
     let arguments = [
-        "coordinator",
-        "start",
+        role[0],
+        role[1],
         "--log-filter",
         "warn",
         "--nats-url",
@@ -74,8 +76,8 @@ pub(crate) fn free_address() -> anyhow::Result<String> {
     Ok(listener.local_addr()?.to_string())
 }
 
-/// Waits for the coordinator and shows it a token.
-pub(crate) async fn connect(address: &str, broker_url: &str) -> anyhow::Result<Authorized> {
+/// Waits for the coordinator and shows it a token, if it wants one.
+pub(crate) async fn connect(address: &str, broker_url: &str, governed: bool) -> anyhow::Result<Authorized> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?
         .tcp_nodelay(true)
         .initial_stream_window_size(4 << 20)
@@ -84,7 +86,7 @@ pub(crate) async fn connect(address: &str, broker_url: &str) -> anyhow::Result<A
     loop {
         match endpoint.connect().await {
             Ok(channel) => {
-                let bearer = Bearer::at_the_broker(broker_url).await?;
+                let bearer = if governed { Bearer::at_the_broker(broker_url).await? } else { Bearer::nobody() };
                 return Ok(Authorized::new(channel, bearer));
             }
             Err(error) if begun.elapsed() > PATIENCE => return Err(error).context("the coordinator does not answer"),
@@ -101,7 +103,7 @@ fn input(workload: &Workload, common: &Common) -> Value {
 }
 
 /// The workflow: a chain of steps that hand on what they get, or one `foreach`.
-fn workflow(workload: &Workload) -> Value {
+fn workflow(workload: &Workload, governed: bool) -> Value {
     let steps: Vec<Value> = match workload.kind {
         Kind::Fanout => {
             vec![json!({ "id": "each", "agent": "bench-echo@1.0.0", "foreach": "${input.items}", "with": "${item}" })]
@@ -113,18 +115,41 @@ fn workflow(workload: &Workload) -> Value {
             })
             .collect(),
     };
-    let output = match workload.kind {
-        Kind::Fanout => "${size(steps.each.outputs)}".to_owned(),
-        Kind::Throughput | Kind::Latency => format!("${{steps.s{}.output}}", workload.steps - 1),
+    let echoed = contract(governed);
+    let (output, input, result) = match workload.kind {
+        Kind::Fanout => (
+            "${size(steps.each.outputs)}".to_owned(),
+            json!({ "type": "object", "required": ["items"], "properties": { "items": { "type": "array", "items": echoed } } }),
+            json!({ "type": "integer" }),
+        ),
+        Kind::Throughput | Kind::Latency => {
+            (format!("${{steps.s{}.output}}", workload.steps - 1), echoed.clone(), echoed)
+        }
     };
+    let mut spec = json!({ "input": { "schema": input }, "steps": steps, "output": output });
+    if governed {
+        spec["result"] = json!({ "schema": result });
+    }
     json!({
         "apiVersion": "kapelle.dev/v1", "kind": "Workflow",
         "metadata": { "name": "bench", "version": format!("1.0.{}", workload.steps), "owner": "bench@example.com" },
-        "spec": { "input": { "schema": { "type": "object" } }, "steps": steps, "output": output },
+        "spec": spec,
     })
 }
 
-fn agent() -> Value {
+/// What a payload has to be: exactly what is sent, or anything.
+fn contract(governed: bool) -> Value {
+    if !governed {
+        return json!({ "type": "object" });
+    }
+    json!({
+        "type": "object", "required": ["data"], "additionalProperties": false,
+        "properties": { "data": { "type": "string", "maxLength": 16_777_216, "x-data-class": "internal" } },
+    })
+}
+
+fn agent(governed: bool) -> Value {
+    let contract = contract(governed);
     json!({
         "apiVersion": "kapelle.dev/v1", "kind": "Agent",
         "metadata": { "name": "bench-echo", "version": "1.0.0", "owner": "bench@example.com" },
@@ -133,16 +158,16 @@ fn agent() -> Value {
                 "purpose": "Returns what it gets.", "responsibilities": ["echo"], "capabilities": ["bench.echo"],
                 "limits": { "concurrency": 10000, "timeout": "30s" },
             },
-            "input": { "schema": {} }, "output": { "schema": {} }, "runtime": { "native": {} },
+            "input": { "schema": contract }, "output": { "schema": contract }, "runtime": { "native": {} },
         },
     })
 }
 
-pub(crate) async fn register(channel: Authorized, workload: &Workload) -> anyhow::Result<()> {
+pub(crate) async fn register(channel: Authorized, workload: &Workload, governed: bool) -> anyhow::Result<()> {
     let source = |manifest: Value| -> anyhow::Result<ManifestSource> {
         Ok(ManifestSource { json: serde_json::to_vec(&manifest)?.into(), origin: String::new() })
     };
-    let manifests = vec![source(agent())?, source(workflow(workload))?];
+    let manifests = vec![source(agent(governed))?, source(workflow(workload, governed))?];
     RegistryServiceClient::new(channel).apply(ApplyRequest { manifests, dry_run: false }).await?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::args::{Common, Kind, Workload};
+use crate::args::{Common, Governance, Kind, Workload};
 use crate::floor;
 use crate::machine::{Broker, Part, Usage};
 use crate::measure::{Half, median};
@@ -31,23 +31,41 @@ pub struct Comparison {
     /// CPU of all processes; absent where the broker's cannot be seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ratio_cpu: Option<f64>,
+    /// Product with governance ÷ product without, in steps a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ratio_governance: Option<f64>,
+    pub(crate) governance: &'static str,
     pub(crate) rounds: Vec<Round>,
 }
 
-/// One round: the floor, then the product.
+/// One round: the floor, then the product, once more without governance if that is compared.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Round {
     pub(crate) floor: Half,
     pub(crate) product: Half,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ungoverned: Option<Half>,
 }
 
 pub(crate) async fn run(workload: &Workload, common: &Common) -> anyhow::Result<Comparison> {
     let mut rounds = Vec::new();
-    for _ in 0..common.rounds.max(1) {
+    for number in 0..common.rounds.max(1) {
         let floor = floor_half(workload, common).await?;
-        let product = product::half(workload, common).await?;
-        rounds.push(Round { floor, product });
+        let half = |governed| product::half(workload, common, governed);
+        let (product, ungoverned) = match workload.governance {
+            Governance::On => (half(true).await?, None),
+            Governance::Off => (half(false).await?, None),
+            // In turn, so that neither always has the warmer machine.
+            Governance::Both if number % 2 == 0 => {
+                let ungoverned = half(false).await?;
+                (half(true).await?, Some(ungoverned))
+            }
+            Governance::Both => (half(true).await?, Some(half(false).await?)),
+        };
+        rounds.push(Round { floor, product, ungoverned });
     }
+    let of_governance =
+        rounds.iter().filter_map(|r| Some(r.product.steps_per_second / r.ungoverned.as_ref()?.steps_per_second));
     let ratio = |of: fn(&Half) -> f64| median(rounds.iter().map(|r| of(&r.product) / of(&r.floor)));
     let partitions = common.partitions();
     let p50 = ratio(|h| h.latency_p50_ms);
@@ -64,6 +82,8 @@ pub(crate) async fn run(workload: &Workload, common: &Common) -> anyhow::Result<
         ratio_latency_p50: p50,
         ratio_latency_p99: ratio(|h| h.latency_p99_ms),
         ratio_fanout: (workload.kind == Kind::Fanout).then_some(p50),
+        ratio_governance: (workload.governance == Governance::Both).then(|| median(of_governance)),
+        governance: workload.governance.name(),
         ratio_cpu: common.nats_url.is_none().then(|| ratio(Half::cpu)),
         rounds,
     })

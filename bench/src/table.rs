@@ -19,7 +19,7 @@ impl Comparison {
 fn table(out: &mut String, result: &Comparison) -> std::fmt::Result {
     writeln!(
         out,
-        "bench {}: {} runs × {} steps, {} in flight, {} bytes, durability {}, {} partitions, {} rounds",
+        "bench {}: {} runs × {} steps, {} in flight, {} bytes, durability {}, {} partitions, {} rounds, governance {}",
         result.benchmark,
         result.runs,
         result.steps,
@@ -27,7 +27,8 @@ fn table(out: &mut String, result: &Comparison) -> std::fmt::Result {
         result.payload_bytes,
         result.durability,
         result.partitions,
-        result.rounds.len()
+        result.rounds.len(),
+        result.governance
     )?;
     writeln!(out, "{}\n", result.layout)?;
     writeln!(out, "{:<28}{:>12}{:>12}{:>10}", "", "floor", "product", "ratio")?;
@@ -42,6 +43,12 @@ fn table(out: &mut String, result: &Comparison) -> std::fmt::Result {
     line("latency of a run p99, ms", &|h| h.latency_p99_ms, 2)?;
     if result.ratio_cpu.is_some() {
         line("CPU s per 1,000 steps", &Half::cpu, 4)?;
+    }
+    if let Some(ratio) = result.ratio_governance {
+        let without = median(result.rounds.iter().filter_map(|r| Some(r.ungoverned.as_ref()?.steps_per_second)));
+        let with = median(result.rounds.iter().map(|r| r.product.steps_per_second));
+        writeln!(out, "{:<28}{:>12}{:>12}{:>10}", "\ngovernance", "off", "on", "ratio")?;
+        writeln!(out, "{:<28}{without:>12.0}{with:>12.0}{ratio:>10.2}", "steps/s")?;
     }
     writeln!(out)?;
     if let Some(last) = result.rounds.last() {

@@ -15,7 +15,8 @@ pub(crate) const CANCEL: &str = "kapelle.v1.RunService/Cancel";
 /// The policies and the namespace that they are asked for.
 #[derive(Debug)]
 pub(crate) struct Access {
-    policies: Policies,
+    /// None where governance is off.
+    policies: Option<Policies>,
     namespace: Namespace,
 }
 
@@ -26,7 +27,12 @@ impl Access {
     /// `POLICY_INVALID`: without policies nothing is served.
     pub(crate) fn embedded(namespace: Namespace) -> Result<Self, Diagnosis> {
         let invalid = |e: kapelle_policy::Invalid| Diagnosis::new(Code::POLICY_INVALID, e.to_string());
-        Ok(Self { policies: Policies::embedded().map_err(invalid)?, namespace })
+        Ok(Self { policies: Some(Policies::embedded().map_err(invalid)?), namespace })
+    }
+
+    /// No policies: everything is permitted. See [`crate::config::Governance::Off`] for when that may be.
+    pub(crate) const fn ungoverned(namespace: Namespace) -> Self {
+        Self { policies: None, namespace }
     }
 
     /// Whether a caller may make a call (`kapelle.v1.RunService/Submit`) at all.
@@ -48,7 +54,8 @@ impl Access {
 
     /// Whether a caller may see payloads: of a run that somebody submitted, or, without one, of anybody's.
     pub(crate) fn sees(&self, caller: &Caller, submitted_by: Option<&Principal>) -> bool {
-        self.policies.decide(caller, &Action::see_payloads(), &self.resource(submitted_by)).allowed()
+        let Some(policies) = &self.policies else { return true };
+        policies.decide(caller, &Action::see_payloads(), &self.resource(submitted_by)).allowed()
     }
 
     fn resource(&self, owner: Option<&Principal>) -> Resource {
@@ -56,7 +63,8 @@ impl Access {
     }
 
     fn judge(&self, caller: &Caller, rpc: &str, owner: Option<&Principal>) -> Result<(), Diagnosis> {
-        let decision = self.policies.decide(caller, &Action::named(rpc), &self.resource(owner));
+        let Some(policies) = &self.policies else { return Ok(()) };
+        let decision = policies.decide(caller, &Action::named(rpc), &self.resource(owner));
         let Decision { verdict, policy, why, log_only, errors } = &*decision;
         POLICY_DECISIONS.counter(&[&verdict.to_string(), policy]).increment(1);
         for logged in log_only {

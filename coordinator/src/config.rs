@@ -38,6 +38,19 @@ pub struct Config {
     pub namespace: Namespace,
     /// How partitions are assigned. Default: shared among the living.
     pub assignment: Assignment,
+    /// Whether contracts, task tokens and policies hold. Default: they do.
+    pub governance: Governance,
+}
+
+/// Whether what governs runs is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Governance {
+    /// As Kapelle runs.
+    On,
+    /// New runs are submitted under behaviour 1, which has neither contracts of steps nor tokens, and no policy is asked.
+    /// For measuring what they cost, and taken only together with [`Accepted::Development`], whom every policy permits
+    /// everything anyway.
+    Off,
 }
 
 /// Who says which partitions a coordinator serves.
@@ -63,6 +76,7 @@ impl Default for Config {
             tls: None,
             namespace: Namespace::default(),
             assignment: Assignment::Shared,
+            governance: Governance::On,
         }
     }
 }

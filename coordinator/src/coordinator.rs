@@ -7,6 +7,7 @@ use std::time::Duration;
 use kapelle_bus::keys::Keys;
 use kapelle_bus::provision::provision;
 use kapelle_bus::{Bus, Connection, presence};
+use kapelle_engine::behaviour;
 use kapelle_retry::{Policy, Verdict};
 use kapelle_telemetry::clock;
 use kapelle_types::{Code, Diagnosis, Timestamp};
@@ -16,7 +17,7 @@ use crate::access::Access;
 use crate::admission::Admission;
 use crate::api::{Context, Gate, Server};
 use crate::catalog::Catalog;
-use crate::config::{Assignment, Config};
+use crate::config::{Assignment, Config, Governance};
 use crate::identity::{Accepted, Identity};
 use crate::listing::Query;
 use crate::ownership::Ownership;
@@ -53,12 +54,8 @@ impl Coordinator {
     /// `PROVISIONING`, `BROKER_UNAVAILABLE`, `PORT_TAKEN`, `IDENTITY_INVALID`, `TLS_INVALID`; `REQUEST_INVALID` if others than this machine could be the
     /// development identity.
     pub async fn start(config: Config, connection: Connection) -> Result<Handle, Diagnosis> {
-        if matches!(config.accepted, Accepted::Development) && !config.grpc_address.ip().is_loopback() {
-            let message =
-                format!("the development identity is for this machine alone, not for {}", config.grpc_address);
-            return Err(Diagnosis::new(Code::REQUEST_INVALID, message).hint("listen on 127.0.0.1"));
-        }
-        let access = Arc::new(Access::embedded(config.namespace.clone())?);
+        let (access, behaviour) = admitted(&config)?;
+        let access = Arc::new(access);
         let bus = prepare(&config, connection).await?;
         let stop_all = CancellationToken::new();
         let stop_api = stop_all.child_token();
@@ -80,7 +77,8 @@ impl Coordinator {
         };
         let served = Served::start(template, shared, ours, ownership.own.clone(), stop_all.clone());
         let admission = Admission::start(bus.clone(), ownership.peers.clone(), config.open_runs_max, stop_all.clone());
-        let submitter = Arc::new(Submitter::new(bus.clone(), Arc::clone(&catalog), admission, ownership.peers.clone()));
+        let peers = ownership.peers.clone();
+        let submitter = Arc::new(Submitter::new(bus.clone(), Arc::clone(&catalog), admission, peers, behaviour));
         tokio::spawn(direct::take_jobs(
             bus.clone(),
             Arc::clone(&submitter),
@@ -130,6 +128,23 @@ impl Handle {
         self.server.ended(STOP_PATIENCE).await;
         self.announcer.stop().await;
         self.stop_all.cancel();
+    }
+}
+
+/// What is asked before anything is served, and the newest behaviour that runs are submitted under. Refuses what would
+/// let others than this machine do everything.
+fn admitted(config: &Config) -> Result<(Access, u32), Diagnosis> {
+    if matches!(config.accepted, Accepted::Development) && !config.grpc_address.ip().is_loopback() {
+        let message = format!("the development identity is for this machine alone, not for {}", config.grpc_address);
+        return Err(Diagnosis::new(Code::REQUEST_INVALID, message).hint("listen on 127.0.0.1"));
+    }
+    let namespace = config.namespace.clone();
+    match (config.governance, &config.accepted) {
+        (Governance::On, _) => Ok((Access::embedded(namespace)?, behaviour::CURRENT)),
+        (Governance::Off, Accepted::Development) => Ok((Access::ungoverned(namespace), behaviour::CONTRACTS - 1)),
+        (Governance::Off, Accepted::Known(_)) => {
+            Err(Diagnosis::new(Code::REQUEST_INVALID, "governance is off only for the development identity"))
+        }
     }
 }
 

@@ -28,7 +28,7 @@ pub mod submit;
 mod tls;
 mod watchers;
 
-pub use config::{Assignment, Config, GRPC_PORT};
+pub use config::{Assignment, Config, GRPC_PORT, Governance};
 pub use coordinator::{Coordinator, Handle};
 pub use identity::{Accepted, Identities};
 pub use tls::Files as TlsFiles;

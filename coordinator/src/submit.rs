@@ -75,19 +75,27 @@ pub struct Submitter {
     catalog: Arc<Catalog>,
     admission: Arc<Admission>,
     peers: watch::Receiver<Arc<Peers>>,
+    /// The newest behaviour that runs are submitted under.
+    behaviour: u32,
 }
 
 impl Submitter {
     /// A submitter over what is registered.
     #[must_use]
-    pub fn new(bus: Bus, catalog: Arc<Catalog>, admission: Arc<Admission>, peers: watch::Receiver<Arc<Peers>>) -> Self {
-        Self { bus, catalog, admission, peers }
+    pub fn new(
+        bus: Bus,
+        catalog: Arc<Catalog>,
+        admission: Arc<Admission>,
+        peers: watch::Receiver<Arc<Peers>>,
+        behaviour: u32,
+    ) -> Self {
+        Self { bus, catalog, admission, peers, behaviour }
     }
 
     /// What every living coordinator can decide. One that came just now may not have heard an older one yet; that one lets
     /// the partition go then.
     fn behaviour(&self) -> u32 {
-        self.peers.borrow().values().map(|peer| peer.behaviour).fold(behaviour::CURRENT, u32::min)
+        self.peers.borrow().values().map(|peer| peer.behaviour).fold(self.behaviour, u32::min)
     }
 
     /// Checks a job without recording anything but a large input.

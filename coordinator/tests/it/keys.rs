@@ -8,11 +8,8 @@ use crate::fleet::connect;
 
 /// Starts a coordinator and stops it again; what it said if it did not start.
 async fn start(connection: &Connection) -> Result<(), String> {
-    let config = Config {
-        grpc_address: "127.0.0.1:0".parse().unwrap(),
-        accepted: Accepted::Development,
-        ..Config::default()
-    };
+    let config =
+        Config { grpc_address: "127.0.0.1:0".parse().unwrap(), accepted: Accepted::Development, ..Config::default() };
     match Coordinator::start(config, connection.clone()).await {
         Ok(handle) => {
             handle.stop().await;

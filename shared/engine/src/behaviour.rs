@@ -12,7 +12,7 @@
 pub const CURRENT: u32 = 2;
 
 /// The first behaviour that checks contracts beyond the run's input.
-pub(crate) const CONTRACTS: u32 = 2;
+pub const CONTRACTS: u32 = 2;
 /// The first behaviour that checks the tokens of reports: a submission below it names no key.
 pub const TOKENS: u32 = 2;
 

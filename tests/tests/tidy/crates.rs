@@ -61,6 +61,7 @@ const MAY: &[(&str, &[&str])] = &[
             "kapelle-telemetry",
             "kapelle-broker",
             "kapelle-bus",
+            "kapelle-coordinator",
             "kapelle-worker",
             "kapelle-sdk",
         ],
