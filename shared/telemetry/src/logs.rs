@@ -4,8 +4,11 @@ use std::fmt;
 use std::io::{self, IsTerminal};
 use std::str::FromStr;
 
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::{ParseError, filter_fn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// What is logged where nobody says otherwise: our own news, and only trouble from the libraries.
 pub const DEFAULT_FILTER: &str = "warn,kapelle=info";
@@ -62,15 +65,23 @@ pub enum Error {
 /// # Errors
 /// If the filter cannot be read, or logging is set up already.
 pub fn init(format: Format, filter: &str) -> Result<(), Error> {
-    let filter = parse(filter)?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let logs = tracing_subscriber::fmt().with_env_filter(parse(filter)?).with_writer(io::stderr);
+    let shown = filter_fn(is_shown);
     let installed = match format {
-        Format::Json => logs.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init(),
+        Format::Json => {
+            let logs = logs.json().flatten_event(true).with_current_span(true).with_span_list(false);
+            logs.finish().with(shown).try_init()
+        }
         // Off a terminal no colours; on one the subscriber's own rule, which heeds `NO_COLOR`.
-        Format::Text if !io::stderr().is_terminal() => logs.with_ansi(false).try_init(),
-        Format::Text => logs.try_init(),
+        Format::Text if !io::stderr().is_terminal() => logs.with_ansi(false).finish().with(shown).try_init(),
+        Format::Text => logs.finish().with(shown).try_init(),
     };
     installed.map_err(|_| Error::Installed)
+}
+
+/// Whatever the filter says, the broker's client does not trace: it would print each message whole, payload and password.
+fn is_shown(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() != Level::TRACE || !metadata.target().starts_with("async_nats")
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, Error> {

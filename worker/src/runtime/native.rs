@@ -50,7 +50,9 @@ fn task(attempt: Attempt<'_>, input: Arc<Value>) -> Task {
         deadline: attempt.ends_at,
         input,
         progress: Progress::to(move |update| {
-            tracing::debug!(%run, task = %id, done = update.done, total = update.total, note = update.note, "progress");
+            // The note is the agent's own words about its payload, which logs never show.
+            let note_bytes = update.note.len();
+            tracing::debug!(%run, task = %id, done = update.done, total = update.total, note_bytes, "progress");
         }),
     }
 }

@@ -88,8 +88,9 @@ impl Child {
                 line = self.stdout.next() => match Said::read(line.map_err(Broken::of)?, &request.id, &self.secrets) {
                     Ok(Said::Reply(reply)) => break reply,
                     Ok(Said::Progress(p)) => {
-                        let note = self.secrets.mask(p.note.as_bytes());
-                        tracing::debug!(task = request.id, done = p.done, total = p.total, note, "progress");
+                        // The note is the agent's own words about its payload, which logs never show.
+                        let note_bytes = p.note.len();
+                        tracing::debug!(task = request.id, done = p.done, total = p.total, note_bytes, "progress");
                     }
                     Err(what) => return Err(Broken::Garbage(what)),
                 },
