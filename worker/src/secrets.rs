@@ -18,6 +18,8 @@ use crate::config::Environment;
 
 /// Characters of a secret at least: a shorter one would be found in texts that have nothing to do with it.
 const CHARS_MIN: usize = 8;
+/// Bytes of a secret that was cut off by the end of a text before they are masked: fewer give nothing away.
+const BEGUN_BYTES_MIN: usize = 4;
 /// Bytes of a secret at most; a variable holds 128 KiB.
 const BYTES_MAX: usize = 64 * 1024;
 /// Rights that a secret's file must not give: the group may not write it, others may do nothing.
@@ -108,8 +110,21 @@ impl Secrets {
             text.push_str(&format!("[secret:{whose}]"));
             at = range.end;
         }
-        text.push_str(&String::from_utf8_lossy(&bytes[at..]));
+        let rest = &bytes[at..];
+        let (whole, begun) = self.begun_at_the_end(rest);
+        text.push_str(&String::from_utf8_lossy(&rest[..rest.len() - begun]));
+        text.extend(whole.map(|name| format!("[secret:{name}]")));
         text
+    }
+
+    /// A secret that was being written when the text ended, as of an agent that was killed: whose, and bytes of it.
+    fn begun_at_the_end(&self, text: &[u8]) -> (Option<&SecretName>, usize) {
+        let begun = |value: &str| {
+            let lengths = (BEGUN_BYTES_MIN..value.len().min(text.len() + 1)).rev();
+            lengths.into_iter().find(|&length| text.ends_with(&value.as_bytes()[..length]))
+        };
+        let found = self.held.iter().filter_map(|(name, value)| Some((name, begun(value.expose_secret())?)));
+        found.max_by_key(|(_, length)| *length).map_or((None, 0), |(name, length)| (Some(name), length))
     }
 
     /// A secret that an output holds, in any of its texts, keys and numbers.
@@ -214,6 +229,11 @@ mod tests {
             let masked = it.mask_from(text, start);
             assert!(!masked.contains(|c: char| c.is_ascii_digit() && c != '0'), "{start}: {masked}");
             assert_eq!(masked.contains("[secret:s0]"), start < 12, "{start}: {masked}");
+        }
+        for end in 0..text.len() {
+            let masked = it.mask(&text[..end]);
+            assert!(!masked.contains("0123"), "{end}: {masked}");
+            assert_eq!(masked.contains("[secret:s0]"), end >= 6, "{end}: {masked}");
         }
     }
 
