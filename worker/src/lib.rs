@@ -24,6 +24,7 @@ mod failure;
 mod lease;
 mod meters;
 mod output;
+mod redact;
 mod reporter;
 mod runtime;
 pub mod sandbox;

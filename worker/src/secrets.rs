@@ -3,6 +3,7 @@
 //! Only the exact value is recognised. An agent that encodes or cuts a secret before it writes it defeats that; it is
 //! there against mistakes, not against an agent that was given a secret and means harm.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fs;
 use std::ops::Range;
@@ -15,6 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use crate::config::Environment;
+use crate::redact;
 
 /// Characters of a secret at least: a shorter one would be found in texts that have nothing to do with it.
 const CHARS_MIN: usize = 8;
@@ -114,7 +116,10 @@ impl Secrets {
         let (whole, begun) = self.begun_at_the_end(rest);
         text.push_str(&String::from_utf8_lossy(&rest[..rest.len() - begun]));
         text.extend(whole.map(|name| format!("[secret:{name}]")));
-        text
+        match redact::by_name(&text) {
+            Cow::Owned(redacted) => redacted,
+            Cow::Borrowed(_) => text,
+        }
     }
 
     /// A secret that was being written when the text ended, as of an agent that was killed: whose, and bytes of it.

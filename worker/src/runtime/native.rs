@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::{Answer, Attempt};
 use crate::failure;
+use crate::redact;
 
 /// Calls one agent. A panic ends its attempt and nothing else.
 pub(crate) struct Runtime {
@@ -30,7 +31,7 @@ impl Runtime {
         match tokio::time::timeout_at(attempt.ends_at, run).await {
             Err(_) => Err(failure::timeout(attempt.limit)),
             Ok(Err(panic)) => Err(panicked(panic.as_ref())),
-            Ok(Ok(Err(e))) => Err(failure::by_agent(&e.code, &e.message, e.retryable, e.retry_after)),
+            Ok(Ok(Err(e))) => Err(failure::by_agent(&e.code, &redact::by_name(&e.message), e.retryable, e.retry_after)),
             Ok(Ok(Ok(Output { value, usage }))) => {
                 let (cost_usd, input_tokens) = (usage.cost_usd, usage.input_tokens);
                 Ok(Answer { value, usage: Usage { cost_usd, input_tokens, output_tokens: usage.output_tokens } })

@@ -1,0 +1,116 @@
+//! Masks what looks like a credential by the name that stands before it, whoever's it is.
+//!
+//! Secrets that a worker hands out are known and masked by their values (`secrets.rs`). An agent may have got others from
+//! elsewhere: a session that it opened, a key in an answer. In what it writes they mostly stand behind their names, in
+//! one of four forms: a field of JSON or of a dictionary, an assignment, a header, a URL.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use regex::{Captures, Regex};
+
+/// What stands in the place of a value.
+const REDACTED: &str = "[redacted]";
+/// Names that credentials have, as parts of longer ones too: `X-Api-Key`, `client_secret`, `GITHUB_TOKEN`.
+const NAME: &str = r"[\w.-]*(?:authorization|passw(?:or)?d|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential|cookie)[\w.-]*";
+
+/// Finds a credential; the first group stays, the second is the value.
+static FORMS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
+    let forms = [
+        // A field: "password": "…" with either quote, also one that was cut off before its end.
+        format!(r#"(["']{NAME}["']\s*[:=]\s*)("(?:[^"\\]|\\.)*(?:"|\\?\z)|'(?:[^'\\]|\\.)*(?:'|\\?\z))"#),
+        // The same inside a text that is itself quoted: \"password\": \"…\"
+        format!(r#"(\\["']{NAME}\\["']\s*[:=]\s*)(\\".*?(?:\\"|\z)|\\'.*?(?:\\'|\z))"#),
+        // A header, to the end of its line.
+        r"((?:proxy-)?authorization:[ \t]*|(?:set-)?cookie:[ \t]*|x-[\w-]*(?:key|token|secret):[ \t]*)([^\s\[][^\r\n]*)"
+            .to_owned(),
+        // An assignment, as in an environment or a query: api_key=…
+        format!(r#"(\b{NAME}=)("[^"\r\n]*"?|'[^'\r\n]*'?|[^\s&;,"'\[][^\s&;,"']*)"#),
+        // A word before a value: password: …, and what every token of OAuth stands behind
+        r#"(\b(?:password|passwd|passphrase|secret|api[_ -]?key):[ \t]+|\bbearer[ \t]+)([^\s,;"'\[][^\s,;"']{3,})"#.to_owned(),
+        // The user of a URL: https://name:…@host
+        r"(://[^\s/:@]*:)([^\s/@\[][^\s/@]*)(?:@)".to_owned(),
+    ];
+    let compiled = forms.iter().map(|form| Regex::new(&format!("(?i){form}")));
+    compiled.collect::<Result<_, _>>().unwrap_or_default() // they are constants, and a test reads them all
+});
+
+/// The text without values that stand behind the names of credentials.
+pub(crate) fn by_name(text: &str) -> Cow<'_, str> {
+    let mut redacted = Cow::Borrowed(text);
+    for form in FORMS.iter() {
+        if form.is_match(&redacted) {
+            let without = form.replace_all(&redacted, |found: &Captures<'_>| {
+                let whole = found.get(0).map_or("", |m| m.as_str());
+                let [before, value] = [1, 2].map(|n| found.get(n).map_or("", |m| m.as_str()));
+                let after = &whole[before.len() + value.len()..];
+                format!("{before}{}{after}", masked(value))
+            });
+            redacted = Cow::Owned(without.into_owned());
+        }
+    }
+    redacted
+}
+
+/// The mask, in the quotes that the value had, so that a line of JSON stays one.
+fn masked(value: &str) -> String {
+    let quote = ["\\\"", "\\'", "\"", "'"].into_iter().find(|quote| value.starts_with(quote)).unwrap_or_default();
+    if value.trim_start_matches(quote).starts_with('[') {
+        return value.to_owned(); // it is masked already, by its value
+    }
+    format!("{quote}{REDACTED}{quote}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_behind_the_names_of_credentials_are_masked_in_every_form() {
+        for (text, masked) in [
+            (r#"{"password": "hunter2", "user": "ada"}"#, r#"{"password": "[redacted]", "user": "ada"}"#),
+            (r#"{"client_secret":"a\"b"}"#, r#"{"client_secret":"[redacted]"}"#),
+            (r#"{"Authorization": "Basic YWRh"#, r#"{"Authorization": "[redacted]""#),
+            ("{'X-Api-Key': 'k1', 'n': 1}", "{'X-Api-Key': '[redacted]', 'n': 1}"),
+            (r#"body="{\"token\": \"t0p\"}""#, r#"body="{\"token\": \"[redacted]\"}""#),
+            ("Authorization: Bearer abc.def.ghi\nHost: x", "Authorization: [redacted]\nHost: x"),
+            ("Set-Cookie: sid=1; HttpOnly", "Set-Cookie: [redacted]"),
+            ("x-goog-api-key: AIza", "x-goog-api-key: [redacted]"),
+            ("GET /v1?api_key=k1&q=2 failed", "GET /v1?api_key=[redacted]&q=2 failed"),
+            ("GITHUB_TOKEN=ghp_1 make", "GITHUB_TOKEN=[redacted] make"),
+            ("DB_PASSWORD='p w' up", "DB_PASSWORD='[redacted]' up"),
+            ("password: hunter2, then", "password: [redacted], then"),
+            ("with Bearer eyJhbGciOi in it", "with Bearer [redacted] in it"),
+            ("postgres://ada:pw@db/x", "postgres://ada:[redacted]@db/x"),
+        ] {
+            assert_eq!(by_name(text), masked, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_only_speaks_of_credentials_stays() {
+        for text in [
+            "SyntaxError: invalid token: }",
+            r#"{"input_tokens": 512, "output_tokens": 7}"#,
+            "the secret of the trade is to wait",
+            "password: [secret:crm]",
+            r#"{"token": "[secret:crm]"}"#,
+            "unexpected token at 1:5",
+            "http://127.0.0.1:8080/path",
+            "12:30:59 done",
+        ] {
+            assert_eq!(by_name(text), text);
+        }
+    }
+
+    /// Whatever an agent writes is redacted in time that grows with its length, and never makes the worker panic.
+    #[test]
+    fn every_form_is_a_pattern_and_any_text_is_taken() {
+        assert_eq!(FORMS.len(), 6);
+        for text in
+            ["\"password\":\"".repeat(10_000), "token='\\".repeat(10_000), "\u{1F600}=secret=\u{fffd}".repeat(99)]
+        {
+            let _ = by_name(&text);
+        }
+    }
+}
