@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use kapelle_bus::Bus;
 use kapelle_bus::provision::ensure_queue;
 use kapelle_bus::registry::{Kind, Registered, Registry};
+use kapelle_engine::KeyId;
 use kapelle_types::{AgentVersion, Diagnosis};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -72,6 +73,11 @@ impl Catalog {
     /// `UNKNOWN_WORKFLOW`, `UNKNOWN_AGENT`, `REQUEST_INVALID`, `PLAN_MISSING`.
     pub fn resolve(&self, workflow: &str, requirement: &str) -> Result<Arc<Resolved>, Diagnosis> {
         self.snapshot.load().resolve(workflow, requirement, &self.plans)
+    }
+
+    /// The signing key that new runs are submitted under.
+    pub(crate) fn newest_key(&self) -> KeyId {
+        self.plans.newest_key()
     }
 
     /// The registry itself.

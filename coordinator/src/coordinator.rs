@@ -59,7 +59,8 @@ impl Coordinator {
         let bus = prepare(&config, connection).await?;
         let stop_all = CancellationToken::new();
         let stop_api = stop_all.child_token();
-        let plans = Arc::new(PlanStore::open(&bus).await.map_err(|e| unavailable(&e))?);
+        let plans = Arc::new(PlanStore::open(&bus).await.map_err(|e| provisioning(&e))?);
+        tokio::spawn(Arc::clone(&plans).follow_keys(stop_all.clone()));
         let catalog = Catalog::open(&bus, Arc::clone(&plans), stop_all.clone()).await.map_err(|e| unavailable(&e))?;
         let identity = Identity::open(&bus, &config.accepted, &stop_all).await.inspect_err(|_| stop_all.cancel())?;
         let started_at = clock::now();

@@ -1,7 +1,9 @@
 //! Plans: workflow versions with their agent versions pinned, compiled once and shared by all runs that use them.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 use kapelle_bus::Bus;
 use kapelle_bus::keys::{self, Keys};
@@ -11,11 +13,15 @@ use kapelle_expression::Root;
 use kapelle_manifest::{Agent, Checker, InvalidSchema, Manifest, Step, Workflow};
 use kapelle_types::{RunId, Sha256, StepId, WorkflowVersion};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use crate::partition::effect::Plans;
 
 /// Plans kept in memory; beyond it all are dropped and compiled again as they are needed.
 const PLANS_MAX: usize = 4_096;
+
+/// How often a coordinator looks whether there is a newer signing key.
+const KEYS_LOOKED_AT: Duration = Duration::from_secs(5);
 
 /// Why a plan cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +56,8 @@ pub struct PlanStore {
     registry: Registry,
     keys: Keys,
     known_keys: RwLock<HashMap<KeyId, SigningKey>>,
+    /// The key that new runs are submitted under.
+    newest_key: AtomicU32,
     /// By the digest of the workflow; few sets of pins each.
     plans: RwLock<HashMap<Sha256, Vec<Pinned>>>,
 }
@@ -62,8 +70,32 @@ impl PlanStore {
     pub async fn open(bus: &Bus) -> Result<Self, kapelle_bus::Error> {
         let (registry, keys) = (Registry::open(bus).await?, Keys::open(bus).await?);
         // At hand before the first run asks for it.
-        let known_keys = keys.get(keys::CURRENT).await?.into_iter().map(|key| (keys::CURRENT, key)).collect();
-        Ok(Self { registry, keys, known_keys: RwLock::new(known_keys), plans: RwLock::default() })
+        let newest = keys.newest(keys::FIRST).await?;
+        let known_keys = keys.get(newest).await?.into_iter().map(|key| (newest, key)).collect();
+        let (newest_key, known_keys) = (AtomicU32::new(newest), RwLock::new(known_keys));
+        Ok(Self { registry, keys, known_keys, newest_key, plans: RwLock::default() })
+    }
+
+    /// The key that new runs are submitted under.
+    pub(crate) fn newest_key(&self) -> KeyId {
+        self.newest_key.load(Ordering::Relaxed)
+    }
+
+    /// Looks for newer keys, until `stop`. Coordinators that do not know one yet submit under the one before; whoever meets a
+    /// run of a newer key reads that key.
+    pub(crate) async fn follow_keys(self: Arc<Self>, stop: CancellationToken) {
+        while stop.run_until_cancelled(tokio::time::sleep(KEYS_LOOKED_AT)).await.is_some() {
+            let known = self.newest_key();
+            match self.keys.newest(known).await {
+                Ok(newest) if newest > known => {
+                    tracing::info!(key = newest, "new runs are submitted under a new signing key");
+                    self.newest_key.store(newest, Ordering::Relaxed);
+                }
+                Ok(_) => {}
+                Err(error) if error.is_transient() => tracing::debug!(%error, "signing keys cannot be looked at"),
+                Err(error) => tracing::error!(%error, "the signing keys are not what they were"),
+            }
+        }
     }
 
     /// The run that a submission begins, before its first entry: of the plan that it pins, with the key that it names.

@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kapelle_bus::{Bus, Refusal};
-use kapelle_bus::{keys, payloads};
+use kapelle_bus::{Bus, Refusal, payloads};
 use kapelle_engine::{Body, Entry, Record, RunSubmitted, behaviour};
 use kapelle_proto::{decode_record, encode_record};
 use kapelle_retry::{Policy, Verdict};
@@ -122,7 +121,7 @@ impl Submitter {
             key: job.key,
             behaviour,
             labels: job.labels,
-            signing_key: (behaviour >= behaviour::TOKENS).then_some(keys::CURRENT),
+            signing_key: (behaviour >= behaviour::TOKENS).then(|| self.catalog.newest_key()),
         };
         let record = encode_record(&[Entry {
             id: printed(&run),

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use kapelle_bus::Bus;
+use kapelle_bus::keys::Keys;
 use kapelle_bus::layout::{Layout, TaskStorage};
 use kapelle_coordinator::{Accepted, Config, Coordinator, Identities, TlsFiles};
 use kapelle_types::Partitions;
@@ -24,6 +26,12 @@ pub(crate) enum Verb {
     Start(Box<Start>),
     /// Coordinators that are there, and the partitions that each owns
     List,
+    /// Make a new signing key at the broker: tokens of new runs' tasks derive from it within seconds. Runs that are open keep
+    /// the key that they were submitted under
+    RotateKey {
+        #[command(flatten)]
+        broker: Address,
+    },
 }
 
 /// How to start a coordinator.
@@ -116,6 +124,7 @@ pub(crate) async fn run(app: &App, verb: Verb) -> End {
     match verb {
         Verb::Start(args) => start(app, *args).await,
         Verb::List => fleet::coordinators(app).await.map(|()| Exit::Ok),
+        Verb::RotateKey { broker } => rotate_key(app, &broker).await,
     }
 }
 
@@ -144,4 +153,12 @@ async fn start(app: &App, args: Start) -> End {
     signals.next().await;
     tracing::info!("draining; a second signal ends it at once");
     signals.leave(coordinator.stop()).await
+}
+
+async fn rotate_key(app: &App, broker: &Address) -> End {
+    let bus = Bus::open(broker.connect("kapelle-rotate-key", BROKER_PATIENCE).await?).await?;
+    let key = Keys::open(&bus).await?.rotate().await?;
+    let sentence = format!("New runs are submitted under signing key {key} from now on.");
+    app.output.stream(&json!({ "signing_key": key }), |_| sentence)?;
+    Ok(Exit::Ok)
 }

@@ -90,7 +90,7 @@ async fn a_report_for_anothers_task_is_ignored_by_name() {
     eventually("the task is dispatched", || async { (fleet.get(&id).await.steps[0].attempts == 1).then_some(()) })
         .await;
 
-    let key = Keys::open(&bus).await.unwrap().get(keys::CURRENT).await.unwrap().unwrap();
+    let key = Keys::open(&bus).await.unwrap().get(keys::FIRST).await.unwrap().unwrap();
     let other: RunId = "0192f3c4-5a6b-7c8d-9e0f-112233445566".parse().unwrap();
     let next = TaskId { attempt: 2, ..task.clone() };
     let foreign = [None, Some(key.of_run(other).token(&task)), Some(key.of_run(run).token(&next))];

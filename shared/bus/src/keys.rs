@@ -1,8 +1,9 @@
 //! The signing keys of the control plane, from which the tokens of tasks derive. Only coordinators may read them.
 //!
-//! Keys are numbered and never change; a run names the one that it was submitted under. The first coordinator of a broker
-//! makes key 1, and writes its fingerprint into the registry. A key that was lost, or is another one than before, is
-//! thereby noticed: it is never made anew, because the reports of open runs would no longer count.
+//! Keys are numbered from 1 and never change; a run names the one that it was submitted under, new runs take the highest. The
+//! first coordinator of a broker makes key 1, [`Keys::rotate`] the next ones. A key's fingerprint stands in the registry: a key
+//! that was lost, or is another one than before, is noticed. It is never made anew, because the reports of open runs would
+//! no longer count.
 
 use async_nats::jetstream::kv::{CreateErrorKind, Store};
 use bytes::Bytes;
@@ -12,8 +13,8 @@ use kapelle_types::Sha256;
 
 use crate::{Bus, Error, Refusal};
 
-/// The key that new runs are submitted under.
-pub const CURRENT: KeyId = 1;
+/// The key that the first coordinator makes.
+pub const FIRST: KeyId = 1;
 
 /// The bucket of signing keys.
 #[derive(Debug, Clone)]
@@ -34,27 +35,63 @@ impl Keys {
         Ok(Self { store, registry })
     }
 
-    /// Makes the current key at the first start of all, and makes sure at each later one that it is still the same.
+    /// Makes the first key at the first start of all, and makes sure at each later one that all keys are still the same.
     /// Of several coordinators that start at once one makes it.
     ///
     /// # Errors
-    /// [`Error::Refused`] if the key is gone or another one than it was, [`Error::Unavailable`] while the broker is not
+    /// [`Error::Refused`] if a key is gone or another one than it was, [`Error::Unavailable`] while the broker is not
     /// ready or the machine has no random numbers.
     pub async fn ensure(&self) -> Result<(), Error> {
-        let name = fingerprint_name(CURRENT);
-        if self.registry.get(&name).await.map_err(Error::unavailable)?.is_none() {
-            let mut key = [0; 32];
-            getrandom::fill(&mut key).map_err(|error| Error::Unavailable(error.to_string()))?;
-            create(&self.store, &CURRENT.to_string(), &key).await?;
-            let made = self.bytes(CURRENT).await?.ok_or_else(|| lost(CURRENT))?;
-            create(&self.registry, &name, fingerprint(&made).as_bytes()).await?;
+        if self.fingerprint(FIRST).await?.is_none() {
+            self.make(FIRST).await?;
         }
-        let known = self.registry.get(&name).await.map_err(Error::unavailable)?;
-        let there = self.bytes(CURRENT).await?.ok_or_else(|| lost(CURRENT))?;
-        if known.is_none_or(|known| *known != *fingerprint(&there).as_bytes()) {
-            return Err(lost(CURRENT));
+        self.newest(FIRST).await.map(drop)
+    }
+
+    /// Makes the next key. Coordinators take it for new runs within seconds; runs that are there keep theirs.
+    ///
+    /// # Errors
+    /// As of [`Self::ensure`]; [`Error::NotFound`] if there is no first key yet.
+    pub async fn rotate(&self) -> Result<KeyId, Error> {
+        if self.fingerprint(FIRST).await?.is_none() {
+            return Err(Error::NotFound("there is no signing key yet; start a coordinator first".into()));
         }
-        Ok(())
+        let next = self.newest(FIRST).await? + 1;
+        self.make(next).await?;
+        self.newest(next).await
+    }
+
+    /// The highest key, looked for from one on that is there.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if one on the way is gone or another one than it was, [`Error::Unavailable`] while the broker
+    /// is not ready.
+    pub async fn newest(&self, from: KeyId) -> Result<KeyId, Error> {
+        let mut id = from;
+        loop {
+            let known = self.fingerprint(id).await?.ok_or_else(|| lost(id))?;
+            let there = self.bytes(id).await?.ok_or_else(|| lost(id))?;
+            if *known != *fingerprint(&there).as_bytes() {
+                return Err(lost(id));
+            }
+            if self.fingerprint(id + 1).await?.is_none() {
+                return Ok(id);
+            }
+            id += 1;
+        }
+    }
+
+    /// Makes a key unless it is there, then its fingerprint: a key without one does not count yet.
+    async fn make(&self, id: KeyId) -> Result<(), Error> {
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).map_err(|error| Error::Unavailable(error.to_string()))?;
+        create(&self.store, &id.to_string(), &key).await?;
+        let made = self.bytes(id).await?.ok_or_else(|| lost(id))?;
+        create(&self.registry, &fingerprint_name(id), fingerprint(&made).as_bytes()).await
+    }
+
+    async fn fingerprint(&self, id: KeyId) -> Result<Option<Bytes>, Error> {
+        self.registry.get(fingerprint_name(id)).await.map_err(Error::unavailable)
     }
 
     /// Reads a key; `None` if there is none of that number.

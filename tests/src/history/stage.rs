@@ -193,7 +193,7 @@ impl Stage {
 
     async fn run_key(&self, run: RunId) -> RunKey {
         let keys = Keys::open(&self.bus).await.unwrap();
-        keys.get(keys::CURRENT).await.unwrap().unwrap().of_run(run)
+        keys.get(keys::FIRST).await.unwrap().unwrap().of_run(run)
     }
 
     /// The same as somebody writes them who was not given the tasks.
