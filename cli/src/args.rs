@@ -103,6 +103,9 @@ pub(crate) enum Command {
     /// Policies: who may do what, and why
     #[command(subcommand)]
     Policy(command::policy::Verb),
+    /// The audit trail: who did, or was denied, what
+    #[command(subcommand)]
+    Audit(command::audit::Verb),
     /// Start a worker; list those that are there
     #[command(subcommand)]
     Worker(command::worker::Verb),

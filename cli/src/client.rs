@@ -8,8 +8,10 @@ mod tls;
 
 use std::time::Duration;
 
+use kapelle_proto::v1::audit_service_client::AuditServiceClient;
 use kapelle_proto::v1::dead_letter_service_client::DeadLetterServiceClient;
 use kapelle_proto::v1::fleet_service_client::FleetServiceClient;
+use kapelle_proto::v1::policy_service_client::PolicyServiceClient;
 use kapelle_proto::v1::registry_service_client::RegistryServiceClient;
 use kapelle_proto::v1::run_service_client::RunServiceClient;
 use kapelle_proto::v1::token_service_client::TokenServiceClient;
@@ -117,6 +119,17 @@ impl Client {
     /// API tokens.
     pub(crate) fn tokens(&self) -> TokenServiceClient<Authorized> {
         TokenServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+    }
+
+    /// The audit trail.
+    pub(crate) fn audit(&self) -> AuditServiceClient<Authorized> {
+        AuditServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// The served policies.
+    pub(crate) fn policies(&self) -> PolicyServiceClient<Authorized> {
+        PolicyServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone())
     }
 
     /// The connection itself, for services that are not ours (health).

@@ -32,15 +32,19 @@ impl Exit {
     pub(crate) fn of(code: Code) -> Self {
         match code {
             Code::REQUEST_INVALID => Self::Usage,
-            Code::UNKNOWN_WORKFLOW | Code::UNKNOWN_RUN | Code::UNKNOWN_DEAD_LETTER | Code::UNKNOWN_TOKEN => {
-                Self::NotFound
-            }
-            Code::UNAUTHENTICATED | Code::DENIED => Self::Denied,
+            Code::UNKNOWN_WORKFLOW
+            | Code::UNKNOWN_RUN
+            | Code::UNKNOWN_DEAD_LETTER
+            | Code::UNKNOWN_TOKEN
+            | Code::PROPOSAL_GONE => Self::NotFound,
+            Code::UNAUTHENTICATED | Code::DENIED | Code::SECOND_PERSON => Self::Denied,
             Code::BROKER_UNAVAILABLE
             | Code::COORDINATOR_UNAVAILABLE
             | Code::ADMISSION
             | Code::NOT_RECORDED
-            | Code::IDENTITY_UNAVAILABLE => Self::Unavailable,
+            | Code::IDENTITY_UNAVAILABLE
+            | Code::AUDIT_UNAVAILABLE
+            | Code::POLICIES_UNAVAILABLE => Self::Unavailable,
             _ => Self::Failed,
         }
     }

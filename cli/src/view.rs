@@ -1,19 +1,23 @@
 //! What the coordinator answers, as programs get it from `-o json` and `-o yaml`: snake_case names, times in RFC 3339,
 //! payloads as JSON values. The names here are a contract; tables for people are made elsewhere.
 
+mod audit;
 mod dead_letter;
 mod entry;
 mod fleet;
 mod manifest;
+mod policy;
 mod run;
 mod token;
 
 use serde_json::Value;
 
+pub(crate) use audit::AuditEntry;
 pub(crate) use dead_letter::{DeadLetter, DeadLetterCount};
 pub(crate) use entry::Entry;
 pub(crate) use fleet::{Coordinator, Queue, Worker};
 pub(crate) use manifest::Manifest;
+pub(crate) use policy::{PolicyChange, PolicySet, Proposal};
 pub(crate) use run::{Error, Run, RunRow, Step, is_final, is_settled, status_name};
 pub(crate) use token::{MadeToken, Token};
 

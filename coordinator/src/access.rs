@@ -1,11 +1,18 @@
-//! What a caller may do: the policies, asked by the gate for every call and by whoever has a run before them.
+//! What a caller may do: the served policies, asked by the gate for every call and by whoever has a run before them.
 //!
 //! A call is judged before its message is read, so nobody knows yet whose run it is about. A call that owners of a run may
-//! make passes the gate for whoever could own one, and is judged again where the owner is known ([`Access::on_run`]).
+//! make passes the gate for whoever could own one, and is judged again where the owner is known ([`Access::on_run`]). What
+//! is denied goes into the audit trail; what changes something goes there before it is done ([`Access::act`]).
 
-use kapelle_policy::{Action, Decision, Policies, Resource};
+use std::sync::Arc;
+
+use kapelle_policy::{Action, Decision, Resource, UNKNOWN_ACTION, Verdict};
 use kapelle_telemetry::metrics::POLICY_DECISIONS;
-use kapelle_types::{Caller, Code, Diagnosis, Namespace, Principal};
+use kapelle_types::{AuditWhat, AuditWho, Caller, Code, Diagnosis, Namespace, Principal};
+
+use crate::audit::{Fact, Trail};
+use crate::config::Governance;
+use crate::policies::Serving;
 
 /// Calls that pass the gate for possible owners: their handlers ask [`Access::on_run`], which a test holds.
 const JUDGED_AGAIN: [&str; 1] = [CANCEL];
@@ -15,72 +22,188 @@ pub(crate) const CANCEL: &str = "kapelle.v1.RunService/Cancel";
 /// The policies and the namespace that they are asked for.
 #[derive(Debug)]
 pub(crate) struct Access {
-    /// None where governance is off.
-    policies: Option<Policies>,
+    serving: Arc<Serving>,
+    trail: Arc<Trail>,
     namespace: Namespace,
+    governance: Governance,
 }
 
 impl Access {
-    /// The policies that come with Kapelle, over what belongs to a namespace.
-    ///
-    /// # Errors
-    /// `POLICY_INVALID`: without policies nothing is served.
-    pub(crate) fn embedded(namespace: Namespace) -> Result<Self, Diagnosis> {
-        let invalid = |e: kapelle_policy::Invalid| Diagnosis::new(Code::POLICY_INVALID, e.to_string());
-        Ok(Self { policies: Some(Policies::embedded().map_err(invalid)?), namespace })
+    /// The served policies, over what belongs to a namespace.
+    pub(crate) const fn new(serving: Arc<Serving>, trail: Arc<Trail>, namespace: Namespace) -> Self {
+        Self { serving, trail, namespace, governance: Governance::On }
     }
 
-    /// No policies: everything is permitted. See [`crate::config::Governance::Off`] for when that may be.
-    pub(crate) const fn ungoverned(namespace: Namespace) -> Self {
-        Self { policies: None, namespace }
+    /// The same, or without policies: see [`Governance::Off`] for when that may be.
+    pub(crate) fn with_governance(self, governance: Governance) -> Self {
+        Self { governance, ..self }
+    }
+
+    /// The policies that come with Kapelle, without a trail.
+    #[cfg(test)]
+    pub(crate) fn embedded(namespace: Namespace) -> Self {
+        Self::new(Serving::embedded(), Trail::nowhere(), namespace)
     }
 
     /// Whether a caller may make a call (`kapelle.v1.RunService/Submit`) at all.
     ///
     /// # Errors
-    /// `DENIED`, with the policy and its reason.
+    /// `DENIED`, with the policy and its reason; `POLICIES_UNAVAILABLE`.
     pub(crate) fn call(&self, caller: &Caller, rpc: &str) -> Result<(), Diagnosis> {
         let owner = JUDGED_AGAIN.contains(&rpc).then_some(&caller.principal);
-        self.judge(caller, rpc, owner)
+        self.judge(caller, rpc, owner, &AuditWhat::default()).map(drop)
     }
 
     /// Whether a caller may make a call on a run that somebody submitted.
     ///
     /// # Errors
-    /// `DENIED`, with the policy and its reason.
-    pub(crate) fn on_run(&self, caller: &Caller, rpc: &str, submitted_by: &Principal) -> Result<(), Diagnosis> {
-        self.judge(caller, rpc, Some(submitted_by))
+    /// As [`Access::call`].
+    pub(crate) fn on_run(
+        &self,
+        caller: &Caller,
+        rpc: &str,
+        submitted_by: &Principal,
+        run: &AuditWhat,
+    ) -> Result<(), Diagnosis> {
+        self.judge(caller, rpc, Some(submitted_by), run).map(drop)
+    }
+
+    /// Puts an act that a call leads to on record. The act is done only if this returns well.
+    ///
+    /// # Errors
+    /// `AUDIT_UNAVAILABLE`; as [`Access::call`], if the policies changed meanwhile.
+    pub(crate) async fn act(&self, caller: &Caller, act: Act<'_>) -> Result<(), Diagnosis> {
+        let Act { verb, rpc, owner, what, reason } = act;
+        let policy = self.judge(caller, rpc, owner, &what)?.policy.clone();
+        let what = AuditWhat { action: rpc.to_owned(), ..what };
+        let (who, code) = (caller.into(), None);
+        self.trail.act(Fact { component: "api", verb, who, what, policy, code, reason }).await
+    }
+
+    /// Puts a refusal that no policy made on record.
+    pub(crate) fn refused(&self, caller: &Caller, rpc: &str, diagnosis: &Diagnosis) {
+        self.denied(caller, rpc, &AuditWhat::default(), "", diagnosis.code, &diagnosis.message);
+    }
+
+    /// Puts it on record that nobody could be established as the caller.
+    pub(crate) fn unauthenticated(&self, rpc: &str, who: AuditWho, token: Option<String>, diagnosis: &Diagnosis) {
+        let kind = if token.is_some() { "token" } else { "" }.to_owned();
+        // Whoever is nobody may make up methods without end.
+        let action = if self.knows(rpc) { rpc } else { "" }.to_owned();
+        self.trail.denied(Fact {
+            component: "api",
+            verb: "unauthenticated",
+            who,
+            what: AuditWhat { action, kind, name: token.unwrap_or_default(), ..AuditWhat::default() },
+            policy: String::new(),
+            code: Some(diagnosis.code),
+            reason: diagnosis.message.clone(),
+        });
     }
 
     /// Whether a caller may see payloads: of a run that somebody submitted, or, without one, of anybody's.
     pub(crate) fn sees(&self, caller: &Caller, submitted_by: Option<&Principal>) -> bool {
-        let Some(policies) = &self.policies else { return true };
-        policies.decide(caller, &Action::see_payloads(), &self.resource(submitted_by)).allowed()
+        if self.governance == Governance::Off {
+            return true;
+        }
+        let Ok(served) = self.serving.served() else { return false };
+        let action = Action::see_payloads();
+        let decision = served.policies.decide(caller, &action, &self.resource(submitted_by));
+        self.logged(caller, action.as_str(), &decision);
+        decision.allowed()
+    }
+
+    fn knows(&self, rpc: &str) -> bool {
+        self.serving.served().is_ok_and(|served| served.policies.actions().contains_key(rpc))
     }
 
     fn resource(&self, owner: Option<&Principal>) -> Resource {
         Resource { namespace: self.namespace.clone(), owner: owner.cloned() }
     }
 
-    fn judge(&self, caller: &Caller, rpc: &str, owner: Option<&Principal>) -> Result<(), Diagnosis> {
-        let Some(policies) = &self.policies else { return Ok(()) };
-        let decision = policies.decide(caller, &Action::named(rpc), &self.resource(owner));
-        let Decision { verdict, policy, why, log_only, errors } = &*decision;
-        POLICY_DECISIONS.counter(&[&verdict.to_string(), policy]).increment(1);
-        for logged in log_only {
-            tracing::info!(caller = %caller.principal, rpc, policy = logged, "a policy that is only logged would decide otherwise");
-            POLICY_DECISIONS.counter(&["log_only", logged]).increment(1);
+    fn judge(
+        &self,
+        caller: &Caller,
+        rpc: &str,
+        owner: Option<&Principal>,
+        what: &AuditWhat,
+    ) -> Result<Arc<Decision>, Diagnosis> {
+        if self.governance == Governance::Off {
+            return Ok(Arc::new(ungoverned()));
         }
+        let served = self.serving.served().inspect_err(|unavailable| {
+            POLICY_DECISIONS.counter(&["deny", "unavailable"]).increment(1);
+            self.denied(caller, rpc, what, "", unavailable.code, &unavailable.message);
+        })?;
+        let decision = served.policies.decide(caller, &Action::named(rpc), &self.resource(owner));
+        let Decision { verdict, policy, why, log_only: _, errors } = &*decision;
+        POLICY_DECISIONS.counter(&[&verdict.to_string(), policy]).increment(1);
+        self.logged(caller, rpc, &decision);
         for error in errors {
             tracing::error!(caller = %caller.principal, rpc, error, "a policy cannot be evaluated, which denies");
         }
         if decision.allowed() {
-            return Ok(());
+            return Ok(decision);
         }
         tracing::debug!(caller = %caller.principal, rpc, policy, "denied"); // counted above; whoever is denied may try for ever
+        let method = if policy == UNKNOWN_ACTION { "" } else { rpc };
+        self.denied(caller, method, what, policy, Code::DENIED, why);
         let message = format!("{} may not call {rpc}: {why} (policy `{policy}`)", caller.principal);
         Err(Diagnosis::new(Code::DENIED, message).hint("ask whoever administers Kapelle for the role"))
     }
+
+    /// A policy that only logs would have decided otherwise: counted, and told together.
+    fn logged(&self, caller: &Caller, action: &str, decision: &Decision) {
+        for policy in &decision.log_only {
+            POLICY_DECISIONS.counter(&["log_only", policy]).increment(1);
+            let otherwise = if decision.allowed() { "denied" } else { "allowed" };
+            self.trail.denied(Fact {
+                component: "api",
+                verb: "log-only",
+                who: caller.into(),
+                what: AuditWhat { action: action.to_owned(), ..AuditWhat::default() },
+                policy: policy.clone(),
+                code: None,
+                reason: format!("it would have been {otherwise} if this policy counted"),
+            });
+        }
+    }
+
+    fn denied(&self, caller: &Caller, rpc: &str, what: &AuditWhat, policy: &str, code: Code, reason: &str) {
+        self.trail.denied(Fact {
+            component: "api",
+            verb: "denied",
+            who: caller.into(),
+            what: AuditWhat { action: rpc.to_owned(), ..what.clone() },
+            policy: policy.to_owned(),
+            code: Some(code),
+            reason: reason.to_owned(),
+        });
+    }
+}
+
+fn ungoverned() -> Decision {
+    let (policy, why) = ("ungoverned".to_owned(), String::new());
+    Decision { verdict: Verdict::Allow, policy, why, log_only: Vec::new(), errors: Vec::new() }
+}
+
+/// Something that a call changes.
+pub(crate) struct Act<'a> {
+    /// What the trail calls it: `cancel`.
+    pub(crate) verb: &'static str,
+    /// The call that it is.
+    pub(crate) rpc: &'a str,
+    /// Who submitted the run that it is about, if that was judged.
+    pub(crate) owner: Option<&'a Principal>,
+    /// What it is done to.
+    pub(crate) what: AuditWhat,
+    /// Why, in the words of whoever does it.
+    pub(crate) reason: String,
+}
+
+/// A run, or a step of one, as the trail names it.
+pub(crate) fn run_named(run: impl ToString, step: impl ToString) -> AuditWhat {
+    AuditWhat { kind: "run".into(), run: run.to_string(), step: step.to_string(), ..AuditWhat::default() }
 }
 
 #[cfg(test)]
@@ -90,7 +213,7 @@ mod tests {
     use super::*;
 
     fn access() -> Access {
-        Access::embedded(Namespace::default()).unwrap()
+        Access::embedded(Namespace::default())
     }
 
     fn caller(name: &str, role: Role, sees_payloads: bool) -> Caller {
@@ -116,8 +239,9 @@ mod tests {
     fn publishers_pass_the_gate_with_a_cancel_and_end_their_own_runs_alone() {
         let (access, publisher) = (access(), caller("token:p", Role::Publisher, false));
         assert!(access.call(&publisher, CANCEL).is_ok());
-        assert!(access.on_run(&publisher, CANCEL, &publisher.principal).is_ok());
-        assert!(access.on_run(&publisher, CANCEL, &Principal("token:q".into())).is_err());
+        let run = AuditWhat::default();
+        assert!(access.on_run(&publisher, CANCEL, &publisher.principal, &run).is_ok());
+        assert!(access.on_run(&publisher, CANCEL, &Principal("token:q".into()), &run).is_err());
         assert!(access.call(&caller("token:v", Role::Viewer, false), CANCEL).is_err());
         assert!(access.call(&publisher, "kapelle.v1.RunService/Terminate").is_err());
     }

@@ -1,9 +1,11 @@
-//! The gRPC server: health, reflection and the five services, behind the gate.
+//! The gRPC server: health, reflection and the seven services, behind the gate.
 
+mod audit;
 mod dead_letters;
 mod execute;
 mod fleet;
 mod gate;
+mod policies;
 mod registry;
 mod runs;
 mod status;
@@ -15,8 +17,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use kapelle_bus::Bus;
+use kapelle_proto::v1::audit_service_server::AuditServiceServer;
 use kapelle_proto::v1::dead_letter_service_server::DeadLetterServiceServer;
 use kapelle_proto::v1::fleet_service_server::FleetServiceServer;
+use kapelle_proto::v1::policy_service_server::PolicyServiceServer;
 use kapelle_proto::v1::registry_service_server::RegistryServiceServer;
 use kapelle_proto::v1::run_service_server::RunServiceServer;
 use kapelle_proto::v1::token_service_server::TokenServiceServer;
@@ -34,12 +38,16 @@ use crate::catalog::Catalog;
 use crate::ownership::Peers;
 use crate::partitions::Served;
 use crate::plans::PlanStore;
+use crate::policies::Desk;
 use crate::runs::Waiters;
 use crate::submit::Submitter;
 use crate::tls::Certificates;
 
 /// A message may hold the largest payload and what is around it.
 const MESSAGE_BYTES_MAX: usize = limits::PAYLOAD_BYTES_MAX + 1024 * 1024;
+
+/// A set of policies and what is around it.
+const POLICIES_BYTES_MAX: usize = limits::POLICY_SET_BYTES_MAX + 64 * 1024;
 
 /// What the services work with.
 pub(crate) struct Context {
@@ -52,6 +60,7 @@ pub(crate) struct Context {
     pub(crate) served: Served,
     pub(crate) peers: tokio::sync::watch::Receiver<Arc<Peers>>,
     pub(crate) access: Arc<Access>,
+    pub(crate) policies: Arc<Desk>,
 }
 
 /// A running server.
@@ -90,8 +99,12 @@ impl Server {
         let dead = DeadLetterServiceServer::new(dead_letters::DeadLetters::new(context.clone()))
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let registry = RegistryServiceServer::new(registry::RegistryApi::new(context.clone()));
-        let fleet = FleetServiceServer::new(fleet::Fleet::new(context));
-        let tokens = TokenServiceServer::new(tokens::TokensApi::new(Arc::clone(gate.tokens())));
+        let fleet = FleetServiceServer::new(fleet::Fleet::new(context.clone()));
+        let audit = AuditServiceServer::new(audit::AuditApi::new(context.bus.clone()));
+        let policies = PolicyServiceServer::new(policies::PoliciesApi::new(Arc::clone(&context.policies)))
+            .max_decoding_message_size(POLICIES_BYTES_MAX);
+        let access = Arc::clone(&context.access);
+        let tokens = TokenServiceServer::new(tokens::TokensApi::new(Arc::clone(gate.tokens()), access));
         let router = tonic::transport::Server::builder()
             .tcp_nodelay(true)
             .initial_stream_window_size(4 * 1024 * 1024)
@@ -104,6 +117,8 @@ impl Server {
             .add_service(dead)
             .add_service(registry)
             .add_service(fleet)
+            .add_service(audit)
+            .add_service(policies)
             .add_service(tokens);
         let task = tokio::spawn(async move {
             let stopped = stop.clone().cancelled_owned();

@@ -5,17 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kapelle_bus::keys::Keys;
+use kapelle_bus::policies::PolicySets;
 use kapelle_bus::provision::provision;
 use kapelle_bus::{Bus, Connection, presence};
 use kapelle_engine::behaviour;
 use kapelle_retry::{Policy, Verdict};
 use kapelle_telemetry::clock;
 use kapelle_types::{Code, Diagnosis, Timestamp};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
 use crate::admission::Admission;
 use crate::api::{Context, Gate, Server};
+use crate::audit::Trail;
 use crate::catalog::Catalog;
 use crate::config::{Assignment, Config, Governance};
 use crate::identity::{Accepted, Identity};
@@ -25,6 +28,7 @@ use crate::partition::service::Shared;
 use crate::partitions::{Served, Template};
 use crate::pinned::Wanted;
 use crate::plans::PlanStore;
+use crate::policies::{Desk, Serving};
 use crate::runs::Waiters;
 use crate::submit::Submitter;
 use crate::tls::Certificates;
@@ -45,6 +49,7 @@ pub struct Handle {
     stop_api: CancellationToken,
     stop_all: CancellationToken,
     announcer: presence::Announcer,
+    writer: JoinHandle<()>,
 }
 
 impl Coordinator {
@@ -54,11 +59,12 @@ impl Coordinator {
     /// `PROVISIONING`, `BROKER_UNAVAILABLE`, `PORT_TAKEN`, `IDENTITY_INVALID`, `TLS_INVALID`; `REQUEST_INVALID` if others than this machine could be the
     /// development identity.
     pub async fn start(config: Config, connection: Connection) -> Result<Handle, Diagnosis> {
-        let (access, behaviour) = admitted(&config)?;
-        let access = Arc::new(access);
+        let behaviour = admitted(&config)?;
         let bus = prepare(&config, connection).await?;
         let stop_all = CancellationToken::new();
         let stop_api = stop_all.child_token();
+        let (trail, writer) = Trail::start(&bus, &config.id, stop_all.clone());
+        let (access, policies) = judges(&bus, &config, &trail, &stop_all).await.inspect_err(|_| stop_all.cancel())?;
         let plans = Arc::new(PlanStore::open(&bus).await.map_err(|e| provisioning(&e))?);
         tokio::spawn(Arc::clone(&plans).follow_keys(stop_all.clone()));
         let catalog = Catalog::open(&bus, Arc::clone(&plans), stop_all.clone()).await.map_err(|e| unavailable(&e))?;
@@ -66,7 +72,7 @@ impl Coordinator {
         let started_at = clock::now();
         let ownership = Ownership::start(bus.clone(), config.id.clone(), started_at, stop_all.clone());
         let waiters = Arc::new(Waiters::default());
-        let shared = Shared { bus: bus.clone(), plans: Arc::clone(&plans), waiters: Arc::clone(&waiters) };
+        let shared = Shared { bus: bus.clone(), plans: Arc::clone(&plans), waiters: Arc::clone(&waiters), trail };
         let template = Template {
             coordinator: config.id.clone(),
             cache_bytes_max: config.cache_bytes_max,
@@ -104,6 +110,7 @@ impl Coordinator {
             served: served.clone(),
             peers: ownership.peers.clone(),
             access,
+            policies,
         };
         let server = Server::start(config.grpc_address, Arc::new(context), (gate, certificates), stop_api.clone())
             .await
@@ -111,7 +118,7 @@ impl Coordinator {
                 stop_all.cancel();
             })?;
         tracing::info!(address = %server.address, "the coordinator answers");
-        Ok(Handle { server, served, stop_api, stop_all, announcer })
+        Ok(Handle { server, served, stop_api, stop_all, announcer, writer })
     }
 }
 
@@ -129,24 +136,41 @@ impl Handle {
         self.server.ended(STOP_PATIENCE).await;
         self.announcer.stop().await;
         self.stop_all.cancel();
+        // What was denied lately is still to be written.
+        if tokio::time::timeout(STOP_PATIENCE, self.writer).await.is_err() {
+            tracing::warn!("the audit trail does not take the last denials");
+        }
     }
 }
 
-/// What is asked before anything is served, and the newest behaviour that runs are submitted under. Refuses what would
-/// let others than this machine do everything.
-fn admitted(config: &Config) -> Result<(Access, u32), Diagnosis> {
+/// The newest behaviour that runs are submitted under. Refuses what would let others than this machine do everything.
+fn admitted(config: &Config) -> Result<u32, Diagnosis> {
     if matches!(config.accepted, Accepted::Development) && !config.grpc_address.ip().is_loopback() {
         let message = format!("the development identity is for this machine alone, not for {}", config.grpc_address);
         return Err(Diagnosis::new(Code::REQUEST_INVALID, message).hint("listen on 127.0.0.1"));
     }
-    let namespace = config.namespace.clone();
     match (config.governance, &config.accepted) {
-        (Governance::On, _) => Ok((Access::embedded(namespace)?, behaviour::CURRENT)),
-        (Governance::Off, Accepted::Development) => Ok((Access::ungoverned(namespace), behaviour::CONTRACTS - 1)),
+        (Governance::On, _) => Ok(behaviour::CURRENT),
+        (Governance::Off, Accepted::Development) => Ok(behaviour::CONTRACTS - 1),
         (Governance::Off, Accepted::Known(_)) => {
             Err(Diagnosis::new(Code::REQUEST_INVALID, "governance is off only for the development identity"))
         }
     }
+}
+
+/// Whoever says what callers may do, and where that is changed.
+async fn judges(
+    bus: &Bus,
+    config: &Config,
+    trail: &Arc<Trail>,
+    stop: &CancellationToken,
+) -> Result<(Arc<Access>, Arc<Desk>), Diagnosis> {
+    let namespace = || config.namespace.clone();
+    let serving = Serving::open(bus, Arc::clone(trail), stop.clone()).await.map_err(|e| unavailable(&e))?;
+    let sets = PolicySets::open(bus).await.map_err(|e| unavailable(&e))?;
+    let desk = Desk::new(sets, Arc::clone(&serving), Arc::clone(trail), namespace());
+    let access = Access::new(serving, Arc::clone(trail), namespace()).with_governance(config.governance);
+    Ok((Arc::new(access), Arc::new(desk)))
 }
 
 /// Provisions and opens the bus, waiting for a broker that is not ready yet.

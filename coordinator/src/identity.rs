@@ -24,9 +24,10 @@ use kapelle_bus::Bus;
 use kapelle_bus::tokens::Secret;
 use kapelle_telemetry::clock;
 use kapelle_telemetry::metrics::CREDENTIALS_REFUSED;
-use kapelle_types::{Caller, Code, Diagnosis, Namespace, Principal, Role};
+use kapelle_types::{AuditWho, Caller, Code, Diagnosis, Namespace, Principal, Role};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use claims::vouched_person;
 use config::IssuerConfig;
 pub use config::{Accepted, Identities};
 use issuer::Issuer;
@@ -97,6 +98,20 @@ impl Identity {
             },
         };
         session.map_err(Refused::told)
+    }
+
+    /// Who a credential that is refused was of, as far as that is known for certain; and the id of the token that it claims
+    /// to be, if there is such a token. Nothing else of a credential is ever told.
+    pub(crate) fn named_in(&self, authorization: &[u8]) -> (AuditWho, Option<String>) {
+        let Some(credential) = bearer(authorization) else { return Default::default() };
+        match Secret::parse(credential) {
+            Some(secret) => self.tokens.named_in(&secret),
+            None => {
+                let of = issuer::named_in(credential);
+                let issuer = of.and_then(|name| self.issuers.iter().find(|issuer| issuer.name() == name));
+                (issuer.and_then(|issuer| issuer.signed(credential)).unwrap_or_default(), None)
+            }
+        }
     }
 
     async fn of(&self, credential: &str) -> Result<Session, Refused> {

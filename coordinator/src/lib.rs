@@ -11,6 +11,7 @@
 mod access;
 mod admission;
 mod api;
+mod audit;
 pub mod catalog;
 mod config;
 mod coordinator;
@@ -22,6 +23,7 @@ pub mod partition;
 pub mod partitions;
 pub mod pinned;
 pub mod plans;
+mod policies;
 mod questions;
 pub mod runs;
 pub mod submit;

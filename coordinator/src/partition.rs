@@ -17,6 +17,7 @@ pub mod effect;
 pub mod load;
 mod meters;
 mod observe;
+mod on_record;
 mod open;
 pub mod perform;
 mod progress;

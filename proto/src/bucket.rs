@@ -10,5 +10,7 @@ pub const CURSORS: &str = "cursors";
 pub const PRESENCE: &str = "presence";
 /// API tokens by their ids: hashes, never secrets.
 pub const TOKENS: &str = "tokens";
+/// The policies that are served, set after set, and what is proposed.
+pub const POLICIES: &str = "policies";
 /// The object store of payloads above the inline limit, by SHA-256.
 pub const PAYLOADS: &str = "payloads";

@@ -7,6 +7,7 @@
 //! Whoever talks to the broker or over gRPC goes through here; domain types know nothing of protobuf. What is read may be
 //! garbage or written by a newer release: both are errors of their own kind, nothing panics. This crate never does IO.
 
+mod audit;
 pub mod bucket;
 mod dead_letter;
 mod diagnosis;
@@ -21,6 +22,7 @@ pub mod subject;
 mod task;
 mod token;
 
+pub use audit::{decode_audit, encode_audit};
 pub use dead_letter::DeadLetterRecord;
 pub use error::{DecodeError, WIRE_VERSION};
 pub use log::{decode_record, encode_record};

@@ -11,6 +11,9 @@ pub const DEAD: &str = "DEAD";
 /// What anyone may want to hear about.
 pub const EVENTS: &str = "EVENTS";
 
+/// Who did, or was denied, what.
+pub const AUDIT: &str = "AUDIT";
+
 /// The stream of a partition's run logs and timers: `RUNS_3`.
 #[must_use]
 pub fn runs(partition: Partition) -> String {

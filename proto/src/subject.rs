@@ -7,22 +7,25 @@
 //!   kapelle.dead.<agent>.<version>.<run>.<step>        DeadSubject     dead letters
 //!   kapelle.submit.<workflow>                          SubmitSubject   jobs without gRPC
 //!   kapelle.event.<type>                               EventSubject    what anyone may want to hear about
+//!   kapelle.audit.<component>.<verb>                   AuditSubject    who did, or was denied, what
 //! ```
 //!
 //! Only this module puts the subjects of streams together or takes them apart; core subjects, which carry signs that may be
 //! lost, stand beside their use in `kapelle-bus` and the coordinator. Parsing is strict: a value has one spelling, so that a message
 //! on another one is never taken for a part of the same run.
 
+mod audit;
 mod event;
 mod filter;
 mod run;
 mod task;
 mod token;
 
+pub use audit::{AuditSubject, AuditWord};
 pub use event::{EventSubject, EventType, SubmitSubject};
 pub use filter::{
-    control_filter, dead_all, dead_filter, events_all, run_filter, runs_filter, submit_all, task_filter, tasks_all,
-    timers_filter, timers_of_run,
+    audit_all, audit_filter, control_filter, dead_all, dead_filter, events_all, run_filter, runs_filter, submit_all,
+    task_filter, tasks_all, timers_filter, timers_of_run,
 };
 pub use run::{RunSubject, TimerSubject};
 pub use task::{DeadSubject, TaskSubject};

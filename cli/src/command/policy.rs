@@ -1,11 +1,14 @@
-//! `kapelle policy …`: who may do what, by the policies that come with Kapelle or by those of some files. Asks no coordinator.
+//! `kapelle policy …`: who may do what, by the policies that a coordinator serves or by those of some files; and what is
+//! served.
 
 mod ask;
+mod change;
 
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use kapelle_policy::{Difference, Invalid, Policies, Recorded, Rule, breaches, matrix};
+use kapelle_proto::v1;
 use kapelle_types::Code;
 use serde::Serialize;
 use serde_json::json;
@@ -23,7 +26,11 @@ const POLICIES: &[&str] = &["cedar"];
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
 A policy permits or forbids; a forbid wins, and what nothing permits is denied. A policy in LOG_ONLY decides
-nothing and is named where it would have. Without -f the policies that come with Kapelle are meant.")]
+nothing and is named where it would have. Without -f the policies that the coordinator serves are meant; where none
+answers, those that come with Kapelle.
+
+A change that weakens (an enforced policy is only logged, or an enforced forbid is gone or another) is not applied but
+proposed: another person approves it.")]
 pub(crate) enum Verb {
     /// Every policy: what it says, whether it counts, why it is there
     List(Source),
@@ -35,6 +42,19 @@ pub(crate) enum Verb {
     Check(Source),
     /// Hold recorded decisions against policies; exit 1 if one is made otherwise
     Test(Test),
+    /// Serve these policies from now on, on every coordinator; a change that weakens becomes a proposal
+    Apply(change::Apply),
+    /// The sets that were served, the latest first
+    History(change::History),
+    /// Serve an earlier set again
+    Rollback(change::Rollback),
+    /// Changes that wait for a second person
+    Proposals,
+    /// Say yes to another person's proposal, which serves it at once
+    Approve {
+        /// Its id, as `kapelle policy proposals` shows it
+        id: String,
+    },
     /// Print what the broker has to let a caller do, as nats-server's configuration has it
     Permissions(ask::Connection),
 }
@@ -42,7 +62,8 @@ pub(crate) enum Verb {
 /// Which policies.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Source {
-    /// A policy file or a folder of .cedar files; repeat it for more. Default: the policies that come with Kapelle
+    /// A policy file or a folder of .cedar files; repeat it for more. Default: what the coordinator serves, or without one
+    /// the policies that come with Kapelle
     #[arg(short, long = "file", value_name = "FILE|DIR")]
     files: Vec<PathBuf>,
 }
@@ -57,38 +78,63 @@ pub(crate) struct Test {
 }
 
 /// `kapelle policy …`.
-pub(crate) fn run(app: &App, verb: Verb) -> End {
+pub(crate) async fn run(app: &App, verb: Verb) -> End {
     match verb {
         Verb::List(source) => {
-            let policies = source.load()?;
+            let policies = source.load(app).await?;
             let rules: Vec<&Rule> = policies.rules().collect();
             app.output.show(&rules, |rules| list(rules))?;
         }
         Verb::Validate(source) => {
-            let count = source.load()?.rules().count();
+            let count = source.load(app).await?.rules().count();
             app.output.show(&json!({ "policies": count }), |_| format!("{count} policies, all valid"))?;
         }
-        Verb::Explain(question) => question.explain(app)?,
-        Verb::Check(source) => return check(app, &source.load()?),
-        Verb::Test(test) => return test.run(app),
-        Verb::Permissions(connection) => connection.permissions(app)?,
+        Verb::Explain(question) => question.explain(app).await?,
+        Verb::Check(source) => return check(app, &source.load(app).await?),
+        Verb::Test(test) => return test.run(app).await,
+        Verb::Apply(args) => change::apply(app, args).await?,
+        Verb::History(args) => change::history(app, args).await?,
+        Verb::Rollback(args) => change::rollback(app, args).await?,
+        Verb::Proposals => change::proposals(app).await?,
+        Verb::Approve { id } => change::approve(app, id).await?,
+        Verb::Permissions(connection) => connection.permissions(app).await?,
     }
     Ok(Exit::Ok)
 }
 
 impl Source {
-    fn load(&self) -> Result<Policies, Failure> {
-        if self.files.is_empty() {
-            return Policies::embedded().map_err(invalid);
-        }
-        let mut texts = Vec::new();
-        for source in &self.files {
-            for file in files::list(source, POLICIES)? {
-                texts.push((file.display().to_string(), files::text(&file)?.0));
-            }
-        }
+    async fn load(&self, app: &App) -> Result<Policies, Failure> {
+        let texts = if self.files.is_empty() { served(app).await? } else { read(&self.files)? };
         Policies::load(&texts).map_err(invalid)
     }
+}
+
+/// The files of some sources, as name and text.
+fn read(sources: &[PathBuf]) -> Result<Vec<(String, String)>, Failure> {
+    let mut texts = Vec::new();
+    for source in sources {
+        for file in files::list(source, POLICIES)? {
+            texts.push((file.display().to_string(), files::text(&file)?.0));
+        }
+    }
+    Ok(texts)
+}
+
+/// The files that the coordinator serves. Where none answers at all, those that come with Kapelle, which is said; a
+/// coordinator that answers with an error is no reason to show others.
+async fn served(app: &App) -> Result<Vec<(String, String)>, Failure> {
+    let client = match app.client().await {
+        Ok(client) => client,
+        Err(failure) if failure.code() == Some(Code::COORDINATOR_UNAVAILABLE) => {
+            tracing::warn!("no coordinator answers: these are the policies that come with Kapelle");
+            let file = |(name, text): &(&str, &str)| ((*name).to_owned(), (*text).to_owned());
+            return Ok(Policies::embedded_files().iter().map(file).collect());
+        }
+        Err(failure) => return Err(failure),
+    };
+    let answer = client.policies().get(v1::GetPoliciesRequest { version: None }).await;
+    let set = answer.map_err(|s| client.failure(s))?.into_inner();
+    Ok(set.files.into_iter().map(|file| (file.name, file.text)).collect())
 }
 
 /// Everything that is wrong, for people with the lines, for programs with the places.
@@ -130,8 +176,8 @@ fn check(app: &App, policies: &Policies) -> End {
 }
 
 impl Test {
-    fn run(&self, app: &App) -> End {
-        let policies = self.source.load()?;
+    async fn run(&self, app: &App) -> End {
+        let policies = self.source.load(app).await?;
         let (text, _) = files::text(&self.recorded)?;
         let recorded = Recorded::read(&text).map_err(|error| {
             let message = format!("{} holds no recorded decisions: {error}", self.recorded.display());

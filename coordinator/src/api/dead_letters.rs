@@ -17,6 +17,7 @@ use super::Context;
 use super::status::{caller, run_id, status};
 use super::steer::{record, steer};
 use super::visible;
+use crate::access::{Act, run_named};
 use crate::runs::rebuild;
 
 /// Dead letters that one request may return or act on, where it names no limit.
@@ -83,11 +84,18 @@ impl DeadLetters {
     /// Replays or discards one. A letter whose run waits for nothing any more is only removed.
     async fn act_on(&self, stored: &Stored, action: Action, reason: &str, who: &Caller) -> Result<(), Diagnosis> {
         let run = stored.record.run_id;
+        let what = run_named(run, &stored.record.letter.task.step);
+        let (verb, rpc) = match action {
+            Action::Replay => ("replay", "kapelle.v1.DeadLetterService/Replay"),
+            Action::Discard => ("discard", "kapelle.v1.DeadLetterService/Discard"),
+        };
+        let act = Act { verb, rpc, owner: None, what, reason: reason.to_owned() };
         let rebuilt = match rebuild(&self.context.bus, &self.context.plans, run).await {
             Err(error) if error.code == Code::UNKNOWN_RUN => None,
             other => Some(other?),
         };
         if rebuilt.as_ref().is_none_or(|r| r.run.is_finished()) {
+            self.context.access.act(who, act).await?;
             return self.context.bus.remove_dead_letter(&stored.subject).await.map_err(unavailable);
         }
         let step = stored.record.letter.task.step.clone();
@@ -96,6 +104,7 @@ impl DeadLetters {
             Action::Discard => Body::FailRequested { reason: reason.to_owned() },
         };
         if rebuilt.is_some_and(|r| r.run.status() == RunStatus::Stalled) {
+            self.context.access.act(who, act).await?;
             record(&self.context, run, who.principal.clone(), body).await.map(drop)
         } else {
             steer(&self.context, run, who, body).await.map(drop)

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   call ──▶ credential ──Identity──▶ caller ────Access────▶ service, with the caller beside the request
-//!                 └─ K0502, K0504            └─ K0503           └─ a stream ends when the credential does
+//!                 └─ K0502, K0504            └─ K0503           └─ what goes on ends when the credential does
 //! ```
 //!
 //! Health alone is open: whoever probes a coordinator has no credential. Nothing else knows how a caller is established,
@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use kapelle_types::{Code, Diagnosis};
+use kapelle_types::{AuditWho, Code, Diagnosis};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::header::AUTHORIZATION;
@@ -54,14 +54,20 @@ impl Gate {
 
     /// Who makes this call, if they may.
     async fn admit(&self, path: &str, headers: &HeaderMap) -> Result<Session, Diagnosis> {
+        let rpc = path.trim_start_matches('/');
         let mut credentials = headers.get_all(AUTHORIZATION).iter();
         let credential = credentials.next().map(tonic::codegen::http::HeaderValue::as_bytes);
         if credentials.next().is_some() {
             let message = "the call brings more than one credential";
-            return Err(Diagnosis::new(Code::UNAUTHENTICATED, message).hint("send one `authorization` header"));
+            let refused = Diagnosis::new(Code::UNAUTHENTICATED, message).hint("send one `authorization` header");
+            self.access.unauthenticated(rpc, AuditWho::default(), None, &refused);
+            return Err(refused);
         }
-        let session = self.identity.session(credential).await?;
-        self.access.call(&session.caller, path.trim_start_matches('/'))?;
+        let session = self.identity.session(credential).await.inspect_err(|refused| {
+            let (who, token) = credential.map(|credential| self.identity.named_in(credential)).unwrap_or_default();
+            self.access.unauthenticated(rpc, who, token, refused);
+        })?;
+        self.access.call(&session.caller, rpc)?;
         Ok(session)
     }
 }
@@ -103,7 +109,12 @@ where
             // Nothing behind the gate has a use for the credential.
             request.headers_mut().remove(AUTHORIZATION);
             request.extensions_mut().insert(Arc::clone(&session.caller));
-            let response = inner.call(request).await?;
+            // An answer that is waited for ends with the credential, as a stream does.
+            let response = tokio::select! {
+                biased;
+                response = inner.call(request) => response?,
+                refused = session.clone().ended() => return Ok(status(&refused.told()).into_http()),
+            };
             Ok(response.map(|body| Body::new(Guarded { body, guard: Guard::Idle(session) })))
         })
     }

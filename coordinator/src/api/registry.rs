@@ -7,11 +7,12 @@ use kapelle_bus::registry::{Kind, Outcome, Registered};
 use kapelle_manifest::{Agents, Layered, Manifest, Problem, Sourced, check, keeps_promise};
 use kapelle_proto::v1::{self, registry_service_server::RegistryService};
 use kapelle_telemetry::clock;
-use kapelle_types::{Code, Diagnosis, Version, limits};
+use kapelle_types::{AuditWhat, Code, Diagnosis, Version, limits};
 use tonic::{Request, Response, Status};
 
 use super::Context;
-use super::status::{principal, status};
+use super::status::{caller, status};
+use crate::access::Act;
 use crate::catalog::kind_name;
 
 /// Manifests that one request may bring.
@@ -74,6 +75,24 @@ impl RegistryApi {
     }
 }
 
+/// How the audit trail names a request: by its first manifests.
+fn applying(records: &[Registered]) -> Act<'static> {
+    /// As many as people read; the registry says of each who applied it.
+    const NAMED_MAX: usize = 10;
+    let named = records.iter().take(NAMED_MAX).map(|r| format!("{} {}@{}", kind_name(r.kind), r.name, r.version));
+    let mut name = named.collect::<Vec<_>>().join(", ");
+    if let Some(more) = records.len().checked_sub(NAMED_MAX).filter(|more| *more > 0) {
+        name += &format!(" and {more} more");
+    }
+    Act {
+        verb: "apply",
+        rpc: "kapelle.v1.RegistryService/Apply",
+        owner: None,
+        what: AuditWhat { kind: "manifests".into(), name, ..AuditWhat::default() },
+        reason: String::new(),
+    }
+}
+
 fn diagnosis(manifest: &Manifest, problem: &Problem) -> Diagnosis {
     let (kind, name, version) = manifest.name_version();
     let message = format!("{kind} {name}@{version}, {}: {}", problem.pointer, problem.message);
@@ -132,9 +151,12 @@ fn view(record: &Registered, whole: bool) -> v1::ManifestView {
 #[tonic::async_trait]
 impl RegistryService for RegistryApi {
     async fn apply(&self, request: Request<v1::ApplyRequest>) -> Result<Response<v1::ApplyResponse>, Status> {
-        let by = principal(&request)?.to_string();
+        let caller = caller(&request)?;
         let request = request.into_inner();
-        let records = self.checked(&request, &by).map_err(|e| status(&e))?;
+        let records = self.checked(&request, &caller.principal.to_string()).map_err(|e| status(&e))?;
+        if !request.dry_run {
+            self.context.access.act(&caller, applying(&records)).await.map_err(|e| status(&e))?;
+        }
         let snapshot = self.context.catalog.snapshot();
         let mut applied = Vec::with_capacity(records.len());
         for record in &records {

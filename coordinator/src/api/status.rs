@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use kapelle_types::{Caller, Code, Diagnosis, Principal, RunId};
+use kapelle_types::{Caller, Code, Diagnosis, RunId};
 use tonic::body::Body;
 use tonic::codegen::http::Response;
 use tonic::{Request, Status};
@@ -40,12 +40,17 @@ fn grpc_code(code: Code) -> tonic::Code {
         Code::UNKNOWN_RUN | Code::UNKNOWN_WORKFLOW | Code::UNKNOWN_DEAD_LETTER | Code::UNKNOWN_TOKEN => {
             tonic::Code::NotFound
         }
-        Code::WRONG_STATE | Code::KEY_INVALID => tonic::Code::FailedPrecondition,
+        Code::WRONG_STATE | Code::KEY_INVALID | Code::POLICY_LOCK_OUT | Code::SECOND_PERSON | Code::PROPOSAL_GONE => {
+            tonic::Code::FailedPrecondition
+        }
         Code::VERSION_EXISTS => tonic::Code::AlreadyExists,
         Code::ADMISSION => tonic::Code::ResourceExhausted,
-        Code::NOT_RECORDED | Code::BROKER_UNAVAILABLE | Code::PLAN_MISSING | Code::IDENTITY_UNAVAILABLE => {
-            tonic::Code::Unavailable
-        }
+        Code::NOT_RECORDED
+        | Code::BROKER_UNAVAILABLE
+        | Code::PLAN_MISSING
+        | Code::IDENTITY_UNAVAILABLE
+        | Code::AUDIT_UNAVAILABLE
+        | Code::POLICIES_UNAVAILABLE => tonic::Code::Unavailable,
         Code::UNAUTHENTICATED => tonic::Code::Unauthenticated,
         Code::DENIED => tonic::Code::PermissionDenied,
         _ => tonic::Code::InvalidArgument,
@@ -61,11 +66,6 @@ pub(super) fn run_id(text: &str) -> Result<RunId, Diagnosis> {
 pub(super) fn caller<T>(request: &Request<T>) -> Result<Arc<Caller>, Status> {
     let nobody = || status(&Diagnosis::new(Code::UNAUTHENTICATED, "the call did not come through the gate"));
     request.extensions().get::<Arc<Caller>>().cloned().ok_or_else(nobody)
-}
-
-/// How the caller is named in entries.
-pub(super) fn principal<T>(request: &Request<T>) -> Result<Principal, Status> {
-    caller(request).map(|caller| caller.principal.clone())
 }
 
 /// The trace that the call is part of.

@@ -2,23 +2,43 @@
 
 use kapelle_engine::{Body, Channel, Entry, Run, RunStatus};
 use kapelle_proto::encode_record;
-use kapelle_types::{Caller, Code, Diagnosis, Principal, RunId};
+use kapelle_types::{AuditWhat, Caller, Code, Diagnosis, Principal, RunId};
 use uuid::Uuid;
 
 use super::Context;
-use crate::access::CANCEL;
+use crate::access::{Act, CANCEL, run_named};
 use crate::runs::rebuild;
 
 /// Records a request on a run and says at which sequence. The gate has judged the call; whether it may be made on this very
 /// run is judged here, where its owner is known.
 pub(super) async fn steer(context: &Context, run: RunId, caller: &Caller, body: Body) -> Result<u64, Diagnosis> {
     let rebuilt = rebuild(&context.bus, &context.plans, run).await?;
-    if matches!(body, Body::CancelRequested { .. }) {
-        let owner = rebuilt.run.submitted_by().cloned().unwrap_or_default();
-        context.access.on_run(caller, CANCEL, &owner)?;
+    let owner = rebuilt.run.submitted_by().cloned().unwrap_or_default();
+    let owner = matches!(body, Body::CancelRequested { .. }).then_some(&owner);
+    if let Some(owner) = owner {
+        context.access.on_run(caller, CANCEL, owner, &run_named(run, ""))?;
     }
     allowed(&rebuilt.run, &body)?;
+    let (verb, rpc, what, reason) = told(run, &body);
+    context.access.act(caller, Act { verb, rpc, owner, what, reason }).await?;
     record(context, run, caller.principal.clone(), body).await
+}
+
+/// How the audit trail names a request: its verb, its call, what it is about, why.
+fn told(run: RunId, body: &Body) -> (&'static str, &'static str, AuditWhat, String) {
+    let (verb, rpc, reason) = match body {
+        Body::CancelRequested { reason } => ("cancel", CANCEL, reason.as_str()),
+        Body::TerminateRequested { reason } => ("terminate", "kapelle.v1.RunService/Terminate", reason.as_str()),
+        Body::PauseRequested { reason } => ("pause", "kapelle.v1.RunService/Pause", reason.as_str()),
+        Body::ResumeRequested => ("resume", "kapelle.v1.RunService/Resume", ""),
+        Body::FailRequested { reason } => ("discard", "kapelle.v1.DeadLetterService/Discard", reason.as_str()),
+        _ => ("retry", "kapelle.v1.RunService/Retry", ""),
+    };
+    let steps: Vec<_> = match body {
+        Body::RetryRequested { steps } => steps.iter().map(ToString::to_string).collect(),
+        _ => Vec::new(),
+    };
+    (verb, rpc, run_named(run, steps.join(" ")), reason.to_owned())
 }
 
 /// Whether the run's state allows the request. The log has the last word: a request that comes too late is ignored there.

@@ -7,26 +7,38 @@ use std::time::Duration;
 use kapelle_bus::tokens::{TokenId, Wanted};
 use kapelle_proto::v1::{self, token_service_server::TokenService};
 use kapelle_telemetry::clock;
-use kapelle_types::{Caller, Code, Diagnosis, InvalidName, Namespace, Role, limits};
+use kapelle_types::{AuditWhat, Caller, Code, Diagnosis, InvalidName, Namespace, Role, limits};
 use tonic::{Request, Response, Status};
 
 use super::status::{caller, status};
+use crate::access::{Access, Act};
 use crate::identity::TokenCache;
 
 /// Characters of the person behind a token: the longest mail address.
 const PERSON_CHARS_MAX: usize = 254;
 
+const CREATE: &str = "kapelle.v1.TokenService/Create";
+const REVOKE: &str = "kapelle.v1.TokenService/Revoke";
+
 pub(super) struct TokensApi {
     tokens: Arc<TokenCache>,
+    access: Arc<Access>,
 }
 
 impl TokensApi {
-    pub(super) const fn new(tokens: Arc<TokenCache>) -> Self {
-        Self { tokens }
+    pub(super) const fn new(tokens: Arc<TokenCache>, access: Arc<Access>) -> Self {
+        Self { tokens, access }
     }
 
     async fn make(&self, caller: &Caller, request: v1::CreateTokenRequest) -> Result<Made, Diagnosis> {
-        let wanted = wanted(caller, request)?;
+        let wanted = wanted(caller, request).inspect_err(|refused| {
+            if refused.code == Code::DENIED {
+                self.access.refused(caller, CREATE, refused);
+            }
+        })?;
+        let roles: Vec<_> = wanted.roles.iter().map(ToString::to_string).collect();
+        let reason = format!("roles {}, person {}", roles.join(" "), wanted.person.as_deref().unwrap_or("none"));
+        self.act(caller, "token-create", CREATE, wanted.name.to_string(), reason).await?;
         let now = clock::now();
         let (secret, record) = self.tokens.bucket().create(wanted, now).await.map_err(|e| unavailable(&e))?;
         self.tokens.has(&record).await;
@@ -42,10 +54,23 @@ impl TokensApi {
             return Err(Diagnosis::new(Code::UNKNOWN_TOKEN, format!("there is no token {id}"))
                 .hint("`kapelle token list` shows them with their ids"));
         }
+        self.act(caller, "token-revoke", REVOKE, id.to_string(), String::new()).await?;
         let now = clock::now();
         let record = self.tokens.bucket().revoke(&id, now).await.map_err(|e| unavailable(&e))?;
         self.tokens.has(&record).await;
         Ok(record.view(now))
+    }
+
+    async fn act(
+        &self,
+        caller: &Caller,
+        verb: &'static str,
+        rpc: &str,
+        name: String,
+        reason: String,
+    ) -> Result<(), Diagnosis> {
+        let what = AuditWhat { kind: "token".into(), name, ..AuditWhat::default() };
+        self.access.act(caller, Act { verb, rpc, owner: None, what, reason }).await
     }
 }
 

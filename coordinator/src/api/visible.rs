@@ -126,7 +126,7 @@ mod tests {
     }
 
     fn access() -> Access {
-        Access::embedded(Namespace::default()).unwrap()
+        Access::embedded(Namespace::default())
     }
 
     fn said(code: &str) -> v1::StepFailure {

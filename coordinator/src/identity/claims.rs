@@ -5,6 +5,16 @@ use serde_json::{Map, Value};
 
 use super::config::IssuerConfig;
 
+/// What the principals of issuers begin with; those of tokens begin with `token:`.
+const ISSUED: &str = "oidc:";
+
+/// The person behind a caller, where an issuer says so. What a token says of a person is the word of whoever made the token,
+/// who may make another for anybody.
+pub(crate) fn vouched_person(caller: &Caller) -> Option<&str> {
+    let issued = caller.principal.0.starts_with(ISSUED);
+    caller.person.as_deref().map(str::trim).filter(|person| issued && !person.is_empty())
+}
+
 /// The caller that these claims describe; `None` if they name nobody.
 pub(super) fn caller(config: &IssuerConfig, claims: &Map<String, Value>) -> Option<Caller> {
     let names = &config.claims;
@@ -15,7 +25,7 @@ pub(super) fn caller(config: &IssuerConfig, claims: &Map<String, Value>) -> Opti
         None => config.namespace.clone(),
     };
     Some(Caller {
-        principal: Principal(format!("oidc:{}#{subject}", config.issuer)),
+        principal: Principal(format!("{ISSUED}{}#{subject}", config.issuer)),
         person: of_claim(&names.person).and_then(Value::as_str).map(str::to_owned),
         roles: find(claims, &names.roles)
             .map(words)
@@ -84,6 +94,17 @@ mod tests {
         assert_eq!((ada.namespace.unwrap().as_str(), ada.sees_payloads), ("legal", true));
         assert_eq!(ada.person.as_deref(), Some("ada@example.com"));
         assert_eq!(of(json!({ "sub": "a", "realm": { "roles": "viewer admin" } })).unwrap().roles.len(), 2);
+    }
+
+    #[test]
+    fn a_person_is_whom_an_issuer_vouches_for() {
+        let mut ada = of(json!({ "sub": "ada", "email": " ada@example.com" })).unwrap();
+        assert_eq!(vouched_person(&ada), Some("ada@example.com"));
+        ada.principal = Principal("token:ada".into());
+        assert_eq!(vouched_person(&ada), None, "whoever made the token may have written anybody");
+        for nobody in [json!({ "sub": "x" }), json!({ "sub": "x", "email": " " })] {
+            assert_eq!(vouched_person(&of(nobody).unwrap()), None);
+        }
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub(super) struct Keys {
 struct Held {
     by_id: HashMap<String, Arc<Key>>,
     read_at: Option<Instant>,
+    /// When they last came.
+    answered_at: Option<Instant>,
     /// When a reading was last begun.
     asked_at: Option<Instant>,
     /// Whether one is under way.
@@ -103,16 +105,39 @@ impl Keys {
     /// The key with this id. One that is not known is looked for at the issuer: it may be new.
     pub(super) async fn key(&self, id: &str) -> Result<Arc<Key>, Refused> {
         let mut readings = self.readings.subscribe();
-        match self.known(id) {
-            Ok(key) => return Ok(key),
-            Err(refused) if !self.ask() => return Err(refused),
-            Err(_) => {}
+        if let Ok(key) = self.known(id) {
+            return Ok(key);
+        }
+        let asked = Instant::now();
+        // The issuer was asked just now: whether it has this key by now is not known, and the call may be repeated.
+        if !self.ask() {
+            return Err(Refused::Stale);
         }
         let _ = timeout(self.timing.patience, readings.changed()).await;
-        self.known(id)
+        match self.known(id) {
+            Err(Refused::Unknown) if !self.read_since(asked) => Err(Refused::Stale),
+            known => known,
+        }
     }
 
-    fn known(&self, id: &str) -> Result<Arc<Key>, Refused> {
+    /// Resolves when the keys are too old to be used.
+    pub(super) async fn stale(&self) {
+        loop {
+            let read_at = self.held.read().unwrap_or_else(PoisonError::into_inner).read_at;
+            match read_at.map(|at| at + self.timing.age_max).filter(|until| *until >= Instant::now()) {
+                Some(until) => tokio::time::sleep_until(until + Duration::from_millis(1)).await,
+                None => return,
+            }
+        }
+    }
+
+    /// Whether the issuer answered a question that was under way then, or put later.
+    fn read_since(&self, moment: Instant) -> bool {
+        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        held.answered_at.is_some_and(|at| at >= moment)
+    }
+
+    pub(super) fn known(&self, id: &str) -> Result<Arc<Key>, Refused> {
         let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
         if held.read_at.is_none_or(|at| at.elapsed() > self.timing.age_max) {
             return Err(Refused::Stale);
@@ -141,7 +166,10 @@ impl Keys {
             self.change(|held| (held.asked_at, held.reading) = (Some(asked), true));
             let pause = match fetcher.read().await.and_then(|bytes| parse(&bytes)) {
                 Ok(by_id) => {
-                    self.change(|held| (held.by_id, held.read_at) = (by_id, Some(asked)));
+                    self.change(|held| {
+                        (held.by_id, held.read_at) = (by_id, Some(asked));
+                        held.answered_at = Some(Instant::now());
+                    });
                     delays.reset();
                     self.timing.refresh
                 }

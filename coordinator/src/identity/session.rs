@@ -7,6 +7,7 @@ use kapelle_bus::tokens::TokenId;
 use kapelle_telemetry::clock;
 use kapelle_types::{Caller, Timestamp};
 
+use super::keys::Keys;
 use super::{Refused, TokenCache};
 
 /// A caller, and until when.
@@ -20,7 +21,7 @@ pub(crate) struct Session {
 #[derive(Clone)]
 enum Ends {
     Never,
-    At(Timestamp),
+    At(Timestamp, Arc<Keys>),
     With(Arc<TokenCache>, TokenId),
 }
 
@@ -30,9 +31,9 @@ impl Session {
         Self { caller: Arc::new(caller), ends: Ends::Never }
     }
 
-    /// Until a moment that the credential names.
-    pub(super) fn until(caller: Caller, at: Timestamp) -> Self {
-        Self { caller: Arc::new(caller), ends: Ends::At(at) }
+    /// Until a moment that the credential names, while the keys that it was checked with are known to be current.
+    pub(super) fn until(caller: Caller, at: Timestamp, keys: Arc<Keys>) -> Self {
+        Self { caller: Arc::new(caller), ends: Ends::At(at, keys) }
     }
 
     /// Until the token expires or is revoked.
@@ -44,10 +45,10 @@ impl Session {
     pub(crate) async fn ended(self) -> Refused {
         match self.ends {
             Ends::Never => std::future::pending().await,
-            Ends::At(at) => {
-                until(at).await;
-                Refused::Expired
-            }
+            Ends::At(at, keys) => tokio::select! {
+                () = until(at) => Refused::Expired,
+                () = keys.stale() => Refused::Stale,
+            },
             Ends::With(tokens, id) => tokens.ended(&id).await,
         }
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use kapelle_bus::tokens::{Change, Record, Secret, State, TokenId, Tokens};
 use kapelle_bus::{Bus, Error};
-use kapelle_types::Timestamp;
+use kapelle_types::{AuditWho, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -74,7 +74,7 @@ impl TokenCache {
         Ok(Session::with_token(record.caller(), Arc::clone(self), record.id.clone()))
     }
 
-    /// Resolves when the token is no longer good.
+    /// Resolves when the token is no longer good, or not known to be.
     pub(super) async fn ended(&self, id: &TokenId) -> Refused {
         let mut news = self.changed.subscribe();
         loop {
@@ -82,9 +82,28 @@ impl TokenCache {
             let Some(record) = record.filter(|r| r.revoked_at.is_none()) else { return Refused::Unknown };
             tokio::select! {
                 () = until(record.expires_at) => return Refused::Expired,
+                () = self.stale() => return Refused::Stale,
                 _ = news.changed() => {}
             }
         }
+    }
+
+    /// Resolves when the tokens are not known to be current any more.
+    async fn stale(&self) {
+        loop {
+            let current_at = self.known.read().unwrap_or_else(PoisonError::into_inner).current_at;
+            match current_at.map(|at| at + STALE_AFTER).filter(|until| *until >= Instant::now()) {
+                Some(until) => tokio::time::sleep_until(until + Duration::from_millis(1)).await,
+                None => return,
+            }
+        }
+    }
+
+    /// Who holds a token that is refused, if the secret is its own; and its id, if there is such a token at all.
+    pub(super) fn named_in(&self, secret: &Secret) -> (AuditWho, Option<String>) {
+        let Some(record) = self.record(secret.id()) else { return Default::default() };
+        let who = if record.is_of(secret) { AuditWho::from(&record.caller()) } else { AuditWho::default() };
+        (who, Some(record.id.to_string()))
     }
 
     /// Waits until the watch has brought a change that was just written, so that whoever made it can count on it with the

@@ -11,13 +11,13 @@ use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use kapelle_engine::behaviour::knows;
-use kapelle_engine::{Body, Channel, Command, Record, Run, RunStatus, Stamp, apply, outstanding};
+use kapelle_engine::{Body, Channel, Command, Decision, Record, Run, RunStatus, Stamp, apply, outstanding};
 use kapelle_telemetry::metrics::{ENTRIES_REFUSED, REBUILDS, RECONCILED_RUNS};
 use kapelle_types::{RunId, Timestamp};
 use lru::LruCache;
 
 use super::cache::Cache;
-use super::effect::{Content, Effect, Item, Loaded, Order, Plans, TasksState, Token};
+use super::effect::{Content, Effect, Item, Loaded, Order, Plans, Refused, TasksState, Token};
 use super::meters::Meters;
 use super::open::{OpenRun, OpenRuns};
 use super::progress::Progress;
@@ -218,9 +218,10 @@ impl Core {
     fn advance(&mut self, id: RunId, record: &Record, out: &mut Vec<Effect>) {
         let Some(run) = self.cache.get_mut(&id) else { return };
         let before = run.status();
-        for entry in &record.entries {
+        for (nth, entry) in record.entries.iter().enumerate() {
             let decision = apply(run, entry, record.channel, record.stamp);
             self.meters.applied(run, &entry.body, &decision);
+            refused(id, record.stamp, nth, entry, &decision, out);
             emit(&mut self.progress, run, record.stamp, decision.commands, out);
         }
         if run.status() != before && (run.is_finished() || run.status() == RunStatus::Stalled) {
@@ -300,11 +301,12 @@ impl Core {
         // From here on nothing was counted: the reader passes over what a rebuild has.
         let unseen = loading.waiting.first().map_or(u64::MAX, |r| r.stamp.seq);
         for record in records.iter().filter(|r| r.stamp.seq <= until) {
-            for entry in &record.entries {
+            for (nth, entry) in record.entries.iter().enumerate() {
                 // `outstanding` gives what is still wanted.
                 let decision = apply(&mut run, entry, record.channel, record.stamp);
                 if record.stamp.seq >= unseen {
                     self.meters.applied(&run, &entry.body, &decision);
+                    refused(run.id(), record.stamp, nth, entry, &decision, out);
                 }
             }
         }
@@ -380,6 +382,18 @@ impl Core {
     pub fn knows_run(&self, run: &RunId) -> bool {
         self.cache.contains(run) || self.loading.contains_key(run)
     }
+}
+
+/// What was refused goes into the audit trail.
+fn refused(
+    run: RunId,
+    stamp: Stamp,
+    nth: usize,
+    entry: &kapelle_engine::Entry,
+    decision: &Decision,
+    out: &mut Vec<Effect>,
+) {
+    out.extend(Refused::told(run, stamp, nth, entry, decision).map(|refused| Effect::Refused(Box::new(refused))));
 }
 
 /// What a run wants done becomes orders, which the entry at `cause` waits for (none: sequence 0).

@@ -21,6 +21,7 @@ use super::core::{Core, CoreConfig};
 use super::effect::{Effect, Item, Loaded, Token};
 use super::load;
 use super::observe::{Observed, observe};
+use super::on_record::on_record;
 use super::perform::Performer;
 use super::service::{Config, Counts, Question, Shared};
 use crate::listing::Ended;
@@ -188,6 +189,9 @@ impl Driver {
                 Effect::Load { run, at_least } => self.load(run, at_least),
                 Effect::Settled(run) => self.settled(run).await,
                 Effect::Orphan { run, up_to } => self.remove_orphan(run, up_to),
+                Effect::Refused(refused) => {
+                    on_record(&self.shared.trail, self.config.partition, self.created, *refused)
+                }
                 Effect::LetGo { reason } => newer = Some(reason),
             }
         }

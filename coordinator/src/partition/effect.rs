@@ -1,7 +1,7 @@
 //! What a partition wants done, as data.
 
-use kapelle_engine::{Command, Record, Run, RunSubmitted, Stamp};
-use kapelle_types::{Principal, RunId, WorkflowVersion};
+use kapelle_engine::{Body, Command, Decision, Entry, Ignored, Record, Run, RunSubmitted, Stamp};
+use kapelle_types::{Code, Principal, RunId, StepRef, WorkflowVersion};
 
 /// What the service shall do for the core.
 #[derive(Debug)]
@@ -25,11 +25,47 @@ pub enum Effect {
         /// The last of them that was seen: nothing behind it is garbage yet.
         up_to: u64,
     },
+    /// A report tells of something that was refused: it belongs into the audit trail.
+    Refused(Box<Refused>),
     /// An entry was written by a newer build than this one: move no cursor, let the partition go.
     LetGo {
         /// What was not understood.
         reason: String,
     },
+}
+
+/// What was refused, by the engine or, as a report says, by a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The run.
+    pub run: RunId,
+    /// The sequence of the report, and its place among the entries that were written with it.
+    pub place: (u64, usize),
+    /// Who reports, by their own word.
+    pub principal: Principal,
+    /// The step that the report is about.
+    pub step: StepRef,
+    /// What a worker refused; `None` if the engine refused the report itself, whose token is not that of its task.
+    pub code: Option<Code>,
+}
+
+/// What workers refuse to agents, by the code of the attempt's failure.
+pub(crate) const REFUSALS: [Code; 3] = [Code::AGENT_SANDBOX, Code::SECRET_MISSING, Code::SECRET_IN_OUTPUT];
+
+impl Refused {
+    /// What an entry that was applied tells of a refusal, if it does.
+    pub(crate) fn told(run: RunId, stamp: Stamp, nth: usize, entry: &Entry, decision: &Decision) -> Option<Self> {
+        let (step, code) = match (&entry.body, decision.ignored) {
+            (Body::StepSucceeded(report), Some(Ignored::BadToken)) => (&report.task.step, None),
+            (Body::StepFailed(report), Some(Ignored::BadToken)) => (&report.task.step, None),
+            (Body::StepFailed(report), None) => {
+                let code = Code::parse(&report.failure.code).filter(|code| REFUSALS.contains(code))?;
+                (&report.task.step, Some(code))
+            }
+            _ => return None,
+        };
+        Some(Self { run, place: (stamp.seq, nth), principal: entry.principal.clone(), step: step.clone(), code })
+    }
 }
 
 /// A command with what its message needs to know about the run.

@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::driver::{Driver, Why};
+use crate::audit::Trail;
 use crate::listing::{Answer, Query};
 use crate::pinned::{Pinned, Wanted};
 use crate::plans::PlanStore;
@@ -41,6 +42,8 @@ pub struct Shared {
     pub plans: Arc<PlanStore>,
     /// Who waits for which run.
     pub waiters: Arc<Waiters>,
+    /// Where refusals are put on record.
+    pub(crate) trail: Arc<Trail>,
 }
 
 /// A partition that is being served.

@@ -2,6 +2,7 @@
 
 use kapelle_types::{AgentVersion, Partition, RunId};
 
+use super::AuditWord;
 use super::token::VersionToken;
 
 /// The run logs of a partition.
@@ -70,12 +71,25 @@ pub const fn events_all() -> &'static str {
     "kapelle.event.>"
 }
 
+/// The whole audit trail.
+#[must_use]
+pub const fn audit_all() -> &'static str {
+    "kapelle.audit.*.*"
+}
+
+/// The audit records of a component and a verb; `None` is any.
+#[must_use]
+pub fn audit_filter(component: Option<&AuditWord>, verb: Option<&AuditWord>) -> String {
+    let any = |word: Option<&AuditWord>| word.map_or_else(|| "*".to_owned(), ToString::to_string);
+    format!("kapelle.audit.{}.{}", any(component), any(verb))
+}
+
 #[cfg(test)]
 mod tests {
     use kapelle_engine::Channel;
 
     use super::*;
-    use crate::subject::{DeadSubject, RunSubject, TaskSubject};
+    use crate::subject::{AuditSubject, DeadSubject, RunSubject, TaskSubject};
 
     /// As the broker matches: `*` is one token, `>` is one or more.
     fn covers(filter: &str, subject: &str) -> bool {
@@ -112,6 +126,11 @@ mod tests {
         assert!(covers(&task_filter(&agent), &task.to_string()) && covers(tasks_all(), &task.to_string()));
         assert!(!covers(&task_filter(&"a@1.0.1".parse().unwrap()), &task.to_string()));
         assert!(covers(&dead_filter(&agent), &dead.to_string()) && covers(dead_all(), &dead.to_string()));
+        let audit: AuditSubject = "kapelle.audit.api.denied".parse().unwrap();
+        let (component, verb) = (Some(&audit.component), Some(&audit.verb));
+        for filter in [audit_all(), &audit_filter(component, verb), &audit_filter(None, verb)] {
+            assert!(covers(filter, &audit.to_string()), "{filter}");
+        }
         assert!(covers(submit_all(), "kapelle.submit.a") && covers(events_all(), "kapelle.event.run.finished"));
     }
 }

@@ -1,5 +1,6 @@
 //! One value of every message with every field set, and one for each arm of a oneof. Released samples never change.
 
+mod audit;
 mod deadletters;
 mod fleet;
 mod log;
@@ -11,10 +12,18 @@ use crate::golden::Sample;
 
 /// Every sample there is.
 pub(crate) fn all() -> Vec<Sample> {
-    [log::samples(), task::samples(), runs::samples(), deadletters::samples(), fleet::samples(), tokens::samples()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        log::samples(),
+        task::samples(),
+        runs::samples(),
+        deadletters::samples(),
+        fleet::samples(),
+        tokens::samples(),
+        audit::samples(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// `2026-11-22T08:00:00Z` and some seconds, in nanoseconds.

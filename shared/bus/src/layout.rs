@@ -5,8 +5,11 @@ use std::time::Duration;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, PersistenceMode, RetentionPolicy, StorageType};
 use async_nats::jetstream::{kv, object_store};
 use kapelle_proto::{bucket, stream, subject};
+use kapelle_types::limits::AUDIT_BYTES_MAX;
 use kapelle_types::{Partition, Partitions};
 use serde::{Deserialize, Serialize};
+
+use crate::audit::REPEATS_KNOWN;
 
 /// Consumers per stream; set explicitly since the broker's own default of 1,000 counts every short-lived reader.
 const CONSUMERS_MAX: i32 = 10_000;
@@ -64,7 +67,7 @@ impl Layout {
     #[must_use]
     pub fn streams(&self) -> Vec<Config> {
         let mut all: Vec<_> = self.partitions.all().map(|p| self.runs(p)).collect();
-        all.extend([self.tasks(), self.submit(), self.dead(), self.events()]);
+        all.extend([self.tasks(), self.submit(), self.dead(), self.events(), self.audit()]);
         all
     }
 
@@ -136,6 +139,21 @@ impl Layout {
         }
     }
 
+    /// The audit trail: nothing in it can be deleted or purged, and what does not fit any more is refused.
+    fn audit(&self) -> Config {
+        Config {
+            subjects: vec![subject::audit_all().to_owned()],
+            description: Some("who did, or was denied, what".into()),
+            discard: DiscardPolicy::New,
+            max_bytes: AUDIT_BYTES_MAX.cast_signed(),
+            deny_delete: true,
+            deny_purge: true,
+            allow_direct: true,
+            duplicate_window: REPEATS_KNOWN,
+            ..self.base(stream::AUDIT.to_owned())
+        }
+    }
+
     /// All key-value buckets.
     #[must_use]
     pub fn buckets(&self) -> Vec<kv::Config> {
@@ -154,6 +172,7 @@ impl Layout {
             bucket(bucket::CURSORS, 1, Duration::ZERO),
             bucket(bucket::PRESENCE, 1, PRESENCE_TTL),
             bucket(bucket::TOKENS, 1, Duration::ZERO),
+            bucket(bucket::POLICIES, 1, Duration::ZERO),
         ]
     }
 

@@ -1,5 +1,5 @@
 //! The one place that speaks NATS: what is provisioned, and small ports for the run log, tasks, timers, dead letters,
-//! manifests, tokens, cursors, payloads, presence and direct submissions.
+//! manifests, tokens, policies, the audit trail, cursors, payloads, presence and direct submissions.
 //!
 //! ```text
 //!   coordinator ──┬── runlog ── timers ── tasks ── dead ── registry ── tokens ── cursors ── submit ──┬── nats-server
@@ -9,6 +9,7 @@
 //! This crate decides nothing about runs. It turns values into messages and back, retries what is safe to retry and says
 //! which refusal is which.
 
+pub mod audit;
 mod connect;
 pub mod cursors;
 pub mod dead;
@@ -20,6 +21,7 @@ mod latest;
 pub mod layout;
 mod news;
 pub mod payloads;
+pub mod policies;
 pub mod presence;
 pub mod provision;
 mod publish;

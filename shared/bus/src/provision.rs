@@ -181,6 +181,7 @@ fn compare(want: &Config, have: &Config, found: &mut Vec<String>) {
     differ("retention", format!("{:?}", want.retention), format!("{:?}", have.retention), &want.name);
     differ("storage", format!("{:?}", want.storage), format!("{:?}", have.storage), &want.name);
     differ("replicas", want.num_replicas.to_string(), have.num_replicas.to_string(), &want.name);
+    differ("deny_purge", want.deny_purge.to_string(), have.deny_purge.to_string(), &want.name);
     differ("deny_delete", want.deny_delete.to_string(), have.deny_delete.to_string(), &want.name);
     let limits = |c: &Config| format!("{} messages a subject, {:?}", c.max_messages_per_subject.max(0), c.discard);
     differ("limits", limits(want), limits(have), &want.name);

@@ -25,6 +25,7 @@ mod resource;
 mod rule;
 mod subjects;
 mod vocabulary;
+mod weaken;
 
 pub use action::Action;
 pub use decision::{DEFAULT_DENY, Decision, UNDECIDABLE, UNKNOWN_ACTION, Verdict};
@@ -36,3 +37,4 @@ pub use recorded::{Difference, Recorded};
 pub use resource::Resource;
 pub use rule::{Effect, Mode, Rule};
 pub use subjects::{CLASSES, Class};
+pub use weaken::weakened;

@@ -1,8 +1,8 @@
 //! Decisions that were made before. A decision is a function of the question alone, so one that is remembered by the whole
-//! question is never wrong, whatever the policies say.
+//! question is never wrong, whatever the policies say. Calls that were decided before do not wait for each other.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use kapelle_types::Caller;
 
@@ -16,7 +16,7 @@ const QUESTION_BYTES_MAX: usize = 1_024;
 
 /// What was decided, by question.
 #[derive(Debug, Default)]
-pub(crate) struct Memo(Mutex<BTreeMap<Vec<u8>, Arc<Decision>>>);
+pub(crate) struct Memo(RwLock<BTreeMap<Vec<u8>, Arc<Decision>>>);
 
 impl Memo {
     /// The decision on a question: the one that was made before, or what `decide` says now.
@@ -29,13 +29,13 @@ impl Memo {
     ) -> Arc<Decision> {
         let question = question(caller, action, resource);
         // Nothing in here panics half-way, so a poisoned map is whole.
-        if let Some(known) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&question) {
+        if let Some(known) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&question) {
             return Arc::clone(known);
         }
         let decision = Arc::new(decide());
         if question.len() <= QUESTION_BYTES_MAX {
-            let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if known.len() == DECISIONS_MAX {
+            let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            if known.len() >= DECISIONS_MAX {
                 known.clear();
             }
             known.insert(question, Arc::clone(&decision));
@@ -104,11 +104,11 @@ mod tests {
         let ask = |name: &str| memo.get_or(&caller(name), &get, &of, || Decision::deny("x", name));
         for n in 0..2 * DECISIONS_MAX {
             assert_eq!(ask(&n.to_string()).why, n.to_string());
-            assert!(memo.0.lock().unwrap().len() <= DECISIONS_MAX);
+            assert!(memo.0.read().unwrap().len() <= DECISIONS_MAX);
         }
-        let before = memo.0.lock().unwrap().len();
+        let before = memo.0.read().unwrap().len();
         ask(&"x".repeat(QUESTION_BYTES_MAX));
-        assert_eq!(memo.0.lock().unwrap().len(), before, "too long to be remembered");
+        assert_eq!(memo.0.read().unwrap().len(), before, "too long to be remembered");
         let asked_before = memo.get_or(&caller("0"), &get, &of, || Decision::deny("x", "anew"));
         assert_eq!(asked_before.why, "anew", "forgotten");
         assert_eq!(memo.get_or(&caller("0"), &get, &of, || unreachable!()).why, "anew");

@@ -42,6 +42,12 @@ impl Policies {
         Self::load(&EMBEDDED)
     }
 
+    /// The files of those policies, as name and text.
+    #[must_use]
+    pub const fn embedded_files() -> &'static [(&'static str, &'static str)] {
+        &EMBEDDED
+    }
+
     /// Policies from files, given as name and text.
     ///
     /// # Errors

@@ -89,6 +89,9 @@ pub const CLASSES: &[Class] = &[
     ),
     to("events/publish", &["kapelle.event.>"]),
     from("events/subscribe", &["kapelle.event.>"]),
+    // -- the audit trail: nobody deletes, purges or changes it
+    to("audit/publish", &["kapelle.audit.*.*"]),
+    to("audit/read", &["$JS.API.DIRECT.GET.AUDIT"]),
     // -- signs among coordinators
     to("settled/publish", &["kapelle.settled.*"]),
     from("settled/subscribe", &["kapelle.settled.*"]),
@@ -110,9 +113,20 @@ pub const CLASSES: &[Class] = &[
         &[
             "$JS.API.DIRECT.GET.KV_tokens.>",
             "$JS.API.CONSUMER.CREATE.KV_tokens",
+            "$JS.API.CONSUMER.MSG.NEXT.KV_tokens.*",
             "$JS.API.CONSUMER.DELETE.KV_tokens.*",
             "$JS.FC.KV_tokens.>",
             "$KV.tokens.*",
+        ],
+    ),
+    // Whoever writes these says who may do what.
+    to(
+        "policies/keep",
+        &[
+            "$JS.API.DIRECT.GET.KV_policies.>",
+            "$JS.API.DIRECT.GET.KV_policies",
+            "$JS.API.STREAM.MSG.GET.KV_policies",
+            "$KV.policies.>",
         ],
     ),
     to("cursors/write", &["$JS.API.DIRECT.GET.KV_cursors.>", "$KV.cursors.*"]),
@@ -135,8 +149,10 @@ pub const CLASSES: &[Class] = &[
             "$JS.API.STREAM.INFO.SUBMIT",
             "$JS.API.STREAM.INFO.DEAD",
             "$JS.API.STREAM.INFO.EVENTS",
+            "$JS.API.STREAM.INFO.AUDIT",
             "$JS.API.STREAM.INFO.KV_keys",
             "$JS.API.STREAM.INFO.KV_tokens",
+            "$JS.API.STREAM.INFO.KV_policies",
             "$JS.API.STREAM.INFO.KV_cursors",
             "$JS.API.STREAM.INFO.KV_presence",
         ],
@@ -149,9 +165,11 @@ pub const CLASSES: &[Class] = &[
             "$JS.API.STREAM.CREATE.SUBMIT",
             "$JS.API.STREAM.CREATE.DEAD",
             "$JS.API.STREAM.CREATE.EVENTS",
+            "$JS.API.STREAM.CREATE.AUDIT",
             "$JS.API.STREAM.CREATE.KV_registry",
             "$JS.API.STREAM.CREATE.KV_keys",
             "$JS.API.STREAM.CREATE.KV_tokens",
+            "$JS.API.STREAM.CREATE.KV_policies",
             "$JS.API.STREAM.CREATE.KV_cursors",
             "$JS.API.STREAM.CREATE.KV_presence",
             "$JS.API.STREAM.CREATE.OBJ_payloads",

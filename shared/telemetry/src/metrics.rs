@@ -101,6 +101,12 @@ metrics! {
     POLICY_DECISIONS Counter "kapelle_policy_decisions_total" ["verdict", "policy"]
         "Decisions on calls, by verdict and the policy that decided";
 
+    // The audit trail
+    AUDIT_RECORDS Counter "kapelle_audit_records_total" ["component", "verb"] "Records written to the audit trail";
+    AUDIT_FAILED Counter "kapelle_audit_failed_total" ["reason"]
+        "Records that are not in the audit trail: acts that were refused for it, and denials that are only counted";
+    AUDIT_FILL Gauge "kapelle_audit_fill_ratio" [] "How full the audit trail is; 1 takes no more";
+
     // Broker and payloads
     PAYLOAD_BYTES Histogram "kapelle_payload_bytes" [] "Size of inputs and outputs" in PAYLOAD_SIZES;
     NATS_SERVER_ERRORS Counter "kapelle_nats_server_errors_total" []

@@ -156,6 +156,16 @@ codes! {
     IDENTITY_INVALID = "K0506";
     /// A certificate, key or certificate authority cannot be used.
     TLS_INVALID = "K0507";
+    /// An act was refused because it could not be written into the audit trail.
+    AUDIT_UNAVAILABLE = "K0515";
+    /// The served policies are not known to be current, or cannot be used, so everything is denied.
+    POLICIES_UNAVAILABLE = "K0516";
+    /// Under these policies whoever applies them could apply none any more.
+    POLICY_LOCK_OUT = "K0517";
+    /// A change that weakens policies takes two persons whom issuers vouch for.
+    SECOND_PERSON = "K0518";
+    /// There is no such open proposal: it was applied, it expired, or the policies changed meanwhile.
+    PROPOSAL_GONE = "K0519";
 }
 
 impl Code {

@@ -3,6 +3,7 @@
 //! This crate owns no behaviour beyond parsing and printing its values. It never does IO, reads no clock and draws no
 //! random numbers: whoever needs an id or a timestamp passes it in.
 
+mod audit;
 mod backoff;
 mod caller;
 mod code;
@@ -16,6 +17,7 @@ mod printed;
 mod step;
 mod time;
 
+pub use audit::{AuditDecision, AuditRecord, AuditWhat, AuditWho};
 pub use backoff::RetryPolicy;
 pub use caller::{Caller, Role};
 pub use code::Code;

@@ -52,6 +52,18 @@ pub const POLICIES_MAX: usize = 500;
 pub const POLICY_BYTES_MAX: usize = 4 * 1024;
 /// Brackets inside each other in one policy: each level costs its reader stack.
 pub const POLICY_DEPTH_MAX: usize = 24;
+/// Bytes of the served policies with the names of their files: one message at the broker (1 MiB), as JSON.
+pub const POLICY_SET_BYTES_MAX: usize = 512 * 1024;
+/// Files of the served policies.
+pub const POLICY_FILES_MAX: usize = 100;
+/// Characters of a reason that goes into the audit trail: some sentences.
+pub const REASON_CHARS_MAX: usize = 500;
+/// How long a proposal waits for its second person: a weekend and a day.
+pub const PROPOSAL_LIFE: Duration = Duration::from_secs(72 * 3600);
+/// Proposals that may be open at once.
+pub const PROPOSALS_MAX: usize = 32;
+/// Bytes of the audit trail: two million records and more; beyond it acts are refused, and nothing is dropped.
+pub const AUDIT_BYTES_MAX: u64 = 1 << 30;
 /// How long a worker holds a task without a sign of life before the broker gives it to another.
 pub const LEASE: Duration = Duration::from_secs(10);
 /// The time an agent gets for one attempt where its manifest names none.

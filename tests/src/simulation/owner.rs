@@ -241,7 +241,7 @@ impl World {
                     let wait = self.dice.between(1, 20);
                     self.after(wait, Event::Load { owner: process, run, at_least });
                 }
-                Effect::Settled(_) => {}
+                Effect::Settled(_) | Effect::Refused(_) => {}
                 Effect::Orphan { run, up_to } => {
                     let sender = Sender::Owner(process, Token(0));
                     self.send(Publish { sender, run, message: Message::PurgeRun { through: up_to } });

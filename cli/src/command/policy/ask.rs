@@ -40,8 +40,8 @@ pub(crate) struct Question {
 }
 
 impl Question {
-    pub(super) fn explain(self, app: &App) -> Result<(), Failure> {
-        let policies = self.source.load()?;
+    pub(super) async fn explain(self, app: &App) -> Result<(), Failure> {
+        let policies = self.source.load(app).await?;
         let caller = Caller {
             principal: Principal(SOMEBODY.to_owned()),
             person: self.person,
@@ -99,8 +99,8 @@ fn partitions(text: &str) -> Result<Partitions, String> {
 }
 
 impl Connection {
-    pub(super) fn permissions(self, app: &App) -> Result<(), Failure> {
-        let policies = self.source.load()?;
+    pub(super) async fn permissions(self, app: &App) -> Result<(), Failure> {
+        let policies = self.source.load(app).await?;
         let caller = Caller {
             principal: Principal(SOMEBODY.to_owned()),
             person: None,

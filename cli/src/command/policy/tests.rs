@@ -59,9 +59,8 @@ fn policies_are_read_from_a_folder() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("a.cedar"), LOGGED).unwrap();
     std::fs::write(folder.path().join("kapelle.cedarschema"), "no policy").unwrap();
-    let source = Source { files: vec![folder.path().to_owned()] };
-    assert_eq!(source.load().unwrap().rules().count(), 2);
-    let nothing = Source { files: vec![folder.path().join("none")] };
-    assert_eq!(nothing.load().unwrap_err().code(), Some(Code::MANIFEST_FILE));
-    assert!(Source { files: Vec::new() }.load().unwrap().rules().count() > 2, "those that come with Kapelle");
+    let texts = read(&[folder.path().to_owned()]).unwrap();
+    assert_eq!(Policies::load(&texts).unwrap().rules().count(), 2);
+    let nothing = read(&[folder.path().join("none")]);
+    assert_eq!(nothing.unwrap_err().code(), Some(Code::MANIFEST_FILE));
 }

@@ -1,0 +1,80 @@
+//! What a new set of policies lets through that the one before it stopped: such a change takes a second person.
+//!
+//! A policy that only logs from now on stops or grants nothing any more; a forbid that is gone, or is not what it was, may
+//! let through what it stopped. Whether a changed condition is wider or narrower cannot be told from its text, so every
+//! change of an enforced forbid counts. What a new permit grants is no weakening: forbids stand above it.
+
+use crate::{Effect, Mode, Policies, Rule};
+
+/// What `new` weakens of `old`, a sentence each, by the names of the policies; empty if nothing.
+#[must_use]
+pub fn weakened(old: &Policies, new: &Policies) -> Vec<String> {
+    let enforced = old.rules().filter(|rule| rule.mode == Mode::Enforce);
+    enforced.filter_map(|rule| weakens(rule, new.rule(&rule.id))).collect()
+}
+
+fn weakens(old: &Rule, new: Option<&Rule>) -> Option<String> {
+    let id = &old.id;
+    match (old.effect, new) {
+        (_, Some(new)) if new.mode == Mode::LogOnly => Some(format!("`{id}` would only be logged")),
+        (Effect::Forbid, None) => Some(format!("the forbid `{id}` would be gone")),
+        (Effect::Forbid, Some(new)) if body(new) != body(old) => Some(format!("the forbid `{id}` would be another")),
+        (Effect::Forbid | Effect::Permit, _) => None,
+    }
+}
+
+/// A policy's text behind its annotations, in which the reason may be said in other words; blanks do not count.
+fn body(rule: &Rule) -> String {
+    let start = rule.text.find(match rule.effect {
+        Effect::Permit => "\npermit",
+        Effect::Forbid => "\nforbid",
+    });
+    rule.text[start.unwrap_or(0)..].split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(id: &str, mode: &str, rest: &str) -> String {
+        format!("@id(\"{id}\") @mode(\"{mode}\") @why(\"because\")\n{rest};\n")
+    }
+
+    fn set(policies: &[String]) -> Policies {
+        Policies::load(&[("some.cedar", policies.concat())]).unwrap()
+    }
+
+    const PERMIT: &str = "permit (principal, action in Action::\"read\", resource)";
+    const FORBID: &str = "forbid (principal, action in Action::\"submit\", resource)";
+
+    #[test]
+    fn what_stops_less_than_before_is_named() {
+        let old = set(&[policy("yes", "enforce", PERMIT), policy("no", "enforce", FORBID)]);
+        let none: Vec<String> = Vec::new();
+        let told = |policies: &[String]| weakened(&old, &set(policies));
+        assert_eq!(told(&[policy("yes", "enforce", PERMIT), policy("no", "enforce", FORBID)]), none);
+        assert_eq!(told(&[policy("no", "enforce", FORBID)]), none, "less is granted");
+        assert_eq!(told(&[policy("yes", "enforce", PERMIT)]), ["the forbid `no` would be gone"]);
+        assert_eq!(
+            told(&[policy("yes", "log_only", PERMIT), policy("no", "log_only", FORBID)]),
+            ["`no` would only be logged", "`yes` would only be logged"]
+        );
+        let narrower = format!("{FORBID} when {{ principal.sees_payloads }}");
+        assert_eq!(told(&[policy("no", "enforce", &narrower)]), ["the forbid `no` would be another"]);
+        assert_eq!(told(&[policy("no", "enforce", PERMIT)]), ["the forbid `no` would be another"]);
+    }
+
+    #[test]
+    fn another_reason_and_other_blanks_are_the_same_policy() {
+        let old = set(&[policy("no", "enforce", FORBID)]);
+        let new = policy("no", "enforce", &FORBID.replace(", ", ",\n  ")).replace("because", "for a better reason");
+        assert!(weakened(&old, &set(&[new])).is_empty());
+        assert!(weakened(&old, &set(&[policy("no", "enforce", FORBID), policy("yes", "enforce", PERMIT)])).is_empty());
+    }
+
+    #[test]
+    fn what_was_only_logged_may_go() {
+        let old = set(&[policy("no", "log_only", FORBID)]);
+        assert!(weakened(&old, &set(&[policy("yes", "enforce", PERMIT)])).is_empty());
+    }
+}
