@@ -63,6 +63,8 @@ async fn take(submission: Submission, bus: &Bus, submitter: &Submitter, namespac
         key: Some(submission.key.clone()),
         principal: Principal("nats".into()),
         namespace: namespace.clone(),
+        // Why it is refused is an event, for everybody who reads.
+        heard_by_others: true,
         ..Job::default()
     };
     match submitter.submit(job).await {

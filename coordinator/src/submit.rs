@@ -48,6 +48,8 @@ pub struct Job {
     pub namespace: Namespace,
     /// The trace that this is part of.
     pub traceparent: Option<String>,
+    /// Whether others than who sent it hear why it is refused: then nothing of the input is told.
+    pub heard_by_others: bool,
 }
 
 /// A job that was checked and is ready to be recorded.
@@ -107,7 +109,7 @@ impl Submitter {
         check_key(job.key.as_deref())?;
         check_labels(&job.labels)?;
         let resolved = self.catalog.resolve(&job.workflow, &job.version)?;
-        let input = self.input(&job.input, &resolved).await?;
+        let input = self.input(&job, &resolved).await?;
         let run = match &job.key {
             Some(key) => RunId::keyed(job.namespace.as_str(), &resolved.workflow.name, key),
             None => RunId::from_uuid(Uuid::now_v7()),
@@ -132,7 +134,8 @@ impl Submitter {
         Ok(Prepared { run, keyed, record, input })
     }
 
-    async fn input(&self, text: &Bytes, resolved: &Resolved) -> Result<Payload, Diagnosis> {
+    async fn input(&self, job: &Job, resolved: &Resolved) -> Result<Payload, Diagnosis> {
+        let text = &job.input;
         if text.len() > limits::PAYLOAD_BYTES_MAX {
             let message = format!("the input has {} bytes, the limit is {}", text.len(), limits::PAYLOAD_BYTES_MAX);
             return Err(Diagnosis::new(Code::PAYLOAD_TOO_LARGE, message).hint("pass large data by reference"));
@@ -144,7 +147,7 @@ impl Submitter {
             let message = format!("the input is nested deeper than {} levels", limits::PAYLOAD_DEPTH_MAX);
             return Err(Diagnosis::new(Code::INPUT_SYNTAX, message));
         }
-        resolved.check_input(&value)?;
+        resolved.check_input(&value, job.heard_by_others)?;
         if text.len() <= limits::PAYLOAD_INLINE_BYTES_MAX {
             return Ok(Payload::inline(value));
         }

@@ -67,6 +67,7 @@ fn job(request: v1::SubmitRequest, caller: &Caller, traceparent: Option<String>)
         // The gate lets nobody in who belongs to none.
         namespace: caller.namespace.clone().unwrap_or_default(),
         traceparent,
+        heard_by_others: false,
     }
 }
 

@@ -20,12 +20,13 @@ impl Resolved {
     /// Whether the input keeps the workflow's contract.
     ///
     /// # Errors
-    /// `INPUT_INVALID` with the path of each violation.
-    pub fn check_input(&self, input: &Value) -> Result<(), Diagnosis> {
-        let violations = self.contract.violations(input);
-        if violations.is_empty() {
+    /// `INPUT_INVALID` with the path of each violation; if others than its sender hear of it, without the names of the input.
+    pub fn check_input(&self, input: &Value, heard_by_others: bool) -> Result<(), Diagnosis> {
+        if self.contract.accepts(input) {
             return Ok(());
         }
+        let violations =
+            if heard_by_others { self.contract.violations_hidden(input) } else { self.contract.violations(input) };
         let violations: Vec<String> = violations.iter().map(ToString::to_string).collect();
         let message = format!("the input does not match the contract of {}: {}", self.workflow, violations.join("; "));
         Err(Diagnosis::new(Code::INPUT_INVALID, message)

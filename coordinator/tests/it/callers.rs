@@ -6,12 +6,14 @@ use std::time::Duration;
 use kapelle_broker::testing::TestServer;
 use kapelle_bus::tokens::{Record, Tokens, Wanted};
 use kapelle_bus::{Bus, ConnectConfig, Connection};
-use kapelle_coordinator::{Config, Coordinator, Handle};
+use kapelle_coordinator::{Accepted, Config, Coordinator, Handle};
+use kapelle_proto::v1::audit_service_client::AuditServiceClient;
 use kapelle_proto::v1::dead_letter_service_client::DeadLetterServiceClient;
+use kapelle_proto::v1::policy_service_client::PolicyServiceClient;
 use kapelle_proto::v1::registry_service_client::RegistryServiceClient;
 use kapelle_proto::v1::run_service_client::RunServiceClient;
 use kapelle_proto::v1::token_service_client::TokenServiceClient;
-use kapelle_proto::v1::{ApplyRequest, ManifestSource};
+use kapelle_proto::v1::{ApplyRequest, AuditRecord, ListAuditRequest, ManifestSource};
 use kapelle_telemetry::clock;
 use kapelle_types::{Principal, Role};
 use serde_json::{Value, json};
@@ -65,6 +67,32 @@ impl Client {
         DeadLetterServiceClient::new(self.0.clone())
     }
 
+    pub(crate) fn policies(&self) -> PolicyServiceClient<Shown> {
+        PolicyServiceClient::new(self.0.clone())
+    }
+
+    pub(crate) fn audit(&self) -> AuditServiceClient<Shown> {
+        AuditServiceClient::new(self.0.clone())
+    }
+
+    /// Everything on record, in order.
+    pub(crate) async fn trail(&self) -> Vec<AuditRecord> {
+        let all = self.audit().list(ListAuditRequest { limit: 1_000, ..Default::default() }).await.unwrap();
+        all.into_inner().entries.into_iter().filter_map(|entry| entry.record).collect()
+    }
+
+    /// The first record of a component and a verb of which something is true.
+    pub(crate) async fn on_record(
+        &self,
+        component: &str,
+        verb: &str,
+        is: impl Fn(&AuditRecord) -> bool,
+    ) -> AuditRecord {
+        let fits = |record: &AuditRecord| record.component == component && record.verb == verb && is(record);
+        eventually(&format!("{component} {verb} on record"), || async { self.trail().await.into_iter().find(&fits) })
+            .await
+    }
+
     pub(crate) async fn apply(&self, manifest: &Value) -> Result<(), Status> {
         let source = ManifestSource { json: manifest.to_string().into(), origin: String::new() };
         let request = ApplyRequest { manifests: vec![source], dry_run: false };
@@ -74,11 +102,14 @@ impl Client {
 
 impl Place {
     pub(crate) async fn start(coordinators: usize) -> Self {
+        Self::accepting(coordinators, &Accepted::default()).await
+    }
+
+    pub(crate) async fn accepting(coordinators: usize, accepted: &Accepted) -> Self {
         let server = TestServer::start().await;
         let mut started = Vec::new();
         for _ in 0..coordinators {
-            let config = Config { grpc_address: "127.0.0.1:0".parse().unwrap(), ..Config::default() };
-            started.push(Coordinator::start(config, connect(&server.url()).await).await.unwrap());
+            started.push(coordinator(&server, accepted).await);
         }
         let connection = connect(&server.url()).await;
         kapelle_bus::provision::provision(connection.jetstream(), &Config::default().layout).await.unwrap();
@@ -129,12 +160,27 @@ impl Place {
         Tokens::open(&self.bus).await.unwrap()
     }
 
+    /// One coordinator instead of all that there are, after something was done while there was none.
+    pub(crate) async fn replace_with(&mut self, meanwhile: impl AsyncFnOnce(&Bus)) {
+        for coordinator in std::mem::take(&mut self.coordinators) {
+            coordinator.stop().await;
+        }
+        meanwhile(&self.bus).await;
+        self.coordinators.push(coordinator(&self.server, &Accepted::default()).await);
+    }
+
     pub(crate) async fn stop(self) {
         for coordinator in self.coordinators {
             coordinator.stop().await;
         }
         drop(self.server);
     }
+}
+
+async fn coordinator(server: &TestServer, accepted: &Accepted) -> Handle {
+    let config =
+        Config { grpc_address: "127.0.0.1:0".parse().unwrap(), accepted: accepted.clone(), ..Config::default() };
+    Coordinator::start(config, connect(&server.url()).await).await.unwrap()
 }
 
 async fn connect(url: &str) -> Connection {

@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic where it stands")]
 
 mod access;
+mod audit;
 mod callers;
 mod contracts;
 mod fleet;
+mod issuer;
 mod keys;
 mod pinned;
+mod policies;
 mod spine;
 mod tls;

@@ -1,5 +1,7 @@
-//! Payloads against a compiled contract. What is said of a payload names its parts and never shows their values.
+//! Payloads against a compiled contract. What is said of a payload names its parts and never shows their values; whoever may
+//! not see payloads is told of parts by the names of the schema alone, since the names of a map are data too.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use jsonschema::Validator;
@@ -10,9 +12,18 @@ use crate::schema::short;
 /// Violations that one check reports; more would not help.
 const VIOLATIONS_MAX: usize = 10;
 
+/// What stands for a part whose name is the payload's own.
+const OWN_NAME: &str = "*";
+/// Rules whose message names fields of the payload.
+const NAMING: [&str; 3] = ["additionalProperties", "unevaluatedProperties", "propertyNames"];
+
 /// A contract, compiled.
 #[derive(Debug)]
-pub struct Checker(Validator);
+pub struct Checker {
+    validator: Validator,
+    /// The names of all properties that the schema declares.
+    declared: BTreeSet<String>,
+}
 
 /// Where a payload breaks its contract.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,20 +48,49 @@ pub struct Rule {
 }
 
 impl Checker {
-    pub(crate) const fn new(validator: Validator) -> Self {
-        Self(validator)
+    pub(crate) fn new(validator: Validator, schema: &Value) -> Self {
+        let mut declared = BTreeSet::new();
+        collect(schema, &mut declared);
+        Self { validator, declared }
     }
 
     /// Whether a payload keeps the contract.
     #[must_use]
     pub fn accepts(&self, payload: &Value) -> bool {
-        self.0.is_valid(payload)
+        self.validator.is_valid(payload)
+    }
+
+    /// Where a payload breaks the contract, for those who may not see it: no name is told that is not the schema's.
+    #[must_use]
+    pub fn violations_hidden(&self, payload: &Value) -> Vec<Violation> {
+        let hidden = |mut violation: Violation| {
+            violation.pointer = self.hidden(&violation.pointer, payload);
+            if NAMING.contains(&violation.rule.keyword.as_str()) {
+                violation.message = "it has fields that are not allowed".to_owned();
+            }
+            violation
+        };
+        self.violations(payload).into_iter().map(hidden).collect()
+    }
+
+    /// A pointer into a payload without the names that the schema does not declare.
+    fn hidden(&self, pointer: &str, payload: &Value) -> String {
+        let mut part = Some(payload);
+        let mut hidden = String::new();
+        for name in pointer.split('/').skip(1) {
+            let plain = name.replace("~1", "/").replace("~0", "~");
+            let is_item = part.is_some_and(Value::is_array);
+            let told = if is_item || self.declared.contains(&plain) { name } else { OWN_NAME };
+            hidden = format!("{hidden}/{told}");
+            part = part.and_then(|it| it.pointer(&format!("/{name}")));
+        }
+        hidden
     }
 
     /// Where a payload breaks the contract: the first few places.
     #[must_use]
     pub fn violations(&self, payload: &Value) -> Vec<Violation> {
-        self.0
+        self.validator
             .iter_errors(payload)
             .take(VIOLATIONS_MAX)
             .map(|error| Violation {
@@ -63,6 +103,20 @@ impl Checker {
                 value: redacted(error.instance()),
             })
             .collect()
+    }
+}
+
+/// The names below every `properties` of a schema.
+fn collect(schema: &Value, declared: &mut BTreeSet<String>) {
+    match schema {
+        Value::Object(keywords) => {
+            if let Some(Value::Object(properties)) = keywords.get("properties") {
+                declared.extend(properties.keys().cloned());
+            }
+            keywords.values().for_each(|below| collect(below, declared));
+        }
+        Value::Array(items) => items.iter().for_each(|below| collect(below, declared)),
+        _ => {}
     }
 }
 
@@ -109,6 +163,32 @@ mod tests {
     use serde_json::json;
 
     use crate::Contract;
+
+    #[test]
+    fn whoever_sees_no_payload_is_told_no_name_of_it() {
+        let person = json!({ "properties": { "age": { "type": "integer" } }, "additionalProperties": false });
+        let schema = json!({
+            "properties": {
+                "people": { "additionalProperties": person },
+                "list": { "items": { "properties": { "a/b": { "type": "string" } } } },
+            },
+        });
+        let checker = Contract::new(schema).compile().unwrap();
+        let payload = json!({
+            "people": { "ada.lovelace": { "age": "36" }, "bob": { "hunter2": 1 }, "age": { "age": "x" } },
+            "list": [{ "a/b": 1 }],
+        });
+        let told: Vec<String> = checker.violations_hidden(&payload).iter().map(ToString::to_string).collect();
+        let text = told.join("\n");
+        for secret in ["ada", "bob", "hunter2"] {
+            assert!(!text.contains(secret), "{text}");
+        }
+        assert!(text.contains("at /people/*/age: the value is not of type \"integer\""), "{text}");
+        assert!(text.contains("at /people/*: it has fields that are not allowed"), "{text}");
+        assert!(text.contains("at /list/0/a~1b: "), "{text}");
+        let named = format!("{:?}", checker.violations(&payload));
+        assert!(named.contains("/people/ada.lovelace/age") && named.contains("hunter2"), "whoever sent it may know");
+    }
 
     #[test]
     fn a_violation_says_where_which_rule_and_never_the_value() {

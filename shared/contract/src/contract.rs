@@ -65,7 +65,9 @@ impl Contract {
             return Err(invalid);
         }
         let compiled = options().build(&self.schema);
-        compiled.map(Checker::new).map_err(|error| schema::reworded(&self.schema, &error))
+        compiled
+            .map(|validator| Checker::new(validator, &self.schema))
+            .map_err(|error| schema::reworded(&self.schema, &error))
     }
 
     /// All that is wrong with the schema; nothing if it compiles.
