@@ -168,7 +168,7 @@ pub(crate) async fn register(channel: Authorized, workload: &Workload, governed:
         Ok(ManifestSource { json: serde_json::to_vec(&manifest)?.into(), origin: String::new() })
     };
     let manifests = vec![source(agent(governed))?, source(workflow(workload, governed))?];
-    RegistryServiceClient::new(channel).apply(ApplyRequest { manifests, dry_run: false }).await?;
+    RegistryServiceClient::new(channel).apply(ApplyRequest { manifests, ..ApplyRequest::default() }).await?;
     Ok(())
 }
 

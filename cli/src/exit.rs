@@ -42,6 +42,7 @@ impl Exit {
             | Code::COORDINATOR_UNAVAILABLE
             | Code::ADMISSION
             | Code::NOT_RECORDED
+            | Code::AGENT_USE_UNKNOWN
             | Code::IDENTITY_UNAVAILABLE
             | Code::AUDIT_UNAVAILABLE
             | Code::POLICIES_UNAVAILABLE => Self::Unavailable,
@@ -82,6 +83,8 @@ mod tests {
             (Code::DENIED, Exit::Denied),
             (Code::IDENTITY_UNAVAILABLE, Exit::Unavailable),
             (Code::REQUEST_INVALID, Exit::Usage),
+            (Code::AGENT_USE_UNKNOWN, Exit::Unavailable),
+            (Code::AGENT_IN_USE, Exit::Failed),
             (Code::INPUT_INVALID, Exit::Failed),
             (Code::MANIFEST_SYNTAX, Exit::Failed),
             (Code::PORT_TAKEN, Exit::Failed),

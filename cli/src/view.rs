@@ -16,7 +16,7 @@ pub(crate) use audit::AuditEntry;
 pub(crate) use dead_letter::{DeadLetter, DeadLetterCount};
 pub(crate) use entry::Entry;
 pub(crate) use fleet::{Coordinator, Queue, Worker};
-pub(crate) use manifest::Manifest;
+pub(crate) use manifest::{Manifest, Standing};
 pub(crate) use policy::{PolicyChange, PolicySet, Proposal};
 pub(crate) use run::{Error, Run, RunRow, Step, is_final, is_settled, status_name};
 pub(crate) use token::{MadeToken, Token};

@@ -39,6 +39,7 @@ use crate::ownership::Peers;
 use crate::partitions::Served;
 use crate::plans::PlanStore;
 use crate::policies::Desk;
+use crate::retire::Retirement;
 use crate::runs::Waiters;
 use crate::submit::Submitter;
 use crate::tls::Certificates;
@@ -61,6 +62,7 @@ pub(crate) struct Context {
     pub(crate) peers: tokio::sync::watch::Receiver<Arc<Peers>>,
     pub(crate) access: Arc<Access>,
     pub(crate) policies: Arc<Desk>,
+    pub(crate) retirement: Retirement,
 }
 
 /// A running server.

@@ -1,10 +1,16 @@
 //! What is registered, kept current by watching the registry, and what a job resolves to.
+//!
+//! Others may ask how far everything here has followed the registry ([`Catalog::settled`]): beyond a sequence is only who
+//! neither will resolve anything as it was before nor has something on its way that was. Whoever resolves and then writes
+//! holds a [`Ticket`] meanwhile.
 
 mod resolved;
 mod snapshot;
+mod tickets;
 
 pub use resolved::Resolved;
 pub use snapshot::Snapshot;
+pub use tickets::Ticket;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +18,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use kapelle_bus::Bus;
 use kapelle_bus::provision::ensure_queue;
-use kapelle_bus::registry::{Kind, Registered, Registry};
+use kapelle_bus::registry::{Change, Kind, News, Registered, Registry};
 use kapelle_engine::KeyId;
 use kapelle_types::{AgentVersion, Diagnosis};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use self::tickets::Tickets;
 use crate::plans::PlanStore;
 
 /// How long opening waits for the registry's content.
@@ -31,7 +38,9 @@ pub struct Catalog {
     bus: Bus,
     plans: Arc<PlanStore>,
     snapshot: ArcSwap<Snapshot>,
+    tickets: Arc<Tickets>,
     caught_up: Notify,
+    followed: Notify,
 }
 
 impl Catalog {
@@ -46,7 +55,9 @@ impl Catalog {
     ) -> Result<Arc<Self>, kapelle_bus::Error> {
         let registry = Registry::open(bus).await?;
         let snapshot = ArcSwap::from_pointee(Snapshot::default());
-        let catalog = Arc::new(Self { registry, bus: bus.clone(), plans, snapshot, caught_up: Notify::new() });
+        let (caught_up, followed) = (Notify::new(), Notify::new());
+        let (bus, tickets) = (bus.clone(), Arc::default());
+        let catalog = Arc::new(Self { registry, bus, plans, snapshot, tickets, caught_up, followed });
         let caught_up = catalog.caught_up.notified();
         tokio::spawn(Arc::clone(&catalog).follow(stop));
         match tokio::time::timeout(OPEN_PATIENCE, caught_up).await {
@@ -86,6 +97,37 @@ impl Catalog {
         &self.registry
     }
 
+    /// To be held by whoever resolves something and then writes it, from before the one until after the other.
+    #[must_use]
+    pub fn ticket(&self) -> Ticket {
+        Ticket::take(&self.tickets)
+    }
+
+    /// Up to which sequence the registry is followed by everything here, whoever holds a ticket included.
+    #[must_use]
+    pub fn settled(&self) -> u64 {
+        self.tickets.settled()
+    }
+
+    /// Waits until everything that is registered by now is known here.
+    ///
+    /// # Errors
+    /// The broker is not ready.
+    pub(crate) async fn up_to_date(&self) -> Result<(), kapelle_bus::Error> {
+        let last_seq = self.registry.last_seq().await?;
+        let followed = async {
+            loop {
+                let more = self.followed.notified();
+                if self.tickets.followed() >= last_seq {
+                    return;
+                }
+                more.await;
+            }
+        };
+        let late = |_| kapelle_bus::Error::Unavailable("the registry is not followed in time".into());
+        tokio::time::timeout(OPEN_PATIENCE, followed).await.map_err(late)
+    }
+
     /// Takes a record in at once, so that whoever registered it can use it with the next call.
     pub async fn learn(&self, record: &Registered) -> Result<(), kapelle_bus::Error> {
         if let Some(agent) = self.take(record) {
@@ -108,37 +150,65 @@ impl Catalog {
 
     /// Adds a record to the snapshot; says which queue an agent needs.
     fn take(&self, record: &Registered) -> Option<(AgentVersion, u32)> {
-        let before = self.snapshot.load_full();
-        let (after, queue) = match before.with(record) {
-            Ok(Some(changed)) => changed,
-            Ok(None) => return None,
+        let mut queue = None;
+        self.change(|before| match before.with(record) {
+            Ok(Some((after, needed))) => {
+                queue = needed;
+                Some(after)
+            }
+            Ok(None) => None,
             Err(error) => {
                 tracing::warn!(name = record.name, version = %record.version, %error, "a manifest cannot be read");
-                return None;
+                None
             }
-        };
-        // Two may add at once: whoever comes second starts from what the first left.
-        let previous = self.snapshot.compare_and_swap(&before, Arc::new(after));
-        if Arc::ptr_eq(&previous, &before) { queue } else { self.take(record) }
+        });
+        queue
+    }
+
+    /// Puts another snapshot in the place of this one, if there is another. Two may do it at once: whoever comes second
+    /// starts from what the first left.
+    fn change(&self, mut another: impl FnMut(&Snapshot) -> Option<Snapshot>) {
+        loop {
+            let before = self.snapshot.load_full();
+            let Some(after) = another(&before) else { return };
+            let previous = self.snapshot.compare_and_swap(&before, Arc::new(after));
+            if Arc::ptr_eq(&previous, &before) {
+                return;
+            }
+        }
+    }
+
+    /// Takes in what the registry tells; says which queue an agent needs.
+    fn hear(&self, Change { seq, news }: Change) -> Option<(AgentVersion, u32)> {
+        let mut queue = None;
+        match &news {
+            News::Registered(record) => queue = self.take(record),
+            News::Standing(agent, standing) => self.change(|before| before.standing(agent, standing.as_ref())),
+            News::Other | News::CaughtUp => {}
+        }
+        // After the snapshot: whoever reads this sequence resolves by nothing older.
+        self.tickets.follow(seq);
+        self.followed.notify_waiters();
+        if news == News::CaughtUp {
+            self.caught_up.notify_waiters();
+        }
+        queue
     }
 
     async fn follow(self: Arc<Self>, stop: CancellationToken) {
         let mut queues = Vec::new();
         while !stop.is_cancelled() {
-            let Ok(mut records) = self.registry.watch().await else {
+            let Ok(mut changes) = self.registry.watch().await else {
                 tokio::time::sleep(WATCH_AGAIN).await;
                 continue;
             };
             loop {
-                let record = tokio::select! {
+                let change = tokio::select! {
                     () = stop.cancelled() => return,
-                    record = records.recv() => record,
+                    change = changes.recv() => change,
                 };
-                match record {
-                    Some(Some(record)) => queues.extend(self.take(&record)),
-                    Some(None) => self.caught_up.notify_waiters(),
-                    None => break,
-                }
+                let Some(change) = change else { break };
+                queues.extend(self.hear(change));
                 for (agent, concurrency) in std::mem::take(&mut queues) {
                     if let Err(error) = ensure_queue(self.bus.jetstream(), &agent, concurrency).await {
                         tracing::warn!(%agent, %error, "its queue is not there yet");

@@ -29,6 +29,7 @@ use crate::partitions::{Served, Template};
 use crate::pinned::Wanted;
 use crate::plans::PlanStore;
 use crate::policies::{Desk, Serving};
+use crate::retire::Retirement;
 use crate::runs::Waiters;
 use crate::submit::Submitter;
 use crate::tls::Certificates;
@@ -70,7 +71,11 @@ impl Coordinator {
         let catalog = Catalog::open(&bus, Arc::clone(&plans), stop_all.clone()).await.map_err(|e| unavailable(&e))?;
         let identity = Identity::open(&bus, &config.accepted, &stop_all).await.inspect_err(|_| stop_all.cancel())?;
         let started_at = clock::now();
-        let ownership = Ownership::start(bus.clone(), config.id.clone(), started_at, stop_all.clone());
+        let (id, following) = (config.id.clone(), Arc::clone(&catalog));
+        let mut ownership = Ownership::start(bus.clone(), id, started_at, following, stop_all.clone());
+        // Whoever retires a version has heard of us, or we know of it before we pin anything.
+        ownership.announced().await;
+        catalog.up_to_date().await.map_err(|e| unavailable(&e)).inspect_err(|_| stop_all.cancel())?;
         let waiters = Arc::new(Waiters::default());
         let shared = Shared { bus: bus.clone(), plans: Arc::clone(&plans), waiters: Arc::clone(&waiters), trail };
         let template = Template {
@@ -99,6 +104,14 @@ impl Coordinator {
         let announcer = announce(&bus, &config, started_at, &served);
         let open = |files| Certificates::open(files, stop_all.clone()).inspect_err(|_| stop_all.cancel());
         let certificates = config.tls.map(open).transpose()?;
+        let retirement = Retirement {
+            bus: bus.clone(),
+            id: config.id.clone(),
+            catalog: Arc::clone(&catalog),
+            served: served.clone(),
+            peers: ownership.peers.clone(),
+        };
+        tokio::spawn(retirement.clone().sweep(stop_all.clone()));
         let gate = Gate::new(Arc::new(identity), Arc::clone(&access));
         let context = Context {
             id: config.id,
@@ -111,6 +124,7 @@ impl Coordinator {
             peers: ownership.peers.clone(),
             access,
             policies,
+            retirement,
         };
         let server = Server::start(config.grpc_address, Arc::new(context), (gate, certificates), stop_api.clone())
             .await

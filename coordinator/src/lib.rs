@@ -25,6 +25,7 @@ pub mod pinned;
 pub mod plans;
 mod policies;
 mod questions;
+mod retire;
 pub mod runs;
 pub mod submit;
 mod tls;

@@ -18,6 +18,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use crate::catalog::Catalog;
+
 /// The subject on which coordinators announce themselves.
 pub(crate) const ALIVE: &str = "kapelle.coordinator.alive";
 /// How often.
@@ -40,6 +42,9 @@ pub struct Announcement {
     pub open_runs: u64,
     /// The newest engine behaviour that it knows.
     pub behaviour: u32,
+    /// Up to which sequence of the registry nothing on its way there was resolved as before. 0 from one that does not say.
+    #[serde(default)]
+    pub catalog: u64,
     /// It is about to leave: do not count on it.
     pub leaving: bool,
 }
@@ -55,19 +60,26 @@ pub struct Ownership {
     pub peers: watch::Receiver<Arc<Peers>>,
     /// What we say of ourselves.
     pub own: watch::Sender<(BTreeSet<Partition>, u64)>,
+    announced: watch::Receiver<bool>,
 }
 
 impl Ownership {
     /// Starts announcing and listening until `stop`.
     #[must_use]
-    pub fn start(bus: Bus, id: String, started_at: Timestamp, stop: CancellationToken) -> Self {
+    pub fn start(bus: Bus, id: String, started_at: Timestamp, catalog: Arc<Catalog>, stop: CancellationToken) -> Self {
         let alone = assign(bus.partitions(), &[id.as_str()], &id);
         let (ours_out, ours) = watch::channel(alone);
         let (peers_out, peers) = watch::channel(Arc::new(Peers::new()));
         let (own, own_in) = watch::channel((BTreeSet::new(), 0));
-        let service = Service { bus, id, started_at, own: own_in, ours: ours_out, peers: peers_out };
+        let (said, announced) = watch::channel(false);
+        let service = Service { bus, id, started_at, catalog, own: own_in, ours: ours_out, peers: peers_out, said };
         tokio::spawn(service.run(stop));
-        Self { ours, peers, own }
+        Self { ours, peers, own, announced }
+    }
+
+    /// Waits until we have announced ourselves: what is sent over the connection from here on comes behind it.
+    pub(crate) async fn announced(&mut self) {
+        let _ = self.announced.wait_for(|announced| *announced).await; // it fails only if the service has ended
     }
 }
 
@@ -75,9 +87,11 @@ struct Service {
     bus: Bus,
     id: String,
     started_at: Timestamp,
+    catalog: Arc<Catalog>,
     own: watch::Receiver<(BTreeSet<Partition>, u64)>,
     ours: watch::Sender<BTreeSet<Partition>>,
     peers: watch::Sender<Arc<Peers>>,
+    said: watch::Sender<bool>,
 }
 
 impl Service {
@@ -110,9 +124,12 @@ impl Service {
         let (partitions, open_runs) = self.own.borrow().clone();
         let (id, started_at) = (self.id.clone(), self.started_at);
         let behaviour = behaviour::CURRENT;
-        let announcement = Announcement { id, started_at, partitions, open_runs, behaviour, leaving };
+        let catalog = self.catalog.settled();
+        let announcement = Announcement { id, started_at, partitions, open_runs, behaviour, catalog, leaving };
         if let Ok(body) = serde_json::to_vec(&announcement) {
-            let _ = self.bus.client().publish(ALIVE, body.into()).await;
+            if self.bus.client().publish(ALIVE, body.into()).await.is_ok() {
+                self.said.send_replace(true);
+            }
         }
     }
 

@@ -40,6 +40,9 @@ pub struct Pinned {
     pub first: Vec<(Timestamp, RunId)>,
     /// How many open runs are known by their id alone.
     pub unknown: u64,
+    /// Up to which sequence of the partition's log this is so. 0 from an owner that does not say.
+    #[serde(default)]
+    pub read_to: u64,
 }
 
 /// What a coordinator knows, by partition.
@@ -52,9 +55,14 @@ impl Wanted {
 }
 
 impl Pinned {
-    /// Picks from the open runs of a partition.
-    pub(crate) fn among<'r>(wanted: &Wanted, open: impl Iterator<Item = (&'r RunId, &'r OpenRun)>) -> Self {
-        let mut found = Self::default();
+    /// Picks from the open runs of a partition that is read up to a sequence; `unlisted` more are being read.
+    pub(crate) fn among<'r>(
+        wanted: &Wanted,
+        open: impl Iterator<Item = (&'r RunId, &'r OpenRun)>,
+        unlisted: usize,
+        read_to: u64,
+    ) -> Self {
+        let mut found = Self { unknown: unlisted as u64, read_to, ..Self::default() };
         for (run, row) in open {
             let (Some(workflow), Some(agents)) = (&row.workflow, &row.agents) else {
                 found.unknown += 1;
@@ -69,7 +77,8 @@ impl Pinned {
         found
     }
 
-    fn merge(&mut self, other: Self) {
+    /// Adds what another partition answered.
+    pub(crate) fn merge(&mut self, other: Self) {
         for (workflow, runs) in other.workflows {
             *self.workflows.entry(workflow).or_default() += runs;
         }
@@ -98,19 +107,29 @@ pub(crate) async fn own(served: &Served, wanted: Wanted) -> ByPartition {
     join_all(asked).await.into_iter().flatten().collect()
 }
 
-/// Asks every coordinator.
-pub(crate) async fn everywhere(
+/// Asks every coordinator what it knows, by partition.
+pub(crate) async fn by_partition(
     bus: &Bus,
     id: &str,
     served: &Served,
     peers: &Peers,
     wanted: Wanted,
-) -> v1::PinnedResponse {
+) -> BTreeMap<Partition, Pinned> {
     let others = peers.keys().filter(|peer| peer.as_str() != id);
     let others = join_all(others.map(|peer| ask::<_, ByPartition>(bus, subject(peer), &wanted))).await;
-    // During a hand-over two may answer for one partition: the later answer is as good.
-    let mut known: BTreeMap<Partition, Pinned> = own(served, wanted.clone()).await.into_iter().collect();
-    known.extend(others.into_iter().flatten().flatten());
+    let mut known: BTreeMap<Partition, Pinned> = BTreeMap::new();
+    for (partition, answer) in own(served, wanted).await.into_iter().chain(others.into_iter().flatten().flatten()) {
+        // During a hand-over two may answer for one partition: who has read more knows more.
+        let read_more = known.get(&partition).is_none_or(|there| there.read_to < answer.read_to);
+        if read_more {
+            known.insert(partition, answer);
+        }
+    }
+    known
+}
+
+/// What partitions answered, as one answer.
+pub(crate) fn together(bus: &Bus, known: BTreeMap<Partition, Pinned>) -> v1::PinnedResponse {
     let complete = known.len() == usize::from(bus.partitions().count());
     let mut found = Pinned::default();
     known.into_values().for_each(|it| found.merge(it));
@@ -129,7 +148,7 @@ mod tests {
     fn some(workflow: &str, at: i64, run: u8, unknown: u64) -> Pinned {
         let run = RunId::keyed("default", &"w".parse().unwrap(), &run.to_string());
         let first = vec![(Timestamp::from_nanos(at), run)];
-        Pinned { workflows: [(workflow.to_owned(), 1)].into(), first, unknown }
+        Pinned { workflows: [(workflow.to_owned(), 1)].into(), first, unknown, read_to: 0 }
     }
 
     #[test]

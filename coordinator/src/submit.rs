@@ -8,22 +8,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use kapelle_bus::layout::PRESENCE_TTL;
 use kapelle_bus::{Bus, Refusal, payloads};
 use kapelle_engine::{Body, Entry, Record, RunSubmitted, behaviour};
-use kapelle_proto::{decode_record, encode_record};
+use kapelle_proto::{decode_record, encode_record, stream};
 use kapelle_retry::{Policy, Verdict};
 use kapelle_telemetry::metrics::SUBMISSIONS_REFUSED;
 use kapelle_types::{Code, Diagnosis, Namespace, Payload, Principal, RunId, json_depth, limits, printed};
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::admission::Admission;
-use crate::catalog::{Catalog, Resolved};
+use crate::catalog::{Catalog, Resolved, Ticket};
 use crate::ownership::Peers;
 
 /// How long recording is tried before the client is told that it is not known to be recorded.
 const RECORD_PATIENCE: Duration = Duration::from_secs(15);
+/// How old what a job was prepared with may be when it is recorded: presence outlives a silent coordinator that long, and
+/// nothing is retired meanwhile.
+const PREPARED_MAX: Duration = PRESENCE_TTL;
 /// Labels of one run.
 const LABELS_MAX: usize = 32;
 /// Characters of a label's name or value.
@@ -59,6 +64,9 @@ pub struct Prepared {
     keyed: bool,
     record: Bytes,
     input: Payload,
+    /// Its agents were pinned by the catalog as it was then.
+    ticket: Ticket,
+    prepared_at: Instant,
 }
 
 /// A recorded job.
@@ -108,6 +116,7 @@ impl Submitter {
         self.admission.check()?;
         check_key(job.key.as_deref())?;
         check_labels(&job.labels)?;
+        let (ticket, prepared_at) = (self.catalog.ticket(), Instant::now());
         let resolved = self.catalog.resolve(&job.workflow, &job.version)?;
         let input = self.input(&job, &resolved).await?;
         let run = match &job.key {
@@ -131,7 +140,7 @@ impl Submitter {
             traceparent: job.traceparent,
             body: Body::RunSubmitted(Box::new(submitted)),
         }]);
-        Ok(Prepared { run, keyed, record, input })
+        Ok(Prepared { run, keyed, record, input, ticket, prepared_at })
     }
 
     async fn input(&self, job: &Job, resolved: &Resolved) -> Result<Payload, Diagnosis> {
@@ -166,7 +175,7 @@ impl Submitter {
     /// # Errors
     /// `NOT_RECORDED`: it is not known whether it is there; the same key may be used again. `KEY_INVALID`: the key names
     /// a run with another input. `ADMISSION`: the broker is full.
-    pub async fn record(&self, prepared: &Prepared) -> Result<Submitted, Diagnosis> {
+    pub async fn record(&self, mut prepared: Prepared) -> Result<Submitted, Diagnosis> {
         let policy = Policy {
             initial: Duration::from_millis(50),
             max: Duration::from_secs(1),
@@ -177,11 +186,15 @@ impl Submitter {
             let again = matches!(e, kapelle_bus::Error::Unavailable(_));
             if again { Verdict::Retry } else { Verdict::Stop }
         };
-        let result = Box::pin(kapelle_retry::retry(&policy, classify, |_| self.append(prepared))).await;
         let run = prepared.run;
+        prepared.ticket.sending(&self.bus, stream::runs(self.bus.partitions().of(&run)));
+        let result = Box::pin(kapelle_retry::retry(&policy, classify, |_| self.append(&prepared))).await;
+        if result.as_ref().map_or_else(|gave_up| gave_up.error.refusal() == Some(Refusal::NotFirst), |()| true) {
+            prepared.ticket.answered();
+        }
         match result.map_err(|gave_up| gave_up.error) {
             Ok(()) => Ok(Submitted { run, existed: false }),
-            Err(e) if e.refusal() == Some(Refusal::NotFirst) => Box::pin(self.existing(prepared)).await,
+            Err(e) if e.refusal() == Some(Refusal::NotFirst) => Box::pin(self.existing(&prepared)).await,
             Err(e) if e.refusal() == Some(Refusal::Full) => Err(Diagnosis::new(Code::ADMISSION, e.to_string())),
             Err(e) => Err(Diagnosis::new(Code::NOT_RECORDED, format!("run {run} is not known to be recorded: {e}"))
                 .hint("submit again with the same idempotency key")),
@@ -189,6 +202,11 @@ impl Submitter {
     }
 
     async fn append(&self, prepared: &Prepared) -> Result<(), kapelle_bus::Error> {
+        // A process that was held up is presumed gone, and what it pinned may be retired by now.
+        if prepared.prepared_at.elapsed() > PREPARED_MAX {
+            let message = "it took too long since its versions were pinned".to_owned();
+            return Err(kapelle_bus::Error::Refused { refusal: Refusal::Other, message });
+        }
         let (run, record) = (prepared.run, prepared.record.clone());
         // Also without a key: a repeat after a lost acknowledgement must not stand in the log as a second submission.
         self.bus.append_first(run, record).await?.await?;
@@ -221,7 +239,7 @@ impl Submitter {
     /// As [`Submitter::prepare`] and [`Submitter::record`].
     pub async fn submit(&self, job: Job) -> Result<Submitted, Diagnosis> {
         let prepared = self.prepare(job).await.inspect_err(count_refusal)?;
-        self.record(&prepared).await.inspect_err(count_refusal)
+        self.record(prepared).await.inspect_err(count_refusal)
     }
 }
 

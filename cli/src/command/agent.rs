@@ -4,6 +4,7 @@ mod card;
 mod check;
 mod graph;
 mod impact;
+mod retire;
 
 use clap::Subcommand;
 
@@ -21,6 +22,10 @@ pub(crate) enum Verb {
     Card(card::Args),
     /// What breaks if an agent changes or goes: workflows, steps, open runs. Exits with 1 if something does
     Impact(impact::Args),
+    /// Take a version out of use: refused while workflows or open runs need it
+    Retire(retire::Args),
+    /// Put a version that is retired back into use
+    Reinstate(retire::Reinstate),
 }
 
 /// `kapelle agent …`.
@@ -30,5 +35,7 @@ pub(crate) async fn run(app: &App, verb: Verb) -> End {
         Verb::Check(args) => check::run(app, &args).await,
         Verb::Card(args) => card::run(app, args).await,
         Verb::Impact(args) => impact::run(app, &args).await,
+        Verb::Retire(args) => retire::run(app, args).await,
+        Verb::Reinstate(args) => retire::reinstate(app, args).await,
     }
 }

@@ -22,6 +22,9 @@ pub(crate) struct Args {
     /// A file, a folder with everything below it, or `-` for stdin; repeat it for more
     #[arg(short, long = "file", required = true, value_name = "FILE|DIR|-")]
     files: Vec<PathBuf>,
+    /// Register agents although registered workflows break by them, and why; it is kept with them. Default: refuse it
+    #[arg(long, value_name = "WHY")]
+    force: Option<String>,
 }
 
 /// What became of one manifest.
@@ -41,7 +44,9 @@ pub(crate) async fn run(app: &App, args: Args) -> End {
     let together = Layered(brought(&found), registered::needed_by(&client, &found).await?);
     manifests::check(&found, &together)?;
     manifests::warn(&found, &together, app.output.format());
-    app.output.show(&register(&client, &found, false).await?, |applied| table(applied))?;
+    let force_reason = args.force.unwrap_or_default();
+    let applied = send(&client, &found, v1::ApplyRequest { force_reason, ..Default::default() }).await?;
+    app.output.show(&applied, |applied| table(applied))?;
     Ok(Exit::Ok)
 }
 
@@ -63,11 +68,15 @@ pub(crate) fn brought(found: &[Found]) -> Agents {
 
 /// Has the coordinator check and register them; only check with `dry_run`.
 pub(crate) async fn register(client: &Client, found: &[Found], dry_run: bool) -> Result<Vec<Applied>, Failure> {
+    send(client, found, v1::ApplyRequest { dry_run, ..Default::default() }).await
+}
+
+async fn send(client: &Client, found: &[Found], how: v1::ApplyRequest) -> Result<Vec<Applied>, Failure> {
     let sources = found.iter().map(|f| v1::ManifestSource {
         json: f.sourced.manifest.canonical().into_bytes().into(),
         origin: f.folder.to_string_lossy().into_owned(),
     });
-    let request = v1::ApplyRequest { manifests: sources.collect(), dry_run };
+    let request = v1::ApplyRequest { manifests: sources.collect(), ..how };
     let answer = client.registry().apply(request).await.map_err(|s| client.failure(s))?.into_inner();
     let applied = answer.applied.into_iter().map(|a| Applied {
         kind: a.kind,

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use kapelle_manifest::{
-    Agents, Difference, Layered, Manifest, Misfit, Verdict, Workflow, changes, may_replace, misfits, next_breaking,
-    predecessor,
+    Agents, Breakage, Broken, Difference, Layered, Manifest, Verdict, Workflow, broken, changes, may_replace,
+    next_breaking, predecessor,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -49,8 +49,8 @@ struct Row {
     differences: Vec<Told>,
 }
 
-/// One difference.
-#[derive(Debug, PartialEq, Serialize)]
+/// One difference; of a step that would be refused, the message alone.
+#[derive(Debug, Default, PartialEq, Serialize)]
 struct Told {
     side: String,
     pointer: String,
@@ -64,8 +64,10 @@ struct Told {
 #[derive(Debug, PartialEq, Serialize)]
 struct Consumer {
     workflow: String,
-    step: String,
-    agent: String,
+    /// None for the workflow's own output.
+    step: Option<String>,
+    /// The agent that would refuse what the step is given; none if the step itself would be refused.
+    agent: Option<String>,
     #[serde(flatten)]
     told: Told,
 }
@@ -73,8 +75,12 @@ struct Consumer {
 /// `kapelle diff`.
 pub(crate) async fn run(app: &App, args: Args) -> End {
     let found = manifests::read(&args.files)?;
-    let there = registered::all(&app.client().await?).await?;
+    let client = app.client().await?;
+    let mut there = registered::all(&client).await?;
+    let retired = registered::retired(&client).await?;
     let rows = found.iter().map(|f| row(&f.sourced.manifest, &there)).collect();
+    // What is retired still was promised, and no step gets it.
+    there.retain(|it| !matches!(it, Manifest::Agent(agent) if retired.contains(&agent.version())));
     let diff = Diff { manifests: rows, consumers: consumers(&brought(&found), &there) };
     app.output.show(&diff, page)?;
     let breaks = !diff.consumers.is_empty() || diff.manifests.iter().any(|row| row.take_instead.is_some());
@@ -126,24 +132,17 @@ fn consumers(new: &Agents, there: &[Manifest]) -> Vec<Consumer> {
         }
     }
     let together = Layered(new.clone(), agents.clone());
-    let broken = |workflow: &&Workflow| {
-        let before = misfits(workflow, &agents);
-        let after = misfits(workflow, &together).into_iter().filter(|it| {
-            let same = |old: &Misfit| {
-                (&old.step, &old.difference.pointer, &old.difference.rule)
-                    == (&it.step, &it.difference.pointer, &it.difference.rule)
-            };
-            !before.iter().any(same)
-        });
-        let consumer = |it: Misfit| Consumer {
-            workflow: workflow.version().to_string(),
-            step: it.step.to_string(),
-            agent: it.agent.to_string(),
-            told: Told::of("input", it.difference),
+    broken(workflows.into_values(), &agents, &together).into_iter().map(Consumer::from).collect()
+}
+
+impl From<Broken> for Consumer {
+    fn from(it: Broken) -> Self {
+        let (agent, told) = match it.how {
+            Breakage::Misfit(agent, difference) => (Some(agent.to_string()), Told::of("input", difference)),
+            Breakage::Refused(message) => (None, Told { message, ..Told::default() }),
         };
-        after.map(consumer).collect::<Vec<_>>()
-    };
-    workflows.values().flat_map(broken).collect()
+        Self { workflow: it.workflow.to_string(), step: it.step.map(|it| it.to_string()), agent, told }
+    }
 }
 
 impl Told {
@@ -158,6 +157,9 @@ impl Told {
     }
 
     fn line(&self) -> String {
+        if self.rule.is_empty() {
+            return self.message.clone();
+        }
         let place = if self.pointer.is_empty() { "at the top" } else { &self.pointer };
         let example = self.example.as_ref().map_or(String::new(), |it| format!(", for example {it}"));
         format!("{} {place}: {} (rule {}){example}", self.side, self.message, self.rule)
@@ -180,7 +182,9 @@ fn page(diff: &Diff) -> String {
     }
     for (n, it) in diff.consumers.iter().enumerate() {
         let heading = if n == 0 { format!("\n\n{}", bold("registered workflows that break")) } else { String::new() };
-        text += &format!("{heading}\n  {}, step {} ({}): {}", it.workflow, it.step, it.agent, it.told.line());
+        let step = it.step.as_ref().map_or(String::new(), |it| format!(", step {it}"));
+        let agent = it.agent.as_ref().map_or(String::new(), |it| format!(" ({it})"));
+        text += &format!("{heading}\n  {}{step}{agent}: {}", it.workflow, it.told.line());
     }
     text
 }

@@ -58,7 +58,9 @@ fn worker_table(workers: &[view::Worker], now: Timestamp) -> String {
     for w in workers {
         let slots = format!("{}/{}", w.slots_used, w.slots);
         let state = if w.draining { "draining" } else { "ready" };
-        let row = [&w.id, &w.host, &slots, &since(w.started_at.as_deref(), now), state, &w.agents.join(" ")];
+        let told = |it: &String| if w.retired_agents.contains(it) { format!("{it} (retired)") } else { it.clone() };
+        let agents = w.agents.iter().map(told).collect::<Vec<_>>().join(" ");
+        let row = [&w.id, &w.host, &slots, &since(w.started_at.as_deref(), now), state, &agents];
         table.row(row.map(str::to_owned));
     }
     table.render("No workers. Start one with `kapelle worker start`.")
@@ -89,6 +91,7 @@ mod tests {
             id: "w-1".into(),
             host: "box".into(),
             agents: vec!["a@1.0.0".into(), "b@2.0.0".into()],
+            retired_agents: vec!["a@1.0.0".into()],
             slots: 8,
             slots_used: 3,
             draining: true,

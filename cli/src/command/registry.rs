@@ -46,16 +46,17 @@ async fn describe(app: &App, kind: &str, name: &str) -> Result<(), Failure> {
 }
 
 fn table(kind: &str, manifests: &[view::Manifest]) -> String {
-    // Only agents have a risk, so only they have the column.
+    // Only agents have a risk and are retired, so only they have these columns.
     let columns: &[&str] = if kind == "Agent" {
-        &["name", "version", "owner", "digest", "risk"]
+        &["name", "version", "owner", "digest", "risk", "standing"]
     } else {
         &["name", "version", "owner", "digest"]
     };
     let mut table = Table::new(columns);
     for m in manifests {
         let digest: String = m.digest.chars().take(12).collect();
-        let cells = [m.name.as_str(), &m.version, &m.owner, &digest, m.risk.as_deref().unwrap_or("-")];
+        let standing = m.standing.as_ref().map_or("-", |it| &it.status);
+        let cells = [m.name.as_str(), &m.version, &m.owner, &digest, m.risk.as_deref().unwrap_or("-"), standing];
         table.row(cells.into_iter().take(columns.len()));
     }
     table.render(&format!("No {}s are registered. Register some with `kapelle apply -f FILE`.", kind.to_lowercase()))
@@ -66,7 +67,11 @@ fn page(m: &view::Manifest) -> String {
     let title = bold(&format!("{} {}@{}", m.kind, m.name, m.version));
     let manifest = yaml(&m.manifest).unwrap_or_else(|e| e.message().to_owned());
     let risk = m.risk.as_ref().map(|it| format!("risk    {it}\n")).unwrap_or_default();
-    format!("{title}\nowner   {}\n{risk}digest  {}\norigin  {origin}\n\n{manifest}", m.owner, m.digest)
+    let told = |it: &view::Standing| format!("status  {} {}\n", it.status, it.told());
+    let standing = m.standing.as_ref().map(told).unwrap_or_default();
+    let forced = if m.force_reason.is_empty() { String::new() } else { format!("forced  {}\n", m.force_reason) };
+    let owner = &m.owner;
+    format!("{title}\nowner   {owner}\n{risk}{standing}{forced}digest  {}\norigin  {origin}\n\n{manifest}", m.digest)
 }
 
 #[cfg(test)]
@@ -82,6 +87,13 @@ mod tests {
             version: "1.0.0".into(),
             owner: "platform@example.com".into(),
             risk: Some("limited".into()),
+            standing: Some(view::Standing {
+                status: "RETIRED".into(),
+                by: "ada@example.com".into(),
+                at: Some("2026-11-22T10:00:00.000Z".into()),
+                why: "replaced by 2.0.0".into(),
+            }),
+            force_reason: "agreed with all owners".into(),
             digest: "0123456789abcdef".into(),
             origin: String::new(),
             manifest: json!({ "kind": "Agent", "spec": { "runtime": { "process": { "command": ["python3", "a.py"] } } } }),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kapelle_manifest::{Agent, Agents, Catalog, Manifest, Performer};
 use kapelle_proto::v1;
-use kapelle_types::AgentName;
+use kapelle_types::{AgentName, AgentVersion, Version};
 use semver::VersionReq;
 
 use super::Found;
@@ -17,6 +17,7 @@ use crate::failure::Failure;
 pub(crate) struct Registered {
     agents: Agents,
     names: Vec<AgentName>,
+    retired: BTreeSet<AgentVersion>,
 }
 
 impl Catalog for Registered {
@@ -34,6 +35,10 @@ impl Catalog for Registered {
 
     fn capabilities(&self) -> Vec<String> {
         self.agents.capabilities()
+    }
+
+    fn retired(&self, name: &AgentName) -> Vec<Version> {
+        self.retired.iter().filter(|it| it.name == *name).map(|it| it.version.clone()).collect()
     }
 }
 
@@ -76,7 +81,9 @@ pub(crate) async fn needed_by(client: &Client, found: &[Found]) -> Result<Regist
     let mut registered = Registered::default();
     for row in list(client, "Agent").await? {
         let Ok(name) = row.name.parse::<AgentName>() else { continue };
-        if needed.includes(&name)
+        if let Some(version) = out_of_use(&row) {
+            registered.retired.insert(version);
+        } else if needed.includes(&name)
             && let Manifest::Agent(agent) = client.manifest(&row.kind, &row.name, &row.version).await?
         {
             registered.agents.insert(Arc::new(agent));
@@ -93,6 +100,16 @@ pub(crate) async fn all(client: &Client) -> Result<Vec<Manifest>, Failure> {
         manifests.push(client.manifest(&row.kind, &row.name, &row.version).await?);
     }
     Ok(manifests)
+}
+
+/// The agent versions that no new run gets.
+pub(crate) async fn retired(client: &Client) -> Result<BTreeSet<AgentVersion>, Failure> {
+    Ok(list(client, "Agent").await?.iter().filter_map(out_of_use).collect())
+}
+
+fn out_of_use(row: &v1::ManifestView) -> Option<AgentVersion> {
+    row.standing.as_ref()?;
+    Some(AgentVersion { name: row.name.parse().ok()?, version: row.version.parse().ok()? })
 }
 
 async fn list(client: &Client, kind: &str) -> Result<Vec<v1::ManifestView>, Failure> {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use kapelle_bus::registry::{Kind, Registered, Registry};
+use kapelle_bus::registry::{Kind, News, Registered, Registry};
 use kapelle_bus::{Bus, Error};
 use kapelle_manifest::Manifest;
 use kapelle_worker::{AgentSpec, Handle, RuntimeSpec};
@@ -52,10 +52,11 @@ impl Agents {
 
 /// Until the watch breaks off. What is served already stays as it is: versions are immutable.
 async fn watch(worker: &Handle, bus: &Bus) -> Result<(), Error> {
-    let mut records = Registry::open(bus).await?.watch().await?;
-    while let Some(record) = records.recv().await {
-        if let Some(record) = record.filter(|r| r.kind == Kind::Agent) {
-            take(worker, &record).await;
+    let mut changes = Registry::open(bus).await?.watch().await?;
+    while let Some(change) = changes.recv().await {
+        match change.news {
+            News::Registered(record) if record.kind == Kind::Agent => take(worker, &record).await,
+            News::Registered(_) | News::Standing(..) | News::Other | News::CaughtUp => {}
         }
     }
     Ok(())

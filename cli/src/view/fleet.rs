@@ -11,6 +11,8 @@ pub(crate) struct Worker {
     pub(crate) id: String,
     pub(crate) host: String,
     pub(crate) agents: Vec<String>,
+    /// Those of them that are retired.
+    pub(crate) retired_agents: Vec<String>,
     pub(crate) slots: u32,
     pub(crate) slots_used: u32,
     pub(crate) draining: bool,
@@ -39,8 +41,8 @@ pub(crate) struct Queue {
 impl From<v1::WorkerView> for Worker {
     fn from(wire: v1::WorkerView) -> Self {
         let started_at = moment(wire.started_at_unix_nanos);
-        let v1::WorkerView { id, agents, slots, slots_used, draining, host, .. } = wire;
-        Self { id, host, agents, slots, slots_used, draining, started_at }
+        let v1::WorkerView { id, agents, retired_agents, slots, slots_used, draining, host, .. } = wire;
+        Self { id, host, agents, retired_agents, slots, slots_used, draining, started_at }
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) async fn execute(
     // Before it is recorded, so that its end cannot be missed.
     let mut waiting = context.waiters.wait(prepared.run);
     let mut elsewhere = settled_elsewhere(context, prepared.run).await?;
-    let submitted = context.submitter.record(&prepared).await.inspect_err(count_refusal)?;
+    let submitted = context.submitter.record(prepared).await.inspect_err(count_refusal)?;
     if submitted.existed
         && let Some(view) = settled(context, submitted.run, None).await?
     {

@@ -1,10 +1,11 @@
 //! `FleetService`: who is there and how much waits.
 
 use kapelle_bus::presence;
+use kapelle_bus::registry::Status;
 use kapelle_proto::v1::{self, fleet_service_server::FleetService};
-use kapelle_types::{Code, Diagnosis};
+use kapelle_types::{AgentVersion, Code, Diagnosis};
 use std::sync::Arc;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response};
 
 use super::Context;
 use super::status::status;
@@ -24,12 +25,15 @@ impl FleetService for Fleet {
     async fn list_workers(
         &self,
         _request: Request<v1::ListWorkersRequest>,
-    ) -> Result<Response<v1::ListWorkersResponse>, Status> {
+    ) -> Result<Response<v1::ListWorkersResponse>, tonic::Status> {
         let unavailable = |e: kapelle_bus::Error| status(&Diagnosis::new(Code::BROKER_UNAVAILABLE, e.to_string()));
         let present = self.context.bus.present().await.map_err(unavailable)?;
+        let snapshot = self.context.catalog.snapshot();
+        let is_retired = |it: &&AgentVersion| snapshot.standing_of(it).is_some_and(|it| it.status == Status::Retired);
         let workers = present.into_iter().filter(|p| p.kind == presence::Kind::Worker).map(|p| v1::WorkerView {
             id: p.id,
             agents: p.agents.iter().map(ToString::to_string).collect(),
+            retired_agents: p.agents.iter().filter(is_retired).map(ToString::to_string).collect(),
             slots: p.slots,
             slots_used: p.slots_used,
             started_at_unix_nanos: p.started_at.nanos(),
@@ -42,7 +46,7 @@ impl FleetService for Fleet {
     async fn list_queues(
         &self,
         _request: Request<v1::ListQueuesRequest>,
-    ) -> Result<Response<v1::ListQueuesResponse>, Status> {
+    ) -> Result<Response<v1::ListQueuesResponse>, tonic::Status> {
         let mut queues = Vec::new();
         for agent in self.context.catalog.agent_versions() {
             match self.context.bus.queue_state(&agent).await {
@@ -63,7 +67,7 @@ impl FleetService for Fleet {
     async fn list_coordinators(
         &self,
         _request: Request<v1::ListCoordinatorsRequest>,
-    ) -> Result<Response<v1::ListCoordinatorsResponse>, Status> {
+    ) -> Result<Response<v1::ListCoordinatorsResponse>, tonic::Status> {
         let peers = self.context.peers.borrow().clone();
         let coordinators = peers.values().map(|p| v1::CoordinatorView {
             id: p.id.clone(),

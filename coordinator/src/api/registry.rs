@@ -3,17 +3,21 @@
 
 use std::sync::Arc;
 
-use kapelle_bus::registry::{Kind, Outcome, Registered};
-use kapelle_manifest::{Agents, Layered, Manifest, Problem, Sourced, check, keeps_promise};
+use kapelle_bus::registry::{Kind, Outcome, Registered, Standing};
+use kapelle_manifest::{
+    Agents, Broken, Layered, Manifest, Problem, Sourced, Workflow, broken, check, keeps_promise, keeps_workflows,
+};
+use kapelle_proto::bucket;
 use kapelle_proto::v1::{self, registry_service_server::RegistryService};
 use kapelle_telemetry::clock;
-use kapelle_types::{AuditWhat, Code, Diagnosis, Version, limits};
+use kapelle_types::{AgentVersion, AuditWhat, Code, Diagnosis, Version, limits};
 use tonic::{Request, Response, Status};
 
 use super::Context;
 use super::status::{caller, status};
 use crate::access::Act;
-use crate::catalog::kind_name;
+use crate::catalog::{Snapshot, kind_name};
+use crate::retire::Retirement;
 
 /// Manifests that one request may bring.
 const MANIFESTS_MAX: usize = 1_000;
@@ -35,11 +39,13 @@ impl RegistryApi {
         }
         let manifests: Result<Vec<Manifest>, Diagnosis> = request.manifests.iter().map(read).collect();
         let manifests = manifests?;
+        let snapshot = self.context.catalog.snapshot();
         let brought = manifests.iter().filter_map(|m| match m {
             Manifest::Agent(agent) => Some(Arc::new(agent.clone())),
             Manifest::Workflow(_) => None,
         });
-        let snapshot = self.context.catalog.snapshot();
+        // A file that still has what is retired does not bring it back.
+        let brought = brought.filter(|agent| snapshot.standing_of(&agent.version()).is_none());
         let together = Layered(brought.collect::<Agents>(), &*snapshot);
         let mut records: Vec<Registered> = Vec::with_capacity(manifests.len());
         for (manifest, source) in manifests.iter().zip(&request.manifests) {
@@ -57,9 +63,26 @@ impl RegistryApi {
             }
             records.push(record);
         }
+        let broken = breaks(&manifests, &snapshot, &together);
+        if request.force_reason.is_empty() {
+            keeps_workflows(&broken)?;
+        } else if !broken.is_empty() {
+            forced(&mut records, &request.force_reason, &broken);
+        }
         // Agents first, so that a workflow never stands in the registry before what it needs.
         records.sort_by_key(|r| r.kind != Kind::Agent);
         Ok(records)
+    }
+
+    /// Decides to the end, also if the client leaves.
+    async fn decided<T, F>(&self, decide: impl FnOnce(Retirement) -> F) -> Result<T, Diagnosis>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Diagnosis>> + Send + 'static,
+    {
+        let deciding = tokio::spawn(decide(self.context.retirement.clone()));
+        let ended = |e| Diagnosis::new(Code::AGENT_USE_UNKNOWN, format!("nobody decided: {e}")).hint("ask again");
+        deciding.await.map_err(ended)?
     }
 
     async fn register(&self, record: &Registered) -> Result<Outcome, Diagnosis> {
@@ -76,7 +99,7 @@ impl RegistryApi {
 }
 
 /// How the audit trail names a request: by its first manifests.
-fn applying(records: &[Registered]) -> Act<'static> {
+fn applying(records: &[Registered], force_reason: &str) -> Act<'static> {
     /// As many as people read; the registry says of each who applied it.
     const NAMED_MAX: usize = 10;
     let named = records.iter().take(NAMED_MAX).map(|r| format!("{} {}@{}", kind_name(r.kind), r.name, r.version));
@@ -89,8 +112,42 @@ fn applying(records: &[Registered]) -> Act<'static> {
         rpc: "kapelle.v1.RegistryService/Apply",
         owner: None,
         what: AuditWhat { kind: "manifests".into(), name, ..AuditWhat::default() },
-        reason: String::new(),
+        reason: force_reason.to_owned(),
     }
+}
+
+/// How the audit trail names that a version goes or comes back.
+fn standing_act(verb: &'static str, rpc: &'static str, agent: &AgentVersion, reason: String) -> Act<'static> {
+    let what = AuditWhat { kind: "agent".into(), name: agent.to_string(), ..AuditWhat::default() };
+    Act { verb, rpc, owner: None, what, reason }
+}
+
+/// What breaks in the current version of each registered workflow that is not brought in another one.
+fn breaks(manifests: &[Manifest], snapshot: &Snapshot, together: &dyn kapelle_manifest::Catalog) -> Vec<Broken> {
+    let is_replaced = |workflow: &Workflow| {
+        manifests.iter().any(|m| match m {
+            Manifest::Workflow(new) => {
+                new.metadata.name == workflow.metadata.name && new.metadata.version > workflow.metadata.version
+            }
+            Manifest::Agent(_) => false,
+        })
+    };
+    let current = snapshot.current_workflows();
+    broken(current.iter().map(|it| &**it).filter(|it| !is_replaced(it)), &snapshot, together)
+}
+
+/// Somebody takes it upon themselves: that is kept beside what they register.
+fn forced(records: &mut [Registered], reason: &str, broken: &[Broken]) {
+    for record in records.iter_mut().filter(|it| it.kind == Kind::Agent) {
+        record.force_reason = reason.to_owned();
+        let (version, by) = (&record.version, &record.applied_by);
+        tracing::warn!(name = record.name, %version, %by, reason, breaks = broken.len(), "registered by force");
+    }
+}
+
+fn agent_version(name: &str, version: &str) -> Result<AgentVersion, Diagnosis> {
+    let invalid = |e: kapelle_types::InvalidName| Diagnosis::new(Code::REQUEST_INVALID, e.to_string());
+    Ok(AgentVersion { name: name.parse().map_err(invalid)?, version: version.parse().map_err(invalid)? })
 }
 
 fn diagnosis(manifest: &Manifest, problem: &Problem) -> Diagnosis {
@@ -131,10 +188,16 @@ fn record(manifest: &Manifest, origin: &str, by: &str) -> Registered {
         origin: origin.to_owned(),
         applied_by: by.to_owned(),
         applied_at: clock::now(),
+        force_reason: String::new(),
     }
 }
 
-fn view(record: &Registered, whole: bool) -> v1::ManifestView {
+fn standing_view(standing: &Standing) -> v1::StandingView {
+    let Standing { status, by, at, why } = standing.clone();
+    v1::StandingView { status: status.as_str().to_owned(), by: by.0, at_unix_nanos: at.nanos(), why }
+}
+
+fn view(record: &Registered, snapshot: &Snapshot, whole: bool) -> v1::ManifestView {
     let text = |pointer| record.manifest.pointer(pointer).and_then(|it| it.as_str()).unwrap_or_default().to_owned();
     v1::ManifestView {
         kind: kind_name(record.kind).to_owned(),
@@ -145,6 +208,8 @@ fn view(record: &Registered, whole: bool) -> v1::ManifestView {
         json: if whole { serde_json::to_vec(&record.manifest).unwrap_or_default().into() } else { Default::default() },
         origin: record.origin.clone(),
         risk: text("/spec/risk"),
+        standing: snapshot.standing_of_record(record).map(standing_view),
+        force_reason: record.force_reason.clone(),
     }
 }
 
@@ -153,10 +218,17 @@ impl RegistryService for RegistryApi {
     async fn apply(&self, request: Request<v1::ApplyRequest>) -> Result<Response<v1::ApplyResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
+        // What is checked against the catalog as it is now is registered before anybody counts on another one.
+        let mut ticket = self.context.catalog.ticket();
         let records = self.checked(&request, &caller.principal.to_string()).map_err(|e| status(&e))?;
         if !request.dry_run {
-            self.context.access.act(&caller, applying(&records)).await.map_err(|e| status(&e))?;
+            self.context
+                .access
+                .act(&caller, applying(&records, &request.force_reason))
+                .await
+                .map_err(|e| status(&e))?;
         }
+        ticket.sending(&self.context.bus, format!("KV_{}", bucket::REGISTRY));
         let snapshot = self.context.catalog.snapshot();
         let mut applied = Vec::with_capacity(records.len());
         for record in &records {
@@ -178,6 +250,7 @@ impl RegistryService for RegistryApi {
                 outcome: outcome.to_owned(),
             });
         }
+        ticket.answered();
         Ok(Response::new(v1::ApplyResponse { applied }))
     }
 
@@ -188,7 +261,7 @@ impl RegistryService for RegistryApi {
         let kind = &request.get_ref().kind;
         let snapshot = self.context.catalog.snapshot();
         let matching = snapshot.records().filter(|r| kind.is_empty() || kind_name(r.kind) == kind);
-        let manifests = matching.map(|r| view(r, false)).collect();
+        let manifests = matching.map(|r| view(r, &snapshot, false)).collect();
         Ok(Response::new(v1::ListManifestsResponse { manifests }))
     }
 
@@ -211,6 +284,36 @@ impl RegistryService for RegistryApi {
         let snapshot = self.context.catalog.snapshot();
         let found = snapshot.record(wanted, &name, version.as_ref());
         let unknown = || status(&Diagnosis::new(code, format!("there is no {kind} {name}")));
-        found.map(|r| Response::new(view(r, true))).ok_or_else(unknown)
+        found.map(|r| Response::new(view(r, &snapshot, true))).ok_or_else(unknown)
+    }
+
+    async fn retire(&self, request: Request<v1::RetireRequest>) -> Result<Response<v1::RetireResponse>, Status> {
+        let caller = caller(&request)?;
+        let v1::RetireRequest { agent, version, why } = request.into_inner();
+        if why.chars().count() > limits::REASON_CHARS_MAX {
+            let message = format!("a reason has {} characters at most", limits::REASON_CHARS_MAX);
+            return Err(status(&Diagnosis::new(Code::REQUEST_INVALID, message)));
+        }
+        let agent = agent_version(&agent, &version).map_err(|e| status(&e))?;
+        let act = standing_act("retire", "kapelle.v1.RegistryService/Retire", &agent, why.clone());
+        self.context.access.act(&caller, act).await.map_err(|e| status(&e))?;
+        let by = caller.principal.clone();
+        let (standing, existed) =
+            self.decided(move |it| async move { it.retire(&agent, by, why).await }).await.map_err(|e| status(&e))?;
+        Ok(Response::new(v1::RetireResponse { standing: Some(standing_view(&standing)), existed }))
+    }
+
+    async fn reinstate(
+        &self,
+        request: Request<v1::ReinstateRequest>,
+    ) -> Result<Response<v1::ReinstateResponse>, Status> {
+        let caller = caller(&request)?;
+        let v1::ReinstateRequest { agent, version } = request.into_inner();
+        let agent = agent_version(&agent, &version).map_err(|e| status(&e))?;
+        let act = standing_act("reinstate", "kapelle.v1.RegistryService/Reinstate", &agent, String::new());
+        self.context.access.act(&caller, act).await.map_err(|e| status(&e))?;
+        let existed =
+            self.decided(move |it| async move { it.reinstate(&agent).await }).await.map_err(|e| status(&e))?;
+        Ok(Response::new(v1::ReinstateResponse { existed }))
     }
 }

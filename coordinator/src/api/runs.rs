@@ -179,7 +179,8 @@ impl RunService for Runs {
         let wanted = Wanted { name: agent.parse().map_err(invalid)?, version: version.map_err(invalid)? };
         let Context { bus, id, served, .. } = &*self.context;
         let peers = self.context.peers.borrow().clone();
-        Ok(Response::new(pinned::everywhere(bus, id, served, &peers, wanted).await))
+        let known = pinned::by_partition(bus, id, served, &peers, wanted).await;
+        Ok(Response::new(pinned::together(bus, known)))
     }
 
     async fn watch(&self, request: Request<v1::WatchRunRequest>) -> Result<Response<Self::WatchStream>, Status> {

@@ -40,15 +40,20 @@ fn grpc_code(code: Code) -> tonic::Code {
         Code::UNKNOWN_RUN | Code::UNKNOWN_WORKFLOW | Code::UNKNOWN_DEAD_LETTER | Code::UNKNOWN_TOKEN => {
             tonic::Code::NotFound
         }
-        Code::WRONG_STATE | Code::KEY_INVALID | Code::POLICY_LOCK_OUT | Code::SECOND_PERSON | Code::PROPOSAL_GONE => {
-            tonic::Code::FailedPrecondition
-        }
+        Code::WRONG_STATE
+        | Code::KEY_INVALID
+        | Code::AGENT_IN_USE
+        | Code::AGENT_RETIRED
+        | Code::POLICY_LOCK_OUT
+        | Code::SECOND_PERSON
+        | Code::PROPOSAL_GONE => tonic::Code::FailedPrecondition,
         Code::VERSION_EXISTS => tonic::Code::AlreadyExists,
         Code::ADMISSION => tonic::Code::ResourceExhausted,
         Code::NOT_RECORDED
         | Code::BROKER_UNAVAILABLE
         | Code::PLAN_MISSING
         | Code::IDENTITY_UNAVAILABLE
+        | Code::AGENT_USE_UNKNOWN
         | Code::AUDIT_UNAVAILABLE
         | Code::POLICIES_UNAVAILABLE => tonic::Code::Unavailable,
         Code::UNAUTHENTICATED => tonic::Code::Unauthenticated,

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kapelle_bus::registry::{Kind, Registered};
+use kapelle_bus::registry::{Kind, Registered, Standing};
 use kapelle_expression::nearest;
-use kapelle_manifest::{Agent, Manifest, Nobody, Workflow};
+use kapelle_manifest::{Agent, Graph, Manifest, Nobody, Workflow};
 use kapelle_types::{AgentName, AgentVersion, Code, Diagnosis, Sha256, Version, WorkflowName, WorkflowVersion};
 use semver::VersionReq;
 
@@ -29,6 +29,8 @@ type Versions<N, M> = BTreeMap<N, BTreeMap<Version, Entry<M>>>;
 pub struct Snapshot {
     agents: Versions<AgentName, Agent>,
     workflows: Versions<WorkflowName, Workflow>,
+    /// The agent versions that are on their way out, or gone: nothing is resolved to them.
+    standings: BTreeMap<AgentVersion, Standing>,
     /// What was resolved against this snapshot.
     resolved: Mutex<HashMap<(String, String), Arc<Resolved>>>,
 }
@@ -40,7 +42,7 @@ impl Snapshot {
     /// This snapshot with one record more; `None` if it is there already.
     pub(super) fn with(&self, record: &Registered) -> Result<Option<Changed>, serde_json::Error> {
         let manifest: Manifest = serde_json::from_value(record.manifest.clone())?;
-        let mut next = Self { agents: self.agents.clone(), workflows: self.workflows.clone(), ..Self::default() };
+        let mut next = self.another();
         let record = Arc::new(record.clone());
         let version = record.version.clone();
         Ok(match manifest {
@@ -58,6 +60,65 @@ impl Snapshot {
                 there.is_none().then_some((next, None))
             }
         })
+    }
+
+    /// This snapshot with an agent version that stands otherwise; `None` if it stands like that already.
+    pub(super) fn standing(&self, agent: &AgentVersion, standing: Option<&Standing>) -> Option<Self> {
+        if self.standings.get(agent) == standing {
+            return None;
+        }
+        let mut next = self.another();
+        match standing {
+            Some(standing) => next.standings.insert(agent.clone(), standing.clone()),
+            None => next.standings.remove(agent),
+        };
+        Some(next)
+    }
+
+    /// The same, with nothing resolved.
+    fn another(&self) -> Self {
+        let (agents, workflows) = (self.agents.clone(), self.workflows.clone());
+        Self { agents, workflows, standings: self.standings.clone(), resolved: Mutex::default() }
+    }
+
+    /// How an agent version stands; `None` is in use.
+    #[must_use]
+    pub fn standing_of(&self, agent: &AgentVersion) -> Option<&Standing> {
+        self.standings.get(agent)
+    }
+
+    /// Every agent version that is on its way out, or gone.
+    #[must_use]
+    pub const fn standings(&self) -> &BTreeMap<AgentVersion, Standing> {
+        &self.standings
+    }
+
+    /// Whether nothing is resolved to this version of an agent.
+    fn is_out(&self, name: &AgentName, version: &Version) -> bool {
+        // Hardly ever is there one at all.
+        !self.standings.is_empty()
+            && self.standings.contains_key(&AgentVersion { name: name.clone(), version: version.clone() })
+    }
+
+    /// The declared graph of what is in use, and of these agent versions beside it.
+    #[must_use]
+    pub fn graph(&self, also: &AgentVersion) -> Graph {
+        let known = self.agent_manifests().filter(|it| {
+            let version = it.version();
+            version == *also || !self.standings.contains_key(&version)
+        });
+        let workflows = self.workflow_manifests();
+        Graph::of(known.cloned(), workflows.cloned())
+    }
+
+    /// Of each workflow, the version that a job gets which asks for none.
+    #[must_use]
+    pub fn current_workflows(&self) -> Vec<Arc<Workflow>> {
+        let current = |all: &BTreeMap<Version, Entry<Workflow>>| {
+            let of_all = || all.values().next_back();
+            highest(all, &VersionReq::STAR).or_else(of_all).map(|entry| Arc::clone(&entry.manifest))
+        };
+        self.workflows.values().filter_map(current).collect()
     }
 
     /// Every registered agent version.
@@ -79,17 +140,37 @@ impl Snapshot {
         self.agents.values().flat_map(BTreeMap::values).map(|entry| &entry.manifest)
     }
 
+    /// The agents that steps may get.
+    fn agents_in_use(&self) -> impl Iterator<Item = &Arc<Agent>> {
+        self.agent_manifests().filter(|it| !self.is_out(&it.metadata.name, &it.metadata.version))
+    }
+
+    /// Every registered workflow version.
+    pub fn workflow_manifests(&self) -> impl Iterator<Item = &Arc<Workflow>> {
+        self.workflows.values().flat_map(BTreeMap::values).map(|entry| &entry.manifest)
+    }
+
     /// Every record, agents first.
     pub fn records(&self) -> impl Iterator<Item = &Arc<Registered>> {
         let agents = self.agents.values().flat_map(BTreeMap::values).map(|e| &e.record);
         agents.chain(self.workflows.values().flat_map(BTreeMap::values).map(|e| &e.record))
     }
 
-    /// One record: a version, or the highest.
+    /// One record: a version, or the highest; one in use, if there is one.
     #[must_use]
     pub fn record(&self, kind: Kind, name: &str, version: Option<&Version>) -> Option<&Arc<Registered>> {
         let of_name = self.records().filter(|r| r.kind == kind && r.name == name);
-        of_name.filter(|r| version.is_none_or(|v| r.version == *v)).max_by(|a, b| a.version.cmp(&b.version))
+        let rank = |it: &&Arc<Registered>| (self.standing_of_record(it).is_none(), it.version.clone());
+        of_name.filter(|r| version.is_none_or(|v| r.version == *v)).max_by_key(rank)
+    }
+
+    /// How what a record registers stands; `None` is in use, as every workflow is.
+    #[must_use]
+    pub fn standing_of_record(&self, record: &Registered) -> Option<&Standing> {
+        if record.kind != Kind::Agent || self.standings.is_empty() {
+            return None;
+        }
+        self.standings.get(&AgentVersion { name: record.name.parse().ok()?, version: record.version.clone() })
     }
 
     /// The manifests of every version of one name.
@@ -135,8 +216,7 @@ impl Snapshot {
         let mut agents = Vec::new();
         for step in &workflow.spec.steps {
             let unknown = |nobody: Nobody| {
-                Diagnosis::new(Code::UNKNOWN_AGENT, format!("step {} of {version}: {nobody}", step.id))
-                    .hint(nobody.hint)
+                Diagnosis::new(nobody.code, format!("step {} of {version}: {nobody}", step.id)).hint(nobody.hint)
             };
             let agent = step.performer.resolve(&self).map_err(unknown)?;
             pins.push(pin(&step.id, &agent, self.agent_digest(&agent)?));
@@ -182,7 +262,8 @@ fn highest<'v, M>(versions: &'v BTreeMap<Version, Entry<M>>, requirement: &Versi
 
 impl kapelle_manifest::Catalog for &Snapshot {
     fn agent(&self, name: &AgentName, requirement: &VersionReq) -> Option<Arc<Agent>> {
-        highest(self.agents.get(name)?, requirement).map(|entry| Arc::clone(&entry.manifest))
+        let fits = |v: &Version| requirement.matches(v.semver()) && !self.is_out(name, v);
+        self.agents.get(name)?.iter().rev().find(|(v, _)| fits(v)).map(|(_, entry)| Arc::clone(&entry.manifest))
     }
 
     fn agent_names(&self) -> Vec<AgentName> {
@@ -190,10 +271,14 @@ impl kapelle_manifest::Catalog for &Snapshot {
     }
 
     fn capable(&self, wanted: &str) -> Vec<Arc<Agent>> {
-        kapelle_manifest::capable(self.agent_manifests(), wanted)
+        kapelle_manifest::capable(self.agents_in_use(), wanted)
     }
 
     fn capabilities(&self) -> Vec<String> {
-        kapelle_manifest::capabilities(self.agent_manifests())
+        kapelle_manifest::capabilities(self.agents_in_use())
+    }
+
+    fn retired(&self, name: &AgentName) -> Vec<Version> {
+        self.standings.keys().filter(|it| it.name == *name).map(|it| it.version.clone()).collect()
     }
 }

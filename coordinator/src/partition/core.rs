@@ -127,6 +127,12 @@ impl Core {
         self.open.iter()
     }
 
+    /// Runs that are being read and of which not even that they are open is known yet.
+    #[must_use]
+    pub fn unlisted(&self) -> usize {
+        self.loading.keys().filter(|run| !self.open.contains(run)).count()
+    }
+
     /// How many runs are open, and how many of them are STALLED.
     #[must_use]
     pub fn open_counts(&self) -> (usize, usize) {

@@ -252,7 +252,8 @@ impl Driver {
                 let _ = answer.send(query.pick(open, self.ended.iter()));
             }
             Question::Pinned(wanted, answer) => {
-                let _ = answer.send(Pinned::among(&wanted, self.core.open_runs()));
+                let (unlisted, read_to) = (self.core.unlisted(), self.core.read_seq());
+                let _ = answer.send(Pinned::among(&wanted, self.core.open_runs(), unlisted, read_to));
             }
         }
     }

@@ -67,6 +67,10 @@ impl OpenRuns {
         self.stalled
     }
 
+    pub(crate) fn contains(&self, run: &RunId) -> bool {
+        self.rows.contains_key(run)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&RunId, &OpenRun)> {
         self.rows.iter()
     }

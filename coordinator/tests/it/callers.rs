@@ -95,7 +95,7 @@ impl Client {
 
     pub(crate) async fn apply(&self, manifest: &Value) -> Result<(), Status> {
         let source = ManifestSource { json: manifest.to_string().into(), origin: String::new() };
-        let request = ApplyRequest { manifests: vec![source], dry_run: false };
+        let request = ApplyRequest { manifests: vec![source], dry_run: false, ..ApplyRequest::default() };
         RegistryServiceClient::new(self.0.clone()).apply(request).await.map(drop)
     }
 }

@@ -93,7 +93,7 @@ impl Fleet {
     pub(crate) async fn apply_all(&self, manifests: &[Value]) -> Result<(), Status> {
         let source = |manifest: &Value| ManifestSource { json: manifest.to_string().into(), origin: String::new() };
         let manifests = manifests.iter().map(source).collect();
-        let request = ApplyRequest { manifests, dry_run: false };
+        let request = ApplyRequest { manifests, ..ApplyRequest::default() };
         RegistryServiceClient::new(self.channel.clone()).apply(request).await.map(drop)
     }
 

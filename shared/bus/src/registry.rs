@@ -1,14 +1,20 @@
-//! The registry of manifests: immutable versions under `agent.<name>.<version>` and `workflow.<name>.<version>`.
+//! The registry of manifests: immutable versions under `agent.<name>.<version>` and `workflow.<name>.<version>`, and beside
+//! them how far a version is on its way out.
 //!
-//! Values are kept as they were applied; what they mean is the manifest crate's business.
+//! Values are kept as they were applied; what they mean is the manifest crate's business. Whoever follows the registry is
+//! told the sequence of each change, so that it can say how far it has come.
 
-use async_nats::jetstream::kv::{CreateErrorKind, Operation, Store};
+mod standing;
+
+use async_nats::jetstream::kv::{CreateErrorKind, Entry, Operation, Store};
 use futures::StreamExt;
 use kapelle_proto::bucket;
-use kapelle_types::{Sha256, Timestamp, Version};
+use kapelle_types::{AgentVersion, Sha256, Timestamp, Version};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::mpsc;
+
+pub use standing::{Seen, Standing, Status};
 
 use crate::{Bus, Error};
 
@@ -52,6 +58,9 @@ pub struct Registered {
     pub applied_by: String,
     /// When.
     pub applied_at: Timestamp,
+    /// Why it was registered although it broke registered workflows; empty if it broke none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub force_reason: String,
 }
 
 impl Registered {
@@ -75,10 +84,33 @@ pub enum Outcome {
     Conflict,
 }
 
+/// Something that is to be known of the registry, with its sequence there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// Everything up to here has been told.
+    pub seq: u64,
+    /// What it is.
+    pub news: News,
+}
+
+/// What followers of the registry are told.
+#[derive(Debug, Clone, PartialEq)]
+pub enum News {
+    /// A version is registered.
+    Registered(Box<Registered>),
+    /// How an agent version stands; `None` is in use.
+    Standing(AgentVersion, Option<Standing>),
+    /// Something that is no manifest's business, or cannot be read.
+    Other,
+    /// Everything that was there has been told.
+    CaughtUp,
+}
+
 /// The bucket of manifests. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Registry {
     store: Store,
+    bus: Bus,
 }
 
 impl Registry {
@@ -88,7 +120,7 @@ impl Registry {
     /// [`Error::Unavailable`] while the broker is not ready.
     pub async fn open(bus: &Bus) -> Result<Self, Error> {
         let store = bus.jetstream().get_key_value(bucket::REGISTRY).await.map_err(Error::unavailable)?;
-        Ok(Self { store })
+        Ok(Self { store, bus: bus.clone() })
     }
 
     /// Registers a version unless it is there.
@@ -117,40 +149,75 @@ impl Registry {
         bytes.map(|b| serde_json::from_slice(&b).map_err(|e| Error::Unreadable(e.to_string()))).transpose()
     }
 
-    /// Everything that is registered, then everything that comes; `None` in the channel marks the end of what was there.
+    /// The sequence of the latest change, as the broker has it: whoever has been told it knows everything.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] while the broker is not ready.
+    pub async fn last_seq(&self) -> Result<u64, Error> {
+        // Not the store's own status: that is what the broker said when the bucket was opened.
+        Ok(self.bus.stream_state(&format!("KV_{}", bucket::REGISTRY)).await?.last_seq)
+    }
+
+    /// Everything that is registered, then everything that comes.
     ///
     /// The channel closes when the watch breaks off (a lost connection): watch again.
     ///
     /// # Errors
     /// [`Error::Unavailable`] while the broker is not ready.
-    pub async fn watch(&self) -> Result<mpsc::Receiver<Option<Registered>>, Error> {
+    pub async fn watch(&self) -> Result<mpsc::Receiver<Change>, Error> {
+        // Asked for first: what has this sequence or a lower one is told before the watch has caught up.
+        let there = self.bus.stream_state(&format!("KV_{}", bucket::REGISTRY)).await?;
         let mut watch = self.store.watch_with_history(">").await.map_err(Error::unavailable)?;
-        let empty = self.store.status().await.map_err(Error::unavailable)?.info.state.messages == 0;
         let (sender, receiver) = mpsc::channel(WATCH_WAITING_MAX);
         tokio::spawn(async move {
-            if empty && sender.send(None).await.is_err() {
+            let all = Change { seq: there.last_seq, news: News::CaughtUp };
+            let mut caught_up = there.messages == 0;
+            if caught_up && sender.send(all.clone()).await.is_err() {
                 return;
             }
-            let mut caught_up = empty;
-            while let Some(Ok(entry)) = watch.next().await {
-                let relevant = entry.operation == Operation::Put && entry.key.contains('.');
-                let record = if relevant { serde_json::from_slice(&entry.value).ok() } else { None };
-                if relevant && record.is_none() {
-                    tracing::warn!(key = %entry.key, "a registry entry cannot be read and is left out");
-                }
-                if let Some(record) = record
-                    && sender.send(Some(record)).await.is_err()
-                {
+            loop {
+                let entry = tokio::select! {
+                    () = sender.closed() => return,
+                    entry = watch.next() => entry,
+                };
+                let Some(Ok(entry)) = entry else { return };
+                if sender.send(Change { seq: entry.revision, news: news(&entry) }).await.is_err() {
                     return;
                 }
                 if entry.delta == 0 && !caught_up {
                     caught_up = true;
-                    if sender.send(None).await.is_err() {
+                    if sender.send(all.clone()).await.is_err() {
                         return;
                     }
                 }
             }
         });
         Ok(receiver)
+    }
+}
+
+fn news(entry: &Entry) -> News {
+    let put = entry.operation == Operation::Put;
+    let unreadable = || tracing::warn!(key = %entry.key, "a registry entry cannot be read and is left out");
+    if let Some(agent) = standing::subject(&entry.key) {
+        return match standing::read(&entry.value) {
+            _ if !put => News::Standing(agent, None),
+            Ok(standing) => News::Standing(agent, Some(standing)),
+            Err(_) => {
+                unreadable();
+                News::Other
+            }
+        };
+    }
+    // The layout's record, which is no manifest, has no dot in its key; manifests are never taken away.
+    if !put || !entry.key.contains('.') {
+        return News::Other;
+    }
+    match serde_json::from_slice(&entry.value) {
+        Ok(record) => News::Registered(Box::new(record)),
+        Err(_) => {
+            unreadable();
+            News::Other
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use kapelle_types::AgentName;
+use kapelle_types::{AgentName, Version};
 use semver::VersionReq;
 
 use crate::Agent;
@@ -18,6 +18,10 @@ pub trait Catalog {
     fn capable(&self, capability: &str) -> Vec<Arc<Agent>>;
     /// Every capability that some agent declares, in order.
     fn capabilities(&self) -> Vec<String>;
+    /// The versions of an agent that are registered and that nobody gets any more; the other answers leave them out.
+    fn retired(&self, _name: &AgentName) -> Vec<Version> {
+        vec![]
+    }
 }
 
 /// The capable ones of these agents, one version of each name.
@@ -112,5 +116,9 @@ impl<A: Catalog, B: Catalog> Catalog for Layered<A, B> {
     fn capabilities(&self) -> Vec<String> {
         let declared: BTreeSet<String> = [self.0.capabilities(), self.1.capabilities()].concat().into_iter().collect();
         declared.into_iter().collect()
+    }
+
+    fn retired(&self, name: &AgentName) -> Vec<Version> {
+        [self.0.retired(name), self.1.retired(name)].concat()
     }
 }

@@ -11,6 +11,7 @@
 
 mod access;
 mod agent;
+mod broken;
 mod canonical;
 mod catalog;
 mod change;
@@ -37,6 +38,7 @@ mod yaml;
 
 pub use access::{Access, Granted, Network, Resources};
 pub use agent::{Agent, AgentSpec, CONCURRENCY_DEFAULT, CONCURRENCY_MAX, Limits, Process, Protocol, Role, Runtime};
+pub use broken::{Breakage, Broken, broken, keeps_workflows};
 pub use catalog::{Agents, Catalog, Layered, capabilities, capable};
 pub use change::{Change, Side, changes, keeps_promise, may_replace, next_breaking, predecessor};
 pub use check::{Misfit, check, misfits, warnings};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use kapelle_types::AgentName;
+use kapelle_types::{AgentName, Code};
 use semver::VersionReq;
 use serde::{Serialize, Serializer};
 
@@ -36,6 +36,8 @@ pub struct AgentRequirement {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Nobody {
+    /// The stable code.
+    pub code: Code,
     /// What is missing, as a sentence.
     pub message: String,
     /// The same in two or three words.
@@ -96,14 +98,23 @@ impl AgentRequirement {
         if names.contains(&self.name) {
             let highest = catalog.agent(&self.name, &VersionReq::STAR);
             let hint = highest.map_or(String::new(), |it| format!("the highest version is {}", it.metadata.version));
+            let mut retired = catalog.retired(&self.name);
+            retired.retain(|it| self.versions.matches(it.semver()));
+            if !retired.is_empty() {
+                let retired: Vec<String> = retired.iter().map(ToString::to_string).collect();
+                let (name, versions, retired) = (&self.name, &self.versions, retired.join(", "));
+                let message = format!("of the agent `{name}` only what is retired matches `{versions}`: {retired}");
+                return Nobody { code: Code::AGENT_RETIRED, message, label: "retired", hint };
+            }
             let message = format!("no version of the agent `{}` matches `{}`", self.name, self.versions);
-            return Nobody { message, label: "no such version", hint };
+            return Nobody { code: Code::UNKNOWN_AGENT, message, label: "no such version", hint };
         }
         let hint = match suggestion(self.name.as_str(), names.iter().map(|it| it.as_str())) {
             hint if hint.is_empty() => "no agents are registered; apply their manifests first, or together".to_owned(),
             hint => hint,
         };
-        Nobody { message: format!("there is no agent `{}`", self.name), label: "no such agent", hint }
+        let message = format!("there is no agent `{}`", self.name);
+        Nobody { code: Code::UNKNOWN_AGENT, message, label: "no such agent", hint }
     }
 }
 
@@ -113,7 +124,8 @@ fn undeclared(capability: &str, catalog: &dyn Catalog) -> Nobody {
         hint if hint.is_empty() => "an agent declares what it can in `role.capabilities`".to_owned(),
         hint => hint,
     };
-    Nobody { message: format!("no agent declares the capability `{capability}`"), label: "nobody can", hint }
+    let message = format!("no agent declares the capability `{capability}`");
+    Nobody { code: Code::UNKNOWN_AGENT, message, label: "nobody can", hint }
 }
 
 fn ambiguous(capability: &str, several: &[Arc<Agent>]) -> Nobody {
@@ -122,7 +134,7 @@ fn ambiguous(capability: &str, several: &[Arc<Agent>]) -> Nobody {
     let hint = several
         .first()
         .map_or(String::new(), |it| format!("name the one that is meant: `agent: {}`", it.metadata.name));
-    Nobody { message, label: "not clear who", hint }
+    Nobody { code: Code::UNKNOWN_AGENT, message, label: "not clear who", hint }
 }
 
 impl fmt::Display for AgentRequirement {

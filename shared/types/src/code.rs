@@ -66,6 +66,8 @@ codes! {
     CONTRACT_MISFIT = "K0113";
     /// A new version breaks what the contract of the one before promised, under a number that says it does not.
     BREAKING_CHANGE = "K0114";
+    /// A new agent version breaks registered workflows that would get it.
+    BREAKS_WORKFLOWS = "K0115";
 
     // 02xx: submitting and steering runs
     /// The workflow is not registered.
@@ -90,6 +92,12 @@ codes! {
     NOT_RECORDED = "K0210";
     /// No such dead letter.
     UNKNOWN_DEAD_LETTER = "K0211";
+    /// Every version of the agent that a step may get is retired, or about to be.
+    AGENT_RETIRED = "K0212";
+    /// An agent version cannot be retired: workflows or open runs need it.
+    AGENT_IN_USE = "K0213";
+    /// Whether an agent version is in use is not known for now, so it is not retired.
+    AGENT_USE_UNKNOWN = "K0214";
 
     // 03xx: why a run is STALLED or FAILED
     /// A step gave up.

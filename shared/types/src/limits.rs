@@ -56,7 +56,7 @@ pub const POLICY_DEPTH_MAX: usize = 24;
 pub const POLICY_SET_BYTES_MAX: usize = 512 * 1024;
 /// Files of the served policies.
 pub const POLICY_FILES_MAX: usize = 100;
-/// Characters of a reason that goes into the audit trail: some sentences.
+/// Characters of what somebody says to a decision of theirs, which the audit trail keeps: some sentences.
 pub const REASON_CHARS_MAX: usize = 500;
 /// How long a proposal waits for its second person: a weekend and a day.
 pub const PROPOSAL_LIFE: Duration = Duration::from_secs(72 * 3600);

@@ -185,7 +185,7 @@ pub async fn token(bus: &Bus, roles: &[Role], sees_payloads: bool) -> String {
 /// Registers manifests and waits until they can be used.
 pub async fn register(api: &Api, manifests: &[Value]) {
     let source = |m: &Value| v1::ManifestSource { json: m.to_string().into(), origin: String::new() };
-    let request = v1::ApplyRequest { manifests: manifests.iter().map(source).collect(), dry_run: false };
+    let request = v1::ApplyRequest { manifests: manifests.iter().map(source).collect(), ..Default::default() };
     eventually("the manifests are registered", || async {
         api.registry().apply(request.clone()).await.inspect_err(|e| println!("apply: {e}")).ok()
     })

@@ -81,6 +81,7 @@ async fn manifests_of(stage: &Stage, submitted: &RunSubmitted) -> Vec<Registered
     for (kind, name, version) in wanted {
         let record = registry.get(kind, name, version).await.unwrap().unwrap();
         found.push(Registered {
+            force_reason: String::new(),
             origin: String::new(),
             applied_by: "recorder".into(),
             applied_at: Timestamp::default(),

@@ -9,9 +9,12 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::manifests;
 
-/// Of everything that is registered.
+/// Of everything that is registered and in use.
 pub(super) async fn registered(client: &Client) -> Result<Graph, Failure> {
-    Ok(of(manifests::registered::all(client).await?))
+    let retired = manifests::registered::retired(client).await?;
+    let mut all = manifests::registered::all(client).await?;
+    all.retain(|it| !matches!(it, Manifest::Agent(agent) if retired.contains(&agent.version())));
+    Ok(of(all))
 }
 
 /// Of these files and of nothing else.

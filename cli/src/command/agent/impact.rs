@@ -15,6 +15,7 @@ use crate::app::{App, End};
 use crate::client::Client;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::manifests;
 use crate::output::{Table, bold, dim};
 
 /// Which agent.
@@ -82,8 +83,10 @@ pub(crate) async fn run(app: &App, args: &Args) -> End {
     let wanted = Wanted::parse(&args.agent)?;
     let client = app.client().await?;
     let graph = graph::registered(&client).await?;
-    let agents: Vec<String> =
-        graph.agents().map(|it| it.version()).filter(|it| wanted.takes(it)).map(|it| it.to_string()).collect();
+    // What is retired is asked about too: runs may have been pinned to it before.
+    let retired = manifests::registered::retired(&client).await?;
+    let all = graph.agents().map(|it| it.version()).chain(retired);
+    let agents: Vec<String> = all.filter(|it| wanted.takes(it)).map(|it| it.to_string()).collect();
     if agents.is_empty() {
         let message = format!("There is no agent {}.", args.agent);
         let failure = Failure::coded(Code::UNKNOWN_AGENT, message, "`kapelle agent list` shows what is registered.");

@@ -55,13 +55,13 @@ async fn agents(client: &Client) -> Result<Vec<Check>, Status> {
     Ok(checks)
 }
 
-/// The highest version of each agent needs a worker; an older one only while tasks wait for it.
+/// The highest version of each agent that is in use needs a worker; another one only while tasks wait for it.
 fn served(registered: &[v1::ManifestView], workers: &[v1::WorkerView], queues: &[v1::QueueView]) -> Vec<Check> {
     const NAME: &str = "workers";
     let serving: BTreeSet<&str> =
         workers.iter().filter(|w| !w.draining).flat_map(|w| w.agents.iter().map(String::as_str)).collect();
     let mut highest: BTreeMap<&str, Version> = BTreeMap::new();
-    for agent in registered {
+    for agent in registered.iter().filter(|it| it.standing.is_none()) {
         let Ok(version) = Version::parse(&agent.version) else { continue };
         let best = highest.entry(&agent.name).or_insert_with(|| version.clone());
         *best = version.max(best.clone());

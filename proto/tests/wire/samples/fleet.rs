@@ -3,7 +3,8 @@
 use kapelle_proto::v1::{
     Applied, ApplyRequest, ApplyResponse, CoordinatorView, GetManifestRequest, ListCoordinatorsRequest,
     ListCoordinatorsResponse, ListManifestsRequest, ListManifestsResponse, ListQueuesRequest, ListQueuesResponse,
-    ListWorkersRequest, ListWorkersResponse, ManifestSource, ManifestView, QueueView, WorkerView,
+    ListWorkersRequest, ListWorkersResponse, ManifestSource, ManifestView, QueueView, ReinstateRequest,
+    ReinstateResponse, RetireRequest, RetireResponse, StandingView, WorkerView,
 };
 
 use super::at;
@@ -11,7 +12,11 @@ use crate::golden::Sample;
 
 pub(super) fn samples() -> Vec<Sample> {
     vec![
-        Sample::new(ApplyRequest { manifests: vec![source()], dry_run: true }),
+        Sample::new(ApplyRequest { manifests: vec![source()], dry_run: true, ..ApplyRequest::default() }),
+        Sample::named(
+            "force",
+            ApplyRequest { manifests: vec![source()], force_reason: "agreed".into(), dry_run: false },
+        ),
         Sample::new(source()),
         Sample::new(ApplyResponse { applied: vec![applied()] }),
         Sample::new(applied()),
@@ -24,9 +29,21 @@ pub(super) fn samples() -> Vec<Sample> {
         }),
         Sample::new(manifest()),
         Sample::named("risk", ManifestView { risk: "limited".into(), ..manifest() }),
+        Sample::named("standing", ManifestView { standing: Some(standing()), ..manifest() }),
+        Sample::named("force", ManifestView { force_reason: "agreed with all owners".into(), ..manifest() }),
+        Sample::new(standing()),
+        Sample::new(RetireRequest {
+            agent: "licence-review".into(),
+            version: "1.2.0".into(),
+            why: "replaced by 2.0.0".into(),
+        }),
+        Sample::new(RetireResponse { standing: Some(standing()), existed: true }),
+        Sample::new(ReinstateRequest { agent: "licence-review".into(), version: "1.2.0".into() }),
+        Sample::new(ReinstateResponse { existed: true }),
         Sample::new(ListWorkersRequest {}),
         Sample::new(ListWorkersResponse { workers: vec![worker()] }),
         Sample::new(worker()),
+        Sample::named("retired", WorkerView { retired_agents: vec!["sbom@1.0.0".into()], ..worker() }),
         Sample::new(ListQueuesRequest {}),
         Sample::new(ListQueuesResponse { queues: vec![queue()] }),
         Sample::new(queue()),
@@ -53,7 +70,16 @@ fn manifest() -> ManifestView {
         digest: "02".repeat(32),
         json: r#"{"kind":"Agent"}"#.into(),
         origin: "examples/software-intake".into(),
-        risk: String::new(),
+        ..ManifestView::default()
+    }
+}
+
+fn standing() -> StandingView {
+    StandingView {
+        status: "RETIRED".into(),
+        by: "ada@example.com".into(),
+        at_unix_nanos: at(5),
+        why: "replaced by 2.0.0".into(),
     }
 }
 
@@ -66,6 +92,7 @@ fn worker() -> WorkerView {
         started_at_unix_nanos: at(0),
         draining: true,
         host: "host-1".into(),
+        ..WorkerView::default()
     }
 }
 

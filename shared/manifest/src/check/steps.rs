@@ -63,7 +63,7 @@ fn performer(index: usize, step: &Step, catalog: &dyn Catalog) -> Vec<Issue> {
         Ok(_) => vec![],
         Err(nobody) => {
             let pointer = pointer(index).field(step.performer.field());
-            vec![Issue::new(Code::UNKNOWN_AGENT, &pointer, nobody.message).label(nobody.label).hint(nobody.hint)]
+            vec![Issue::new(nobody.code, &pointer, nobody.message).label(nobody.label).hint(nobody.hint)]
         }
     }
 }

@@ -1,0 +1,141 @@
+//! What becomes of an agent version while its manifest stays as it is: a record of its own beside it, under
+//! `status.agent.<name>.<version>`.
+//!
+//! A version without a record is in use. A record is only written over the one that its writer has seen, so that of two who
+//! decide at once one hears of it; a record that is taken away leaves a marker, so that no watch misses it.
+
+use async_nats::jetstream::kv::{Operation, PurgeErrorKind, UpdateErrorKind};
+use kapelle_types::{AgentVersion, Principal, Timestamp, Version};
+use serde::{Deserialize, Serialize};
+
+use super::Registry;
+use crate::{Error, Refusal};
+
+/// What stands before the agent in a key.
+const PREFIX: &str = "status.agent.";
+
+/// How far an agent version is on its way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Status {
+    /// Somebody is looking whether it can be retired: no new run gets it meanwhile.
+    Draining,
+    /// No new run gets it.
+    Retired,
+}
+
+impl Status {
+    /// As people see it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Draining => "DRAINING",
+            Self::Retired => "RETIRED",
+        }
+    }
+}
+
+/// The record of an agent version that is on its way out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// How far.
+    pub status: Status,
+    /// Who wanted it.
+    pub by: Principal,
+    /// Since when.
+    pub at: Timestamp,
+    /// What they said to it; may be empty.
+    pub why: String,
+}
+
+/// The record of a version, or that there is none, with the revision that the next one has to follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// The record; `None` is a version in use.
+    pub standing: Option<Standing>,
+    /// Its revision, or that of the marker; 0 if there was never one.
+    pub revision: u64,
+}
+
+impl Registry {
+    /// The standing of an agent version.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] while the broker is not ready, [`Error::Unreadable`] if what is stored is none.
+    pub async fn standing(&self, agent: &AgentVersion) -> Result<Seen, Error> {
+        let entry = self.store.entry(key(agent)).await.map_err(Error::unavailable)?;
+        let Some(entry) = entry else { return Ok(Seen { standing: None, revision: 0 }) };
+        let standing = match entry.operation {
+            Operation::Put => Some(read(&entry.value)?),
+            Operation::Delete | Operation::Purge => None,
+        };
+        Ok(Seen { standing, revision: entry.revision })
+    }
+
+    /// Writes a record over what was seen, and gives its revision.
+    ///
+    /// # Errors
+    /// Refused with `NotFirst` if there is another one by now; [`Error::Unavailable`] while the broker is not ready.
+    pub async fn stand(&self, agent: &AgentVersion, standing: &Standing, seen: u64) -> Result<u64, Error> {
+        let bytes = serde_json::to_vec(standing).map_err(|e| Error::Unreadable(e.to_string()))?;
+        self.store.update(key(agent), bytes.into(), seen).await.map_err(|e| match e.kind() {
+            UpdateErrorKind::WrongLastRevision => overtaken(agent),
+            _ => Error::unavailable(e),
+        })
+    }
+
+    /// Takes away the record that was seen: the version is in use again.
+    ///
+    /// # Errors
+    /// As [`Registry::stand`].
+    pub async fn restore(&self, agent: &AgentVersion, seen: u64) -> Result<(), Error> {
+        self.store.purge_expect_revision(key(agent), Some(seen)).await.map_err(|e| match e.kind() {
+            PurgeErrorKind::WrongLastRevision => overtaken(agent),
+            _ => Error::unavailable(e),
+        })
+    }
+}
+
+fn overtaken(agent: &AgentVersion) -> Error {
+    Error::Refused { refusal: Refusal::NotFirst, message: format!("the standing of {agent} has changed meanwhile") }
+}
+
+fn key(agent: &AgentVersion) -> String {
+    format!("{PREFIX}{}.{}", agent.name, agent.version.token())
+}
+
+/// Whose standing a key holds; `None` for other keys.
+pub(super) fn subject(key: &str) -> Option<AgentVersion> {
+    let (name, version) = key.strip_prefix(PREFIX)?.split_once('.')?;
+    Some(AgentVersion { name: name.parse().ok()?, version: Version::from_token(version).ok()? })
+}
+
+pub(super) fn read(bytes: &[u8]) -> Result<Standing, Error> {
+    serde_json::from_slice(bytes).map_err(|e| Error::Unreadable(format!("a standing: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_names_its_agent() {
+        for text in ["read@1.4.0", "licence-review@2.0.0-rc.1"] {
+            let agent: AgentVersion = text.parse().unwrap();
+            assert_eq!(subject(&key(&agent)), Some(agent));
+        }
+        for other in ["agent.read.1_0_0", "status.agent.read", "status.agent.read.one", "layout"] {
+            assert_eq!(subject(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn records_are_written_as_people_name_them() {
+        let at = Timestamp::from_nanos(0);
+        let standing = Standing { status: Status::Retired, by: Principal("ada".into()), at, why: "old".into() };
+        let text = serde_json::to_string(&standing).unwrap();
+        assert!(text.starts_with(r#"{"status":"RETIRED","by":"ada","#), "{text}");
+        assert_eq!(read(text.as_bytes()).unwrap(), standing);
+        assert!(read(b"{}").is_err());
+    }
+}
