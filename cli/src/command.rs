@@ -11,6 +11,7 @@ pub(crate) mod diff;
 pub(crate) mod dlq;
 pub(crate) mod doctor;
 pub(crate) mod fleet;
+pub(crate) mod lineage;
 pub(crate) mod plan;
 pub(crate) mod policy;
 pub(crate) mod registry;

@@ -18,6 +18,7 @@ mod coordinator;
 mod direct;
 mod identity;
 pub mod listing;
+mod observed;
 pub mod ownership;
 pub mod partition;
 pub mod partitions;

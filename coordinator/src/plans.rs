@@ -276,7 +276,7 @@ impl Check for Schema {
 }
 
 /// What a step waits for: what it names and what its expressions refer to.
-fn needs(step: &Step) -> Vec<StepId> {
+pub(crate) fn needs(step: &Step) -> Vec<StepId> {
     let referred = step.references().into_iter().filter_map(|reference| match reference.root {
         Root::Output(id) | Root::Outputs(id) | Root::Status(id) => Some(id),
         Root::Input | Root::Item | Root::Index | Root::RunId | Root::RunStartedAt => None,

@@ -2,7 +2,7 @@
 
 mod card;
 mod check;
-mod graph;
+pub(super) mod graph;
 mod impact;
 mod retire;
 

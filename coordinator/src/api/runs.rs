@@ -7,7 +7,8 @@ use std::time::Duration;
 use futures::{FutureExt, Stream, StreamExt};
 use kapelle_engine::Body;
 use kapelle_proto::v1::{self, run_service_server::RunService};
-use kapelle_types::{Caller, Code, Diagnosis, RunId, StepRef};
+use kapelle_telemetry::clock;
+use kapelle_types::{Caller, Code, Diagnosis, RunId, StepRef, Timestamp};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -18,6 +19,7 @@ use super::status::{caller, run_id, status, too_large, traceparent};
 use super::steer::steer;
 use super::visible;
 use crate::listing::{Query, list_all};
+use crate::observed::observe;
 use crate::pinned::{self, Wanted};
 use crate::runs::{history, rebuild, view};
 use crate::submit::Job;
@@ -30,6 +32,9 @@ const ANSWERS_WAITING_MAX: usize = 256;
 const WATCH_EVERY: Duration = Duration::from_secs(2);
 /// News within this time are shown as one change.
 const WATCH_PAUSE: Duration = Duration::from_millis(100);
+
+/// How far back the observed graph goes where nobody says: a day.
+const LINEAGE_SECONDS: u64 = 24 * 3_600;
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -181,6 +186,19 @@ impl RunService for Runs {
         let peers = self.context.peers.borrow().clone();
         let known = pinned::by_partition(bus, id, served, &peers, wanted).await;
         Ok(Response::new(pinned::together(bus, known)))
+    }
+
+    async fn lineage(&self, request: Request<v1::LineageRequest>) -> Result<Response<v1::LineageResponse>, Status> {
+        let v1::LineageRequest { workflow, since_seconds } = request.get_ref();
+        let invalid = |e: kapelle_types::InvalidName| status(&Diagnosis::new(Code::REQUEST_INVALID, e.to_string()));
+        let name = Some(workflow.as_str()).filter(|it| !it.is_empty()).map(str::parse).transpose().map_err(invalid)?;
+        let seconds = if *since_seconds == 0 { LINEAGE_SECONDS } else { *since_seconds };
+        let back = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000_000);
+        let since = Timestamp::from_nanos(clock::now().nanos().saturating_sub(back).max(0));
+        let snapshot = self.context.catalog.snapshot();
+        let observed = observe(&self.context.bus, &snapshot, name.as_ref(), since).await;
+        let unavailable = |e: kapelle_bus::Error| status(&Diagnosis::new(Code::BROKER_UNAVAILABLE, e.to_string()));
+        Ok(Response::new(observed.map_err(unavailable)?))
     }
 
     async fn watch(&self, request: Request<v1::WatchRunRequest>) -> Result<Response<Self::WatchStream>, Status> {

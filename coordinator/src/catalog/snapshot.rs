@@ -188,6 +188,13 @@ impl Snapshot {
         }
     }
 
+    /// The digest of what an agent version promises to give: of its output's schema, as RFC 8785 writes it.
+    #[must_use]
+    pub fn output_digest(&self, agent: &AgentVersion) -> Option<Sha256> {
+        let entry = self.agents.get(&agent.name)?.get(&agent.version)?;
+        Some(kapelle_manifest::schema_digest(&entry.manifest.spec.output))
+    }
+
     /// The digest of an agent's manifest, as it is registered.
     ///
     /// # Errors

@@ -90,10 +90,18 @@ impl Fleet {
         self.apply_all(&[agent(), workflow]).await
     }
 
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     pub(crate) async fn apply_all(&self, manifests: &[Value]) -> Result<(), Status> {
+        self.apply_forced(manifests, "").await
+    }
+
+    pub(crate) async fn apply_forced(&self, manifests: &[Value], reason: &str) -> Result<(), Status> {
         let source = |manifest: &Value| ManifestSource { json: manifest.to_string().into(), origin: String::new() };
         let manifests = manifests.iter().map(source).collect();
-        let request = ApplyRequest { manifests, ..ApplyRequest::default() };
+        let request = ApplyRequest { manifests, dry_run: false, force_reason: reason.to_owned() };
         RegistryServiceClient::new(self.channel.clone()).apply(request).await.map(drop)
     }
 

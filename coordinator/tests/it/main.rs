@@ -11,5 +11,6 @@ mod issuer;
 mod keys;
 mod pinned;
 mod policies;
+mod retire;
 mod spine;
 mod tls;

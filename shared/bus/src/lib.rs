@@ -33,6 +33,7 @@ pub mod tail;
 pub mod tasks;
 pub mod timers;
 pub mod tokens;
+pub mod window;
 
 pub use connect::{Bus, ConnectConfig, Connection};
 pub use error::{Error, Refusal};

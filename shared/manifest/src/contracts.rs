@@ -1,7 +1,7 @@
 //! Contracts as manifests have them: read from a document, and what is wrong with them at its place there.
 
 use kapelle_contract::{Contract, InvalidSchema, Pointer};
-use kapelle_types::Code;
+use kapelle_types::{Code, Sha256};
 use serde_json::Value;
 
 use crate::issue::Issue;
@@ -16,6 +16,12 @@ pub(crate) fn read(part: &Part<'_>, issues: &mut Issues) -> Option<Contract> {
         Value::Object(_) | Value::Bool(_) => Some(Contract::new(schema.value.clone())),
         _ => schema.expected("a JSON Schema (an object)", "", issues),
     }
+}
+
+/// The digest of a contract's schema: equal schemas have equal digests, however they are written.
+#[must_use]
+pub fn schema_digest(contract: &Contract) -> Sha256 {
+    Sha256::of(crate::canonical::text(contract.schema()).as_bytes())
 }
 
 /// All that is wrong with the contract whose schema stands at `pointer`.

@@ -42,6 +42,7 @@ pub use broken::{Breakage, Broken, broken, keeps_workflows};
 pub use catalog::{Agents, Catalog, Layered, capabilities, capable};
 pub use change::{Change, Side, changes, keeps_promise, may_replace, next_breaking, predecessor};
 pub use check::{Misfit, check, misfits, warnings};
+pub use contracts::schema_digest;
 pub use graph::{Graph, Loss, Use};
 pub use kapelle_contract::{Checker, Contract, Difference, InvalidSchema, Verdict, Violation};
 pub use manifest::{API_VERSION, Manifest};

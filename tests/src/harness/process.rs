@@ -81,9 +81,23 @@ impl Process {
 
     /// Asks it to end in order.
     pub fn ask_to_end(&mut self) {
+        self.signal(Signal::SIGTERM);
+    }
+
+    /// Stops it where it is, as a machine does that hangs.
+    pub fn freeze(&mut self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&mut self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn signal(&mut self, signal: Signal) {
         if !self.has_ended() {
             let pid = i32::try_from(self.pid()).expect("a process id");
-            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM); // an error means that it has ended by itself
+            let _ = kill(Pid::from_raw(pid), signal); // an error means that it has ended by itself
         }
     }
 

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::manifests;
 
 /// Of everything that is registered and in use.
-pub(super) async fn registered(client: &Client) -> Result<Graph, Failure> {
+pub(crate) async fn registered(client: &Client) -> Result<Graph, Failure> {
     let retired = manifests::registered::retired(client).await?;
     let mut all = manifests::registered::all(client).await?;
     all.retain(|it| !matches!(it, Manifest::Agent(agent) if retired.contains(&agent.version())));
@@ -18,7 +18,7 @@ pub(super) async fn registered(client: &Client) -> Result<Graph, Failure> {
 }
 
 /// Of these files and of nothing else.
-pub(super) fn of_files(files: &[PathBuf]) -> Result<Graph, Failure> {
+pub(crate) fn of_files(files: &[PathBuf]) -> Result<Graph, Failure> {
     let found = manifests::read(files)?;
     Ok(of(found.into_iter().map(|it| it.sourced.manifest)))
 }

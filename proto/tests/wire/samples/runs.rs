@@ -2,10 +2,10 @@
 
 use kapelle_proto::v1::log_entry::Body;
 use kapelle_proto::v1::{
-    ApiError, ExecuteRequest, ExecuteResult, GetRunRequest, HistoryEntry, HistoryRequest, HistoryResponse,
-    ListRunsRequest, ListRunsResponse, PauseRequested, PinnedCount, PinnedRequest, PinnedResponse, RetryRunRequest,
-    RunStatus, RunSummary, RunView, SteerRequest, SteerResponse, StepView, SubmitRequest, SubmitResponse, SubmitResult,
-    WatchRunRequest, execute_result, submit_result,
+    ApiError, ExecuteRequest, ExecuteResult, GetRunRequest, HistoryEntry, HistoryRequest, HistoryResponse, LineageEdge,
+    LineageRequest, LineageResponse, LineageStep, ListRunsRequest, ListRunsResponse, PauseRequested, PinnedCount,
+    PinnedRequest, PinnedResponse, RetryRunRequest, RunStatus, RunSummary, RunView, SteerRequest, SteerResponse,
+    StepView, SubmitRequest, SubmitResponse, SubmitResult, WatchRunRequest, execute_result, submit_result,
 };
 
 use super::log::{entry, failure};
@@ -42,6 +42,17 @@ pub(super) fn samples() -> Vec<Sample> {
             complete: true,
         }),
         Sample::new(pinned()),
+        Sample::new(LineageRequest { workflow: "software-intake".into(), since_seconds: 3_600 }),
+        Sample::new(lineage_step()),
+        Sample::new(lineage_edge()),
+        Sample::new(LineageResponse {
+            steps: vec![lineage_step()],
+            edges: vec![lineage_edge()],
+            from_unix_nanos: at(0),
+            complete: true,
+            runs: 12,
+            entries: 60,
+        }),
         Sample::new(run()),
         Sample::named("submitted_by", run_with_its_submitter()),
         Sample::new(step()),
@@ -55,6 +66,31 @@ pub(super) fn samples() -> Vec<Sample> {
 
 fn pinned() -> PinnedCount {
     PinnedCount { workflow: "software-intake@1.0.0".into(), runs: 12 }
+}
+
+fn lineage_step() -> LineageStep {
+    LineageStep {
+        workflow: "software-intake@1.0.0".into(),
+        step: "score".into(),
+        agent: "risk-score@1.0.0".into(),
+        runs: 12,
+        attempts_succeeded: 10,
+        attempts_failed: 3,
+        runs_skipped: 1,
+        first_unix_nanos: at(1),
+        last_unix_nanos: at(2),
+    }
+}
+
+fn lineage_edge() -> LineageEdge {
+    LineageEdge {
+        workflow: "software-intake@1.0.0".into(),
+        from: "review".into(),
+        to: "score".into(),
+        agent: "licence-review@1.2.0".into(),
+        schema_digest: "02".repeat(32),
+        runs: 10,
+    }
 }
 
 fn submit() -> SubmitRequest {
