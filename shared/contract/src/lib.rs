@@ -3,6 +3,7 @@
 //! ```text
 //!   schema ──Contract──compile──▶ Checker ──violations(payload)──▶ where, by which rule, what was there (never the value)
 //!   giver, taker ──compatible──▶ Verdict: compatible, breaking with a witness, or not decided
+//!   samples ──infer──▶ Contract that each of them keeps
 //! ```
 //!
 //! Manifests carry contracts; the manifest crate, the coordinator and workers check with them. Nothing here does IO,
@@ -12,6 +13,7 @@ mod checker;
 mod class;
 mod compare;
 mod contract;
+mod infer;
 mod look_up;
 mod pointer;
 mod rewrite;
@@ -21,5 +23,6 @@ pub use checker::{Checker, Rule, Violation};
 pub use class::{DataClass, UnknownClass};
 pub use compare::{Difference, Verdict, compatible, disjoint};
 pub use contract::{Contract, InvalidSchema};
+pub use infer::infer;
 pub use look_up::{Found, look_up};
 pub use pointer::Pointer;

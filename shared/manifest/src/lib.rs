@@ -44,7 +44,7 @@ pub use change::{Change, Side, changes, keeps_promise, may_replace, next_breakin
 pub use check::{Misfit, check, misfits, warnings};
 pub use contracts::schema_digest;
 pub use graph::{Graph, Loss, Use};
-pub use kapelle_contract::{Checker, Contract, Difference, InvalidSchema, Verdict, Violation};
+pub use kapelle_contract::{Checker, Contract, Difference, InvalidSchema, Verdict, Violation, infer};
 pub use manifest::{API_VERSION, Manifest};
 pub use metadata::Metadata;
 pub use order::Cycle;
@@ -52,6 +52,6 @@ pub use performer::{AgentRequirement, InvalidRequirement, Nobody, Performer};
 pub use problem::Problem;
 pub use risk::Risk;
 pub use roles::{Fault, Finding, Severity, findings};
-pub use sourced::{Sourced, parse};
+pub use sourced::{Sourced, documents, parse};
 pub use step::{OnGiveUp, Step};
 pub use workflow::{Workflow, WorkflowSpec};

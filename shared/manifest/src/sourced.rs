@@ -1,12 +1,13 @@
 //! From the text of a file to manifests that know where in it they stand.
 
 use kapelle_contract::Pointer;
+use serde_json::Value;
 
 use crate::issue::Issue;
 use crate::manifest::Manifest;
 use crate::problem::{Problem, Source};
 use crate::spans::Spans;
-use crate::yaml;
+use crate::yaml::{self, Document};
 
 /// Problems of one file that are reported; nobody reads more before the first are mended.
 pub(crate) const PROBLEMS_MAX: usize = 100;
@@ -40,10 +41,7 @@ impl From<Manifest> for Sourced {
 /// Everything in it that is not YAML, or not the shape of its kind.
 pub fn parse(file_name: &str, text: &str) -> Result<Vec<Sourced>, Vec<Problem>> {
     let source = Source::new(file_name, text);
-    let documents = yaml::read(text).map_err(|unreadable| {
-        let issue = Issue::new(unreadable.code, &Pointer::root(), unreadable.message);
-        vec![Problem::unreadable(issue.label(unreadable.label).hint(unreadable.hint), &source, unreadable.at)]
-    })?;
+    let documents = read(&source, text)?;
     let mut manifests = Vec::with_capacity(documents.len());
     let mut problems = Vec::new();
     for document in documents {
@@ -62,4 +60,20 @@ pub fn parse(file_name: &str, text: &str) -> Result<Vec<Sourced>, Vec<Problem>> 
     }
     problems.sort_by_key(|problem| (problem.line, problem.column));
     Err(problems)
+}
+
+/// The documents of a file as values, whatever they say: manifests may be unfinished. Those that hold nothing are left out.
+///
+/// # Errors
+/// It is not YAML, or too much of it.
+pub fn documents(file_name: &str, text: &str) -> Result<Vec<Value>, Vec<Problem>> {
+    let documents = read(&Source::new(file_name, text), text)?;
+    Ok(documents.into_iter().map(|it| it.value).collect())
+}
+
+fn read(source: &Source, text: &str) -> Result<Vec<Document>, Vec<Problem>> {
+    yaml::read(text).map_err(|unreadable| {
+        let issue = Issue::new(unreadable.code, &Pointer::root(), unreadable.message);
+        vec![Problem::unreadable(issue.label(unreadable.label).hint(unreadable.hint), source, unreadable.at)]
+    })
 }

@@ -68,6 +68,12 @@ codes! {
     BREAKING_CHANGE = "K0114";
     /// A new agent version breaks registered workflows that would get it.
     BREAKS_WORKFLOWS = "K0115";
+    /// What onboarding found is not enough, or not clear enough, to make a manifest of.
+    ONBOARD_INCOMPLETE = "K0117";
+    /// The trial of an agent that is being onboarded did not end well.
+    ONBOARD_TRIAL = "K0118";
+    /// Where an agent is to be onboarded from cannot be taken in.
+    ONBOARD_SOURCE = "K0119";
 
     // 02xx: submitting and steering runs
     /// The workflow is not registered.

@@ -68,3 +68,11 @@ pub const AUDIT_BYTES_MAX: u64 = 1 << 30;
 pub const LEASE: Duration = Duration::from_secs(10);
 /// The time an agent gets for one attempt where its manifest names none.
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+/// Samples of an agent that is being onboarded: each is a real execution, which may cost money.
+pub const SAMPLES_MAX: usize = 100;
+/// Bytes of an archive that an agent is onboarded from: source code with a small model beside it.
+pub const ARCHIVE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Bytes of all that an archive or a repository unfolds to: an archive that unfolds further than any source code is hostile.
+pub const UNPACKED_BYTES_MAX: u64 = 512 * 1024 * 1024;
+/// Files and folders of an archive or a repository: an agent with its dependencies, not a machine's image.
+pub const UNPACKED_FILES_MAX: usize = 20_000;
