@@ -85,7 +85,7 @@ fn details(problems: &[Problem]) -> Vec<Value> {
 }
 
 /// Everything that is wrong, for people with the lines, for programs with the places.
-fn invalid(problems: &[Problem]) -> Failure {
+pub(crate) fn invalid(problems: &[Problem]) -> Failure {
     let code = problems.first().map_or(Code::MANIFEST_SYNTAX, Problem::code);
     let message = match problems.len() {
         1 => "One problem; nothing was registered.".to_owned(),

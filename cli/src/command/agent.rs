@@ -4,6 +4,7 @@ mod card;
 mod check;
 pub(super) mod graph;
 mod impact;
+mod onboard;
 mod retire;
 
 use clap::Subcommand;
@@ -18,6 +19,8 @@ pub(crate) enum Verb {
     Registry(registry::Verb),
     /// What two agents own, what nobody owns, what nobody uses, and who has no limits of its own
     Check(check::Args),
+    /// Take an agent in: complete its manifest, try it with its samples, register all of it or nothing
+    Onboard(Box<onboard::Args>),
     /// The agent as an A2A agent card
     Card(card::Args),
     /// What breaks if an agent changes or goes: workflows, steps, open runs. Exits with 1 if something does
@@ -33,6 +36,7 @@ pub(crate) async fn run(app: &App, verb: Verb) -> End {
     match verb {
         Verb::Registry(verb) => registry::run(app, "Agent", verb).await,
         Verb::Check(args) => check::run(app, &args).await,
+        Verb::Onboard(args) => Box::pin(onboard::run(app, *args)).await,
         Verb::Card(args) => card::run(app, args).await,
         Verb::Impact(args) => impact::run(app, &args).await,
         Verb::Retire(args) => retire::run(app, args).await,

@@ -1,7 +1,7 @@
 //! `kapelle diff`: what new versions change of what the registered ones promised, and which registered workflows that
 //! breaks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,13 +9,14 @@ use kapelle_manifest::{
     Agents, Breakage, Broken, Difference, Layered, Manifest, Verdict, Workflow, broken, changes, may_replace,
     next_breaking, predecessor,
 };
+use kapelle_types::AgentVersion;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::apply::brought;
 use crate::app::{App, End};
 use crate::exit::Exit;
-use crate::manifests::{self, registered};
+use crate::manifests::{self, Found, registered};
 use crate::output::{Table, bold};
 
 /// What to compare.
@@ -28,7 +29,7 @@ pub(crate) struct Args {
 
 /// What is new, and for whom.
 #[derive(Debug, PartialEq, Serialize)]
-struct Diff {
+pub(crate) struct Diff {
     manifests: Vec<Row>,
     /// What registered workflows would give or get that does not fit, and fits now.
     consumers: Vec<Consumer>,
@@ -76,15 +77,19 @@ struct Consumer {
 pub(crate) async fn run(app: &App, args: Args) -> End {
     let found = manifests::read(&args.files)?;
     let client = app.client().await?;
-    let mut there = registered::all(&client).await?;
-    let retired = registered::retired(&client).await?;
-    let rows = found.iter().map(|f| row(&f.sourced.manifest, &there)).collect();
-    // What is retired still was promised, and no step gets it.
-    there.retain(|it| !matches!(it, Manifest::Agent(agent) if retired.contains(&agent.version())));
-    let diff = Diff { manifests: rows, consumers: consumers(&brought(&found), &there) };
+    let there = registered::all(&client).await?;
+    let diff = compare(&found, &there, &registered::retired(&client).await?);
     app.output.show(&diff, page)?;
     let breaks = !diff.consumers.is_empty() || diff.manifests.iter().any(|row| row.take_instead.is_some());
     Ok(if breaks { Exit::Failed } else { Exit::Ok })
+}
+
+/// What these manifests change of what is registered.
+pub(crate) fn compare(found: &[Found], there: &[Manifest], retired: &BTreeSet<AgentVersion>) -> Diff {
+    let rows = found.iter().map(|f| row(&f.sourced.manifest, there)).collect();
+    // What is retired still was promised, and no step gets it.
+    let in_use = there.iter().filter(|it| !matches!(it, Manifest::Agent(agent) if retired.contains(&agent.version())));
+    Diff { manifests: rows, consumers: consumers(&brought(found), in_use) }
 }
 
 fn row(new: &Manifest, there: &[Manifest]) -> Row {
@@ -117,7 +122,7 @@ fn row(new: &Manifest, there: &[Manifest]) -> Row {
 }
 
 /// What breaks in the highest version of each registered workflow once these agents are there too.
-fn consumers(new: &Agents, there: &[Manifest]) -> Vec<Consumer> {
+fn consumers<'m>(new: &Agents, there: impl Iterator<Item = &'m Manifest>) -> Vec<Consumer> {
     let mut workflows: BTreeMap<&str, &Workflow> = BTreeMap::new();
     let mut agents = Agents::default();
     for manifest in there {
@@ -166,7 +171,8 @@ impl Told {
     }
 }
 
-fn page(diff: &Diff) -> String {
+/// For people: a table, then what is different, then who breaks.
+pub(crate) fn page(diff: &Diff) -> String {
     let mut table = Table::new(&["kind", "name", "version", "against", "verdict"]);
     for row in &diff.manifests {
         let against = row.against.as_deref().unwrap_or("-");
@@ -226,7 +232,7 @@ mod tests {
             Manifest::Agent(agent) => std::iter::once(Arc::new(agent.clone())).collect(),
             Manifest::Workflow(_) => Agents::default(),
         };
-        Diff { manifests: vec![row(&new, &there)], consumers: consumers(&agents, &there) }
+        Diff { manifests: vec![row(&new, &there)], consumers: consumers(&agents, there.iter()) }
     }
 
     fn told(new: Manifest) -> String {

@@ -138,7 +138,7 @@ async fn served(app: &App) -> Result<Vec<(String, String)>, Failure> {
 }
 
 /// Everything that is wrong, for people with the lines, for programs with the places.
-fn invalid(invalid: Invalid) -> Failure {
+pub(crate) fn invalid(invalid: Invalid) -> Failure {
     let colour = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
     let pictures: Vec<_> = invalid.0.iter().map(|p| p.render(colour).trim_end().to_owned()).collect();
     let details = invalid.0.iter().map(|p| {

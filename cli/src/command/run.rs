@@ -1,6 +1,6 @@
 //! `kapelle run …`: starting, watching and steering runs.
 
-mod input;
+pub(crate) mod input;
 mod page;
 mod select;
 mod start;

@@ -87,7 +87,7 @@ fn bounded(source: impl Read) -> io::Result<Vec<u8>> {
 }
 
 /// A file or folder that cannot be read.
-pub(super) fn unreadable(path: &Path, error: &io::Error) -> Failure {
+pub(crate) fn unreadable(path: &Path, error: &io::Error) -> Failure {
     Failure::coded(Code::MANIFEST_FILE, format!("{} cannot be read: {error}.", path.display()), "")
 }
 
