@@ -24,7 +24,7 @@ mod trial;
 
 use std::path::PathBuf;
 
-use kapelle_manifest::{Agent, Layered, Manifest};
+use kapelle_manifest::{Agent, Layered, Manifest, predecessor};
 use kapelle_types::Code;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -123,7 +123,10 @@ pub(crate) async fn run(app: &App, mut args: Args) -> End {
     let (found, agent) = checked(&draft, there.as_ref())?;
     let [input, output] = components::contracts(&draft);
     samples::check(&samples, &input, &output)?;
-    let applied = dry_run(there.as_ref(), &found).await?;
+    let applied = match draft.learns_output() {
+        true => dry_run(there.as_ref(), &at_best(&found, there.as_ref())).await?,
+        false => dry_run(there.as_ref(), &found).await?,
+    };
     let trial = if !applied.is_empty() && applied.iter().all(|it| it.outcome == "unchanged") {
         None
     } else {
@@ -214,6 +217,21 @@ async fn dry_run(there: Option<&There>, found: &[Found]) -> Result<Vec<Applied>,
         Some(there) => register(&there.client, found, true).await,
         None => Ok(Vec::new()),
     }
+}
+
+/// The same manifests as they may still come to be: of an output that only the trial will tell, that it keeps what the version
+/// before promised. Whether it does is looked at again when it is known.
+fn at_best(found: &[Found], there: Option<&There>) -> Vec<Found> {
+    let registered = there.map_or(&[][..], |it| it.manifests.as_slice());
+    let hoped = found.iter().map(|it| {
+        let mut manifest = it.sourced.manifest.clone();
+        let before = predecessor(&manifest, registered);
+        if let (Manifest::Agent(new), Some(Manifest::Agent(old))) = (&mut manifest, before) {
+            new.spec.output = old.spec.output.clone();
+        }
+        Found { sourced: manifest.into(), folder: it.folder.clone() }
+    });
+    hoped.collect()
 }
 
 /// Registers everything and puts the file in its place; if the one is refused, the other is not done.

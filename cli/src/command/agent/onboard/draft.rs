@@ -224,6 +224,11 @@ impl Draft {
         &self.changes
     }
 
+    /// Whether the trial may still say what it gives.
+    pub(super) fn learns_output(&self) -> bool {
+        self.open && self.written("spec.output.schema").is_none()
+    }
+
     /// Whether the file itself is there.
     pub(super) const fn is_there(&self) -> bool {
         self.was.is_some()

@@ -102,7 +102,7 @@ fn touches(touched: &Touched, asked: bool) -> String {
     for it in &touched.steps {
         steps.row([&it.workflow, &it.step, &it.asks_for, it.now.as_deref().unwrap_or("nobody")]);
     }
-    parts.push(steps.render("No registered step gets it now."));
+    parts.push(steps.render("No step of a registered workflow gets it by this."));
     let subjects = touched.permissions.publish.iter().map(|it| format!("publish    {it}"));
     let subjects = subjects.chain(touched.permissions.subscribe.iter().map(|it| format!("subscribe  {it}")));
     parts.push(format!(

@@ -101,7 +101,7 @@ pub(super) async fn open(from: &str, fetching: &Fetching, plan: bool) -> Result<
             archive::unpack(&bytes, &fetched)?;
             format!("sha256:{digest}")
         }
-        Url::Git(url) => format!("commit:{}", git::clone(url, &fetched).await?),
+        Url::Git(address) => format!("commit:{}", git::clone(address, url.protocols(), &fetched).await?),
     };
     measure::check(&fetched)?;
     let source = Some(Source { url: url.as_str().to_owned(), digest });

@@ -18,11 +18,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Characters of what git says that an error shows.
 const WORDS_CHARS_MAX: usize = 500;
 
-/// Clones the newest commit into a folder that is not there yet; the commit's id. The history is not kept.
-pub(super) async fn clone(url: &str, into: &Path) -> Result<String, Failure> {
+/// Clones the newest commit into a folder that is not there yet; the commit's id. The history is not kept. `protocols` are
+/// those that git may speak, divided by colons.
+pub(super) async fn clone(url: &str, protocols: &str, into: &Path) -> Result<String, Failure> {
     let mut command = git();
-    // A redirect must not leave the encryption that the URL promised.
-    command.env("GIT_ALLOW_PROTOCOL", if url.starts_with("http://") { "http" } else { "https:ssh" });
+    command.env("GIT_ALLOW_PROTOCOL", protocols);
     // No hooks and no filters come with a clone; of submodules and large files nothing is fetched.
     command.args([
         "clone",
@@ -68,4 +68,34 @@ fn git() -> Command {
     command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_LFS_SKIP_SMUDGE", "1");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn run(folder: &Path, arguments: &[&str]) {
+        let identity = ["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "init.defaultBranch=main"];
+        let status = git().arg("-C").arg(folder).args(identity).args(arguments).status().await.unwrap();
+        assert!(status.success(), "git {arguments:?}");
+    }
+
+    #[tokio::test]
+    async fn a_commit_comes_without_its_history() {
+        let folder = tempfile::tempdir().unwrap();
+        let (origin, into) = (folder.path().join("origin"), folder.path().join("agent"));
+        std::fs::create_dir(&origin).unwrap();
+        std::fs::write(origin.join("main.py"), "print()").unwrap();
+        for arguments in [&["init", "-q"][..], &["add", "."], &["commit", "-q", "-m", "first"]] {
+            run(&origin, arguments).await;
+        }
+        let url = format!("file://{}", origin.display());
+        let refused = clone(&url, "https:ssh", &into).await.unwrap_err();
+        assert!(refused.message().contains("not allowed"), "no other protocol: {refused:?}");
+        let commit = clone(&url, "file", &into).await.unwrap();
+        assert_eq!(commit.len(), 40, "{commit}");
+        assert_eq!(std::fs::read_dir(&into).unwrap().count(), 1, "main.py, and no .git");
+        let absent = clone(&format!("{url}-absent"), "file", &folder.path().join("b")).await.unwrap_err();
+        assert!(absent.message().contains("cannot be cloned"), "{absent:?}");
+    }
 }

@@ -52,6 +52,11 @@ impl Url {
         Err(refused(format!("`{text}` ({scheme}) is neither an archive (.tar.gz, .tgz) nor a repository (.git).")))
     }
 
+    /// What git may speak to fetch it: a redirect must not leave the encryption that the URL promised.
+    pub(super) fn protocols(&self) -> &'static str {
+        if self.as_str().starts_with("http://") { "http" } else { "https:ssh" }
+    }
+
     pub(super) fn as_str(&self) -> &str {
         match self {
             Self::Archive(url) | Self::Git(url) => url,
@@ -137,7 +142,8 @@ mod tests {
         for (text, why) in [
             ("http://example.com/a.tar.gz", "not encrypted"),
             ("https://me:secret@h/a.git", "a user or a password"),
-            ("file:///etc/a.tar.gz", "only https"),
+            ("file:///etc/a.tar.gz", "is no URL"),
+            ("ftp://h/a.tar.gz", "only https"),
             ("ext::sh -c x", "no such"),
             ("ssh://git@-oProxyCommand=x/a.git", "a user or a password"),
             ("https://h/agent.zip", "neither an archive"),
