@@ -47,9 +47,9 @@ use crate::stack::Confinement;
 /// What to take in, and how.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The folder holds the program and samples: samples/NAME.input.json, and samples/NAME.output.json if the answer is
-known. What agent.yaml says counts; what it does not say is inferred from the folder and the samples, or measured
-in the trial. The trial runs every sample in the sandbox, with a broker, a coordinator and a worker of its own.")]
+The folder holds the program and samples: samples/NAME.input.json, and samples/NAME.output.json if
+the answer is known. What agent.yaml says counts; the rest is inferred from the folder and the samples,
+or measured in the trial, which runs every sample in the sandbox on a broker of its own.")]
 pub(crate) struct Args {
     /// The agent's folder, or where it is fetched from: https://….tar.gz, https://….git, git@…
     #[arg(value_name = "DIR|URL")]
@@ -67,11 +67,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PATH")]
     nats_server: Option<PathBuf>,
     #[command(flatten)]
+    confinement: Confinement,
+    #[command(flatten)]
     stated: Stated,
     #[command(flatten)]
     fetching: Fetching,
-    #[command(flatten)]
-    confinement: Confinement,
 }
 
 /// All that is to be said of it.
