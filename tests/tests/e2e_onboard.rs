@@ -216,6 +216,9 @@ async fn an_archive_is_fetched_within_bounds_or_not_at_all() {
     let mut lab = Lab::new();
     let cli = dev(&mut lab).await;
     agent(&lab, "count", COUNT, &[json!({ "text": "a b" })]);
+    agent(&lab, "grabby", COUNT, &[json!({ "text": "a b" })]);
+    lab.write("grabby/agent.yaml", "spec: { access: { files: { read: [/] } } }\n");
+    let grabby = archive(&lab, "grabby.tgz", "    it.add('grabby')\n");
     let good = archive(&lab, "good.tgz", "    it.add('count')\n");
     let evil = archive(&lab, "evil.tgz", "    it.add('count/main.py', '../../evil.py')\n");
     let link = "    link = tarfile.TarInfo('etc')\n    link.type, link.linkname = tarfile.SYMTYPE, '/etc'\n    it.addfile(link)\n";
@@ -223,7 +226,7 @@ async fn an_archive_is_fetched_within_bounds_or_not_at_all() {
     let many = "    for n in range(100_000): it.addfile(tarfile.TarInfo(f'd/{n}'))\n";
     let many = archive(&lab, "many.tgz", many);
     let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    for (name, bytes) in [("count", good), ("evil", evil), ("link", link), ("many", many)] {
+    for (name, bytes) in [("count", good), ("evil", evil), ("link", link), ("many", many), ("grabby", grabby)] {
         files.insert(format!("/{name}.tar.gz"), bytes);
     }
     files.insert("/to/elsewhere.tar.gz".into(), b"http://example.com/count.tar.gz".to_vec());
@@ -247,6 +250,12 @@ async fn an_archive_is_fetched_within_bounds_or_not_at_all() {
         assert_eq!(fs::read_dir(&inside).unwrap().count(), 0, "{path}: nothing stays");
     }
     assert!(!lab.folder().join("evil.py").exists());
+
+    let url = format!("http://{at}/grabby.tar.gz");
+    let arguments = onboard(&url, &[&OWNED[..], &["--into", "in/grabby", "--write", "-o", "json"]].concat());
+    let grabby = cli.run(&arguments).await.expect(1).error();
+    assert_eq!(grabby["code"], "K0117");
+    assert!(grabby["message"].as_str().unwrap().ends_with("The agent was not tried."), "{grabby:#}");
 
     let url = format!("http://{at}/count.tar.gz");
     let wrong = "0".repeat(64);

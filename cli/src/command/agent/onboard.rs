@@ -24,7 +24,7 @@ mod trial;
 
 use std::path::PathBuf;
 
-use kapelle_manifest::{Agent, Layered, Manifest, predecessor};
+use kapelle_manifest::{Agent, Contract, Layered, Manifest, predecessor};
 use kapelle_types::Code;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -127,17 +127,18 @@ pub(crate) async fn run(app: &App, mut args: Args) -> End {
         true => dry_run(there.as_ref(), &at_best(&found, there.as_ref())).await?,
         false => dry_run(there.as_ref(), &found).await?,
     };
+    no_grants_of_strangers(&agent, &place)?;
     let trial = if !applied.is_empty() && applied.iter().all(|it| it.outcome == "unchanged") {
         None
     } else {
         let Args { confinement, nats_server, .. } = args;
-        Some(trial::run(&agent, place.folder.clone(), &samples, confinement, nats_server).await?)
+        Some(trial::run(&tried(&draft, &agent), place.folder.clone(), &samples, confinement, nats_server).await?)
     };
     if let Some(failed) = trial.as_ref().filter(|it| !it.passed) {
         return Err(not_passed(&agent, failed));
     }
     if let Some(trial) = &trial {
-        learned::take(&mut draft, trial);
+        learned::take(&mut draft, &samples, trial);
     }
     let (found, agent) = checked(&draft, there.as_ref())?;
     let cost = trial.as_ref().map(|it| learned::cost(&agent, it));
@@ -209,6 +210,30 @@ fn checked(draft: &Draft, there: Option<&There>) -> Result<(Vec<Found>, Agent), 
     let agents: kapelle_manifest::Agents = agents.collect();
     manifests::check(&found, &Layered(brought(&found), agents))?;
     Ok((found, agent))
+}
+
+/// Who fetches a manifest has not read it, so what it grants itself counts when its folder is onboarded by somebody who has.
+fn no_grants_of_strangers(agent: &Agent, place: &Place) -> Result<(), Failure> {
+    if place.source.is_none() || agent.spec.access.is_none() {
+        return Ok(());
+    }
+    let access = serde_json::to_string(&agent.spec.access).unwrap_or_default();
+    let message = format!("The agent.yaml that was fetched grants itself access: {access}. The agent was not tried.");
+    let hint = format!(
+        "Look at it; if you mean to grant that, onboard the folder that it was fetched to, {}.",
+        place.kept().map_or("without --plan".to_owned(), |it| format!("`kapelle agent onboard {}`", it.display()))
+    );
+    Err(Failure::coded(Code::ONBOARD_INCOMPLETE, message, hint))
+}
+
+/// The agent of the trial. An output that was inferred from samples is no promise that an output of the trial could break: it
+/// is inferred anew from both.
+fn tried(draft: &Draft, agent: &Agent) -> Agent {
+    let mut agent = agent.clone();
+    if draft.is_inferred("output") {
+        agent.spec.output = Contract::any();
+    }
+    agent
 }
 
 /// What the coordinator would say: K0109, K0114 and whatever else refuses it. Nothing without one.

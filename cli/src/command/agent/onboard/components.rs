@@ -12,6 +12,8 @@ use super::program::Program;
 use super::samples::{self, Sample};
 use crate::output::span;
 
+/// What it gives.
+const OUTPUT: Slot = slot("contract", "output", "spec.output.schema");
 /// The version of an agent that was never registered.
 const VERSION: &str = "1.0.0";
 
@@ -61,6 +63,7 @@ pub(super) fn complete(draft: &mut Draft, stated: &Stated, folder: &Path, progra
     let how = "`--risk minimal|limited|high`, after EU AI Act tiers; docs/guides/roles.md";
     let given = stated.risk.clone().map(|it| ("--risk", it.into()));
     draft.settle(slot("risk", "tier", "spec.risk"), given, Otherwise::Missing(how));
+    limits(draft);
 }
 
 const fn slot(component: &'static str, about: &'static str, field: &'static str) -> Slot {
@@ -104,15 +107,14 @@ fn contract(draft: &mut Draft, samples: &[Sample]) {
     } else {
         Otherwise::Better(infer(outputs.iter().copied()).schema().clone(), told(outputs.len(), "sample"))
     };
-    draft.settle(slot("contract", "output", "spec.output.schema"), None, otherwise);
+    draft.settle(OUTPUT, None, otherwise);
 }
 
-/// What the outputs of the trial say, where nobody said more.
-pub(super) fn learn_outputs<'v>(draft: &mut Draft, outputs: impl ExactSizeIterator<Item = &'v Value>) {
-    let count = outputs.len();
-    let schema = infer(outputs).schema().clone();
-    let otherwise = Otherwise::Better(schema, told(count, "output of the trial"));
-    draft.settle(slot("contract", "output", "spec.output.schema"), None, otherwise);
+/// What the outputs of the trial say beside those of the samples, where no author said more.
+pub(super) fn learn_outputs(draft: &mut Draft, samples: &[Sample], outputs: &[&Value]) {
+    let expected = samples.iter().filter_map(|it| it.output.as_ref());
+    let schema = infer(expected.chain(outputs.iter().copied())).schema().clone();
+    draft.learn(OUTPUT, schema, told(outputs.len(), "output of the trial"));
 }
 
 /// What a schema was inferred from. One value shows no field that may be left out.
@@ -165,6 +167,16 @@ fn resilience(draft: &mut Draft, stated: &Stated) {
     draft.settle(slot("resilience", "retry", "spec.retry"), None, usual);
     let usual = Otherwise::Default(CONCURRENCY_DEFAULT.into());
     draft.settle(slot("resilience", "concurrency", "spec.role.limits.concurrency"), None, usual);
+}
+
+/// Limits beside those that every agent has.
+fn limits(draft: &mut Draft) {
+    let mut others = draft.written("spec.role.limits").and_then(Value::as_object).cloned().unwrap_or_default();
+    others.retain(|name, _| !["timeout", "concurrency"].contains(&name.as_str()));
+    if !others.is_empty() {
+        let (value, from) = (Value::Object(others), draft.name());
+        draft.note(Fact { component: "cost", about: "limits", value, state: State::Written, from });
+    }
 }
 
 /// A timeout that follows from what was measured.

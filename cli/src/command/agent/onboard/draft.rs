@@ -202,10 +202,14 @@ impl Draft {
                 None => return,
             }
         }
-        if at.is_object() {
-            let was = at.get(name).cloned().unwrap_or_default();
-            at[name] = value.clone();
-            self.changes.push(Change { field: field.to_owned(), was, is: value, needed });
+        if !at.is_object() {
+            return;
+        }
+        let was = at.get(name).cloned().unwrap_or_default();
+        at[name] = value.clone();
+        match self.changes.iter_mut().find(|it| it.field == field) {
+            Some(known) => known.is = value,
+            None => self.changes.push(Change { field: field.to_owned(), was, is: value, needed }),
         }
     }
 
@@ -224,7 +228,22 @@ impl Draft {
         &self.changes
     }
 
-    /// Whether the trial may still say what it gives.
+    /// Says better what was only inferred so far, or was said by nobody.
+    pub(super) fn learn(&mut self, slot: Slot, value: Value, why: String) {
+        if self.is_inferred(slot.about) {
+            self.put(slot.field, value.clone(), false);
+            self.note(Fact { component: slot.component, about: slot.about, value, state: State::Inferred, from: why });
+        } else {
+            self.settle(slot, None, Otherwise::Better(value, why));
+        }
+    }
+
+    /// Whether what counts for something was inferred: no author stands for it yet.
+    pub(super) fn is_inferred(&self, about: &str) -> bool {
+        self.facts.iter().any(|it| it.about == about && it.state == State::Inferred)
+    }
+
+    /// Whether only the trial will tell what the agent gives.
     pub(super) fn learns_output(&self) -> bool {
         self.open && self.written("spec.output.schema").is_none()
     }

@@ -7,6 +7,7 @@ use kapelle_manifest::Agent;
 
 use super::components;
 use super::draft::{Draft, Fact, State};
+use super::samples::Sample;
 use super::trial::{Task, Trial};
 
 /// How much longer than its slowest trial an attempt may take: the machine of a trial is idle and its samples are small.
@@ -37,22 +38,18 @@ pub(super) struct Cost {
 }
 
 /// Takes in what was learned.
-pub(super) fn take(draft: &mut Draft, trial: &Trial) {
+pub(super) fn take(draft: &mut Draft, samples: &[Sample], trial: &Trial) {
     let slowest = trial.tasks.iter().map(|it| it.duration_ms).max().unwrap_or_default();
     components::learn_timeout(draft, timeout(slowest), format!("the slowest trial took {slowest} ms"));
-    if draft.written("spec.output.schema").is_none() {
-        let outputs: Vec<&Value> = trial.tasks.iter().map(|it| &it.output).collect();
-        components::learn_outputs(draft, outputs.into_iter());
-    }
-    let (tasks, state) = (trial.tasks.as_slice(), State::Measured);
-    let (usd, tokens) = most(tasks);
-    let (value, from) = if usd > 0.0 || tokens > 0 {
-        (json!({ "usd": usd, "tokens": tokens }), "the most that a task of the trial reported".to_owned())
+    let outputs: Vec<&Value> = trial.tasks.iter().map(|it| &it.output).collect();
+    components::learn_outputs(draft, samples, &outputs);
+    let (usd, tokens) = most(&trial.tasks);
+    let (value, state, from) = if usd > 0.0 || tokens > 0 {
+        (json!({ "usd": usd, "tokens": tokens }), State::Measured, "the most that a task of the trial reported")
     } else {
-        (Value::Null, "its answers name no `usage`; docs/guides/write-an-agent.md shows how".to_owned())
+        (Value::Null, State::Missing, "its answers name no `usage`; docs/guides/write-an-agent.md shows how")
     };
-    let state = if value.is_null() { State::Missing } else { state };
-    draft.note(Fact { component: "cost", about: "per task", value, state, from });
+    draft.note(Fact { component: "cost", about: "per task", value, state, from: from.to_owned() });
 }
 
 /// What the trial says of the cost, with the retries and the concurrency of the manifest.

@@ -46,7 +46,14 @@ pub(super) struct Place {
     /// If it was fetched.
     pub(super) source: Option<Source>,
     /// The folder goes with it.
-    _temporary: Option<TempDir>,
+    temporary: Option<TempDir>,
+}
+
+impl Place {
+    /// The folder, if it stays.
+    pub(super) fn kept(&self) -> Option<&Path> {
+        self.temporary.is_none().then_some(&self.folder)
+    }
 }
 
 /// Where a folder was fetched from.
@@ -68,7 +75,7 @@ pub(super) async fn open(from: &str, fetching: &Fetching, plan: bool) -> Result<
                 hint,
             ));
         }
-        None => return Ok(Place { folder: folder(Path::new(from))?, source: None, _temporary: None }),
+        None => return Ok(Place { folder: folder(Path::new(from))?, source: None, temporary: None }),
     };
     if let (Url::Git(_), Some(_)) = (&url, &fetching.sha256) {
         return Err(Failure::usage("`--sha256` is that of an archive, and a repository is none.", "Leave it out."));
@@ -106,10 +113,10 @@ pub(super) async fn open(from: &str, fetching: &Fetching, plan: bool) -> Result<
     measure::check(&fetched)?;
     let source = Some(Source { url: url.as_str().to_owned(), digest });
     if plan {
-        return Ok(Place { folder: manifests::absolute(&fetched)?, source, _temporary: Some(temporary) });
+        return Ok(Place { folder: manifests::absolute(&fetched)?, source, temporary: Some(temporary) });
     }
     fs::rename(&fetched, &into).map_err(|e| refused(format!("{} cannot be made: {e}.", into.display())))?;
-    Ok(Place { folder: manifests::absolute(&into)?, source, _temporary: None })
+    Ok(Place { folder: manifests::absolute(&into)?, source, temporary: None })
 }
 
 fn folder(path: &Path) -> Result<PathBuf, Failure> {
