@@ -247,7 +247,7 @@ async fn dry_run(there: Option<&There>, found: &[Found]) -> Result<Vec<Applied>,
 /// The same manifests as they may still come to be: of an output that only the trial will tell, that it keeps what the version
 /// before promised. Whether it does is looked at again when it is known.
 fn at_best(found: &[Found], there: Option<&There>) -> Vec<Found> {
-    let registered = there.map_or(&[][..], |it| it.manifests.as_slice());
+    let registered = there.map_or(&[][..], |it| it.registered.manifests.as_slice());
     let hoped = found.iter().map(|it| {
         let mut manifest = it.sourced.manifest.clone();
         let before = predecessor(&manifest, registered);
