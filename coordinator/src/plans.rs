@@ -8,7 +8,9 @@ use std::time::Duration;
 use kapelle_bus::Bus;
 use kapelle_bus::keys::{self, Keys};
 use kapelle_bus::registry::{Kind, Registry};
-use kapelle_engine::{Check, Contract, KeyId, OnGiveUp, Pin, Plan, PlanStep, Run, RunSubmitted, SigningKey};
+use kapelle_engine::{
+    Check, Contract, KeyId, OnGiveUp, Pin, Plan, PlanStep, Run, RunSubmitted, SigningKey, TaskLimits,
+};
 use kapelle_expression::Root;
 use kapelle_manifest::{Agent, Checker, InvalidSchema, Manifest, Step, Workflow};
 use kapelle_types::{RunId, Sha256, StepId, WorkflowVersion};
@@ -226,6 +228,7 @@ fn plan(
     for index in &order {
         let step = &definitions[*index];
         let (Some(pin), Some(agent)) = (pins.get(*index), agents.get(*index)) else { return Err(missing(&step.id)) };
+        let limits = &agent.spec.role.limits;
         let mut needs: Vec<usize> = needs(step).iter().filter_map(|id| place.get(id).copied()).collect();
         needs.sort_unstable();
         needs.dedup();
@@ -239,8 +242,14 @@ fn plan(
             with: step.with.clone(),
             input: contract(&agent.spec.input).map_err(|e| broken(&pin.agent, &e))?,
             output: contract(&agent.spec.output).map_err(|e| broken(&pin.agent, &e))?,
+            limits: TaskLimits {
+                payload_bytes: limits.payload_bytes,
+                tokens: limits.tokens.map(u64::from),
+                tool_calls: limits.tool_calls.map(u64::from),
+            },
+            cost_per_run: limits.cost_per_run,
             retry: step.retry.clone().unwrap_or_else(|| agent.spec.retry.clone()),
-            timeout: step.timeout.unwrap_or(agent.spec.role.limits.timeout),
+            timeout: step.timeout.unwrap_or(limits.timeout),
             on_give_up: match step.on_give_up {
                 kapelle_manifest::OnGiveUp::Stall => OnGiveUp::Stall,
                 kapelle_manifest::OnGiveUp::Fail => OnGiveUp::Fail,

@@ -77,7 +77,8 @@ impl From<v1::WorkDone> for Work {
 
 impl From<Usage> for v1::ResourceUsage {
     fn from(usage: Usage) -> Self {
-        Self { cost_usd: usage.cost_usd, input_tokens: usage.input_tokens, output_tokens: usage.output_tokens }
+        let Usage { cost_usd, input_tokens, output_tokens, tool_calls } = usage;
+        Self { cost_usd, input_tokens, output_tokens, tool_calls }
     }
 }
 
@@ -88,7 +89,8 @@ impl TryFrom<v1::ResourceUsage> for Usage {
         if !wire.cost_usd.is_finite() {
             return Err(DecodeError::invalid("usage.cost_usd", "a sum of money is a finite number"));
         }
-        Ok(Self { cost_usd: wire.cost_usd, input_tokens: wire.input_tokens, output_tokens: wire.output_tokens })
+        let v1::ResourceUsage { cost_usd, input_tokens, output_tokens, tool_calls } = wire;
+        Ok(Self { cost_usd, input_tokens, output_tokens, tool_calls })
     }
 }
 

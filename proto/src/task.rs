@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use kapelle_engine::TaskToken;
+use kapelle_engine::{TaskLimits, TaskToken};
 use kapelle_types::{AgentVersion, Payload, Principal, RunId, StepRef, TaskId, Timestamp, WorkflowVersion, printed};
 use prost::Message;
 
@@ -34,6 +34,8 @@ pub struct Task {
     pub principal: Principal,
     /// When it was queued, by the log's time.
     pub queued_at: Timestamp,
+    /// What it may give and use up.
+    pub limits: TaskLimits,
     /// What the report has to show, if the run needs that.
     pub token: Option<TaskToken>,
 }
@@ -56,6 +58,7 @@ impl Task {
             principal: self.principal.0.clone(),
             queued_at_unix_nanos: self.queued_at.nanos(),
             token: token::encode(self.token),
+            limits: (self.limits != TaskLimits::default()).then(|| self.limits.into()),
         };
         message.encode_to_vec().into()
     }
@@ -89,7 +92,20 @@ impl Task {
             principal: Principal(wire.principal),
             queued_at: Timestamp::from_nanos(wire.queued_at_unix_nanos),
             token: token::decode(&wire.token)?,
+            limits: wire.limits.map(Into::into).unwrap_or_default(),
         })
+    }
+}
+
+impl From<TaskLimits> for v1::TaskLimits {
+    fn from(limits: TaskLimits) -> Self {
+        Self { payload_bytes: limits.payload_bytes, tokens: limits.tokens, tool_calls: limits.tool_calls }
+    }
+}
+
+impl From<v1::TaskLimits> for TaskLimits {
+    fn from(wire: v1::TaskLimits) -> Self {
+        Self { payload_bytes: wire.payload_bytes, tokens: wire.tokens, tool_calls: wire.tool_calls }
     }
 }
 

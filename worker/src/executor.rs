@@ -16,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 use crate::lease::{GRACE, Key, Leases};
 use crate::meters::AgentMeters;
 use crate::reporter::{Report, Sender};
-use crate::runtime::{Answer, Attempt, Runtime};
+use crate::runtime::{Attempt, Runtime};
 use crate::slots::Slots;
+use crate::usage::Meter;
 use crate::{failure, output};
 
 /// Bytes of an entry besides its output, its failure's texts and its trace context.
@@ -56,15 +57,17 @@ impl Executor {
         self.meters.started(started_at.since(queued_at));
         let began = Instant::now();
         let limit = limit_of(&task, started_at);
-        let attempt = Attempt { task: &task, limit, ends_at: began + limit };
+        let meter = Arc::new(Meter::new(task.limits));
+        let attempt = Attempt { task: &task, limit, ends_at: began + limit, meter: &meter };
         self.leases.limit(&key, Some(attempt.ends_at + GRACE));
         let ended = self.attempt(attempt).await;
         drop(slot);
         let duration = began.elapsed();
-        let (result, usage) = match ended {
-            Ok(Answer { value, usage }) => (output::fit(value, &self.payloads).await, sane(usage)),
-            Err(failure) => (Err(failure), Usage::default()),
+        let result = match ended {
+            Ok(value) => output::fit(value, &task.limits, &self.payloads).await,
+            Err(failure) => Err(failure),
         };
+        let usage = meter.usage();
         let work = Work { worker: self.worker.as_ref().to_owned(), started_at, duration };
         self.meters.ran(duration);
         // Nothing is left that could hang but the broker itself, so the lease holds until the report is stored.
@@ -79,7 +82,10 @@ impl Executor {
         self.report(key, None, Outcome { result: Err(failure), work, usage: Usage::default(), token }).await;
     }
 
-    async fn attempt(&self, attempt: Attempt<'_>) -> Result<Answer, Failure> {
+    async fn attempt(&self, attempt: Attempt<'_>) -> Result<Value, Failure> {
+        if let Some((code, why)) = attempt.task.limits.refuses_input(&attempt.task.input) {
+            return Err(failure::permanent(code, why));
+        }
         let fetched = tokio::time::timeout_at(attempt.ends_at, fetch(&self.payloads, attempt.task));
         let input = fetched.await.map_err(|_| failure::timeout(attempt.limit))??;
         self.runtime.run(attempt, input).await
@@ -106,12 +112,6 @@ fn body(task: TaskId, outcome: Outcome) -> Body {
         Ok(fitted) => Body::StepSucceeded(StepSucceeded { task, output: fitted.payload, work, usage, token }),
         Err(failure) => Body::StepFailed(StepFailed { task, failure, work, usage, token }),
     }
-}
-
-/// A cost that is no amount of money counts as none: it would spoil every sum that it goes into.
-fn sane(usage: Usage) -> Usage {
-    let is_amount = usage.cost_usd.is_finite() && usage.cost_usd >= 0.0;
-    Usage { cost_usd: if is_amount { usage.cost_usd } else { 0.0 }, ..usage }
 }
 
 /// The attempt's own timeout, or what is left of the run's deadline if that is less.

@@ -30,6 +30,7 @@ mod runtime;
 pub mod sandbox;
 mod secrets;
 mod slots;
+mod usage;
 mod worker;
 
 pub use access::{Access, Limits};

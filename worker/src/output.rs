@@ -1,12 +1,10 @@
 //! What an agent returned, made fit for a report: measured, and stored by hash where it is large.
 
-use std::io::{self, Write};
-
 use kapelle_bus::payloads::{self, Payloads};
-use kapelle_engine::Failure;
+use kapelle_engine::{Failure, TaskLimits};
 use kapelle_retry::{Delays, Policy};
 use kapelle_types::limits::{JSON_DEPTH_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_INLINE_BYTES_MAX};
-use kapelle_types::{Code, Payload};
+use kapelle_types::{Code, Payload, json_bytes};
 use serde_json::Value;
 
 use crate::failure;
@@ -26,18 +24,22 @@ pub(crate) struct Fitted {
 /// report itself would have to.
 ///
 /// # Errors
-/// It exceeds the payload limit, or is nested deeper than any reader of it goes: K0404.
-pub(crate) async fn fit(value: Value, store: &Payloads) -> Result<Fitted, Failure> {
+/// It exceeds the payload limit, or is nested deeper than any reader of it goes: K0404. It exceeds the agent's own: K0414.
+pub(crate) async fn fit(value: Value, limits: &TaskLimits, store: &Payloads) -> Result<Fitted, Failure> {
     if !is_flat(&value, JSON_DEPTH_MAX - 1) {
         let message = format!("the output is nested {JSON_DEPTH_MAX} levels deep or more");
         return Err(failure::permanent(Code::AGENT_OUTPUT_TOO_LARGE, message));
     }
-    let payload_bytes = json_bytes(&value).ok_or_else(too_large)?;
-    if payload_bytes <= PAYLOAD_INLINE_BYTES_MAX {
-        return Ok(Fitted { payload: Payload::inline(value), record_bytes: payload_bytes, payload_bytes });
+    let payload_bytes = json_bytes(&value, PAYLOAD_BYTES_MAX).ok_or_else(too_large)?;
+    let payload = Payload::inline(value);
+    if let Some((code, why)) = limits.refuses_output(&payload) {
+        return Err(failure::permanent(code, why));
     }
-    let text = serde_json::to_vec(&value).map_err(|_| too_large())?; // a `Value` can always be written
-    drop(value);
+    if payload_bytes <= PAYLOAD_INLINE_BYTES_MAX {
+        return Ok(Fitted { payload, record_bytes: payload_bytes, payload_bytes });
+    }
+    let text = serde_json::to_vec(&payload.value).map_err(|_| too_large())?; // a `Value` can always be written
+    drop(payload);
     let mut delays = Delays::new(&Policy::default());
     loop {
         match store.put(&text).await {
@@ -68,25 +70,6 @@ fn is_flat(value: &Value, depth_max: usize) -> bool {
     }
 }
 
-/// The length of a value as JSON text; `None` if it is above the payload limit. Nothing is kept of it.
-fn json_bytes(value: &Value) -> Option<usize> {
-    let mut counter = Counter(0);
-    serde_json::to_writer(&mut counter, value).ok().map(|()| counter.0)
-}
-
-struct Counter(usize);
-
-impl Write for Counter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 += bytes.len();
-        if self.0 > PAYLOAD_BYTES_MAX { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes.len()) }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,12 +85,5 @@ mod tests {
             assert_eq!(is_flat(&nested(depth), JSON_DEPTH_MAX - 1), flat, "{depth}");
             assert_eq!(serde_json::from_str::<Value>(&nested(depth).to_string()).is_ok(), flat, "{depth}");
         }
-    }
-
-    #[test]
-    fn values_are_measured_up_to_the_limit() {
-        assert_eq!(json_bytes(&json!({ "a": [1, "ä"] })), Some(r#"{"a":[1,"ä"]}"#.len()));
-        assert_eq!(json_bytes(&Value::String("x".repeat(PAYLOAD_BYTES_MAX - 2))), Some(PAYLOAD_BYTES_MAX));
-        assert_eq!(json_bytes(&Value::String("x".repeat(PAYLOAD_BYTES_MAX - 1))), None);
     }
 }

@@ -9,7 +9,7 @@ mod process;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kapelle_engine::{Failure, Usage};
+use kapelle_engine::Failure;
 use kapelle_proto::Task;
 use kapelle_types::Diagnosis;
 use serde_json::Value;
@@ -17,13 +17,7 @@ use tokio::time::Instant;
 
 use crate::config::{AgentSpec, Config, RuntimeSpec};
 use crate::failure;
-
-/// What an agent answered.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) value: Value,
-    pub(crate) usage: Usage,
-}
+use crate::usage::Meter;
 
 /// One attempt as a runtime sees it.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +27,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) limit: Duration,
     /// When that is over.
     pub(crate) ends_at: Instant,
+    /// What it has used up; kept here whatever becomes of it.
+    pub(crate) meter: &'a Arc<Meter>,
 }
 
 /// The runtime of one agent version.
@@ -55,8 +51,8 @@ impl Runtime {
         })
     }
 
-    /// Executes one attempt.
-    pub(crate) async fn run(&self, attempt: Attempt<'_>, input: Arc<Value>) -> Result<Answer, Failure> {
+    /// Executes one attempt: the agent's output, within the limits of the task.
+    pub(crate) async fn run(&self, attempt: Attempt<'_>, input: Arc<Value>) -> Result<Value, Failure> {
         match self {
             Self::Native(runtime) => runtime.run(attempt, input).await,
             Self::Process(runtime) => runtime.run(attempt, &input).await,

@@ -96,6 +96,7 @@ fn attempt(
         value.insert("cost_usd".into(), usage.cost_usd.into());
         value.insert("input_tokens".into(), usage.input_tokens.into());
         value.insert("output_tokens".into(), usage.output_tokens.into());
+        value.insert("tool_calls".into(), usage.tool_calls.into());
     }
     value
 }

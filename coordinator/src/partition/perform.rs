@@ -138,6 +138,7 @@ impl Performer {
                     traceparent,
                     principal: order.principal,
                     queued_at: order.at,
+                    limits: dispatch.limits,
                     token: dispatch.token,
                 };
                 self.task(task).await

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kapelle_engine::{
     Body, DeadLetter, Entry, Failure, FailureKind, Pin, RunFinished, RunStatus, RunSubmitted, StepFailed,
-    StepSucceeded, TaskToken, TimerId, Usage, Work,
+    StepSucceeded, TaskLimits, TaskToken, TimerId, Usage, Work,
 };
 use kapelle_proto::{DeadLetterRecord, Task};
 use kapelle_types::{
@@ -148,11 +148,14 @@ fn work() -> impl Strategy<Value = Work> {
 }
 
 fn usage() -> impl Strategy<Value = Usage> {
-    (-1e9f64..1e9, any::<u64>(), any::<u64>()).prop_map(|(cost_usd, input_tokens, output_tokens)| Usage {
-        cost_usd,
-        input_tokens,
-        output_tokens,
-    })
+    (-1e9f64..1e9, any::<u64>(), any::<u64>(), any::<u64>()).prop_map(
+        |(cost_usd, input_tokens, output_tokens, tool_calls)| Usage {
+            cost_usd,
+            input_tokens,
+            output_tokens,
+            tool_calls,
+        },
+    )
 }
 
 fn submitted() -> impl Strategy<Value = Body> {
@@ -229,8 +232,19 @@ pub(crate) fn entry() -> impl Strategy<Value = Entry> {
 pub(crate) fn task() -> impl Strategy<Value = Task> {
     let who = (run_id(), task_id(), agent(), workflow(), any::<String>());
     let deadline = option::of(time().prop_filter("0 is no deadline", |at| at.nanos() != 0));
-    (who, payload(), wait(), deadline, traceparent(), time(), token()).prop_map(
-        |((run_id, task, agent, workflow, principal), input, timeout, deadline, traceparent, queued_at, token)| Task {
+    let limits = (option::of(any::<u64>()), option::of(any::<u64>()), option::of(any::<u64>()))
+        .prop_map(|(payload_bytes, tokens, tool_calls)| TaskLimits { payload_bytes, tokens, tool_calls });
+    (who, payload(), wait(), deadline, traceparent(), time(), token(), limits).prop_map(
+        |(
+            (run_id, task, agent, workflow, principal),
+            input,
+            timeout,
+            deadline,
+            traceparent,
+            queued_at,
+            token,
+            limits,
+        )| Task {
             run_id,
             task,
             agent,
@@ -242,6 +256,7 @@ pub(crate) fn task() -> impl Strategy<Value = Task> {
             principal: Principal(principal),
             queued_at,
             token,
+            limits,
         },
     )
 }

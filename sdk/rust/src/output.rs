@@ -11,7 +11,7 @@ pub struct Output {
     pub usage: Usage,
 }
 
-/// Money and tokens that one attempt used up.
+/// What one attempt used up, counted from the task's beginning.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Usage {
     /// Money, in US dollars.
@@ -20,6 +20,8 @@ pub struct Usage {
     pub input_tokens: u64,
     /// Tokens written by models.
     pub output_tokens: u64,
+    /// Tools that were called.
+    pub tool_calls: u64,
 }
 
 impl Output {

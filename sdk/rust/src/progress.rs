@@ -3,8 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::Usage;
+
 /// One step forward.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Update {
     /// How much is done.
     pub done: u64,
@@ -12,6 +14,8 @@ pub struct Update {
     pub total: u64,
     /// A few words.
     pub note: String,
+    /// What the task has used up so far, if that is what is said.
+    pub usage: Option<Usage>,
 }
 
 /// A handle that a task carries. Cloning is cheap; without a listener updates are dropped.
@@ -27,7 +31,15 @@ impl Progress {
     /// Says how far the task is.
     pub fn report(&self, done: u64, total: u64, note: impl Into<String>) {
         if let Some(listener) = &self.0 {
-            listener(Update { done, total, note: note.into() });
+            listener(Update { done, total, note: note.into(), usage: None });
+        }
+    }
+
+    /// Says what the task has used up so far, all of it and not what came on top. Said early and often, it stops a task
+    /// that goes beyond the limits of its agent before the money is gone; it is in the report even if the task fails.
+    pub fn used(&self, usage: Usage) {
+        if let Some(listener) = &self.0 {
+            listener(Update { usage: Some(usage), ..Update::default() });
         }
     }
 }
@@ -47,7 +59,10 @@ mod tests {
         let (send, seen) = std::sync::mpsc::channel();
         let progress = Progress::to(move |u| send.send(u).unwrap());
         progress.clone().report(3, 10, "third");
-        assert_eq!(seen.try_recv(), Ok(Update { done: 3, total: 10, note: "third".into() }));
+        assert_eq!(seen.try_recv(), Ok(Update { done: 3, total: 10, note: "third".into(), usage: None }));
+        let usage = Usage { tool_calls: 2, ..Usage::default() };
+        progress.used(usage);
+        assert_eq!(seen.try_recv().map(|u| u.usage), Ok(Some(usage)));
         Progress::default().report(1, 1, "nobody listens");
     }
 }

@@ -14,13 +14,15 @@ mod terminate_requested;
 mod timer_fired;
 
 pub(crate) use run_submitted::origin_bytes;
+pub(crate) use step_failed::give_up;
 
 use kapelle_types::limits::ENTRIES_MAX;
 use kapelle_types::{StepRef, TaskId};
 
 use crate::command::Command;
-use crate::entry::{Body, Channel, Entry, Stamp};
+use crate::entry::{Body, Channel, Entry, Stamp, Usage};
 use crate::ignored::Ignored;
+use crate::spending;
 use crate::state::{Halt, Place, Run, Slot, SlotState, Stage, StepState, fold};
 use crate::token::TaskToken;
 use crate::turn::Turn;
@@ -92,10 +94,12 @@ fn transition(turn: &mut Turn<'_>, entry: &Entry, channel: Channel) -> Result<()
         (Stage::Halted, _) => Err(Ignored::RunHalted),
         (Stage::Open, Body::StepSucceeded(report)) => {
             authentic(turn.run, &report.task, report.token.as_ref())?;
+            bill(turn.run, &report.task, &report.usage);
             step_succeeded::apply(turn, report)
         }
         (Stage::Open, Body::StepFailed(report)) => {
             authentic(turn.run, &report.task, report.token.as_ref())?;
+            bill(turn.run, &report.task, &report.usage);
             step_failed::apply(turn, report)
         }
         (Stage::Open, Body::PauseRequested { .. }) => pause_requested::apply(turn),
@@ -109,6 +113,13 @@ fn authentic(run: &Run, task: &TaskId, token: Option<&TaskToken>) -> Result<(), 
     match &run.key {
         Some(key) if !token.is_some_and(|token| key.accepts(task, token)) => Err(Ignored::BadToken),
         Some(_) | None => Ok(()),
+    }
+}
+
+/// Counts what an attempt cost, whatever becomes of its report: one that comes too late was paid all the same.
+fn bill(run: &mut Run, task: &TaskId, usage: &Usage) {
+    if let Ok(place) = locate(run, &task.step) {
+        spending::count(run, place, task, usage);
     }
 }
 

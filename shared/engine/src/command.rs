@@ -7,6 +7,7 @@ use std::time::Duration;
 use kapelle_types::{AgentVersion, InvalidName, Payload, StepRef, TaskId, Timestamp};
 
 use crate::entry::{Failure, RunFinished};
+use crate::limits::TaskLimits;
 use crate::plan::PlanStep;
 use crate::state::Run;
 use crate::token::TaskToken;
@@ -64,6 +65,8 @@ pub struct DispatchTask {
     pub timeout: Duration,
     /// When the run's own deadline ends it, if it has one.
     pub deadline: Option<Timestamp>,
+    /// What it may give and use up.
+    pub limits: TaskLimits,
     /// What the report has to show, if the run has a key.
     pub token: Option<TaskToken>,
 }
@@ -78,6 +81,7 @@ impl DispatchTask {
             input,
             timeout: planned.timeout,
             deadline: run.deadline(),
+            limits: planned.limits,
         }))
     }
 }

@@ -167,6 +167,8 @@ pub struct Usage {
     pub input_tokens: u64,
     /// Tokens written by models.
     pub output_tokens: u64,
+    /// Tools that were called.
+    pub tool_calls: u64,
 }
 
 /// An attempt ended well.

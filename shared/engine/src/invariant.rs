@@ -1,6 +1,8 @@
 //! What always holds for a run, each with a name. [`check`] recounts everything and runs in tests and in simulation;
 //! [`check_cheap`] reads counters only and runs in production after every entry.
 
+use kapelle_types::Usd;
+
 use crate::plan::StepIndex;
 use crate::state::{FanOut, Place, Run, Slot, SlotState, Stage, StepState};
 use crate::weight::{payload_bytes, value_bytes};
@@ -24,6 +26,7 @@ pub fn check(run: &Run) -> Result<(), Violation> {
     (0..run.steps.len()).try_for_each(|step| needs_ended_first(run, step))?;
     outputs_in_item_order(run)?;
     weight_is_the_sum(run)?;
+    spending_is_the_sum(run)?;
     if run.stage() == Stage::Open { counters_say_what_the_slots_say(run) } else { Ok(()) }
 }
 
@@ -142,8 +145,7 @@ impl Recount {
         ];
         hold("members_are_counted", counted == recounted, || format!("{counted:?} not {recounted:?}"))?;
         let room = run.plan.steps.get(step).is_some_and(|s| fan.busy() < s.max_parallel.max(1));
-        let left = fan.members.len() < fan.items.len() || !fan.due.is_empty();
-        self.startable += usize::from(room && left);
+        self.startable += usize::from(room && fan.has_next() && fan.broken.is_none());
         Ok(())
     }
 }
@@ -154,6 +156,19 @@ fn weight_is_the_sum(run: &Run) -> Result<(), Violation> {
     let output = run.outcome().and_then(|o| o.output.as_ref()).map_or(0, payload_bytes);
     let sum = steps + origin + output;
     hold("weight_is_the_sum", sum == run.heap_bytes, || format!("{sum} not {}", run.heap_bytes))
+}
+
+/// Each attempt is paid once, and only what agents with a limit do.
+fn spending_is_the_sum(run: &Run) -> Result<(), Violation> {
+    let Some(spending) = &run.spending else { return Ok(()) };
+    spending.purses.iter().try_for_each(|(step, purse)| {
+        let sum = purse.attempts.values().copied().sum::<Usd>();
+        hold("spent_is_the_sum_of_attempts", sum == purse.spent, || format!("{sum} not {}", purse.spent))?;
+        let limited = run.plan.steps.get(*step).is_some_and(|s| s.cost_per_run.is_some());
+        hold("a_purse_belongs_to_a_limited_agent", limited, || step.to_string())
+    })?;
+    let kept: usize = spending.purses.values().map(|purse| purse.attempts.len()).sum();
+    hold("paid_attempts_are_counted", kept == spending.attempts_kept, || format!("{kept}"))
 }
 
 fn step_bytes(state: &StepState) -> usize {
@@ -222,6 +237,10 @@ mod tests {
         assert_eq!(broken_by(due), "members_are_counted");
         let gone = |run: &mut Run| drop(run.fan_out_mut(1).unwrap().items[0].take());
         assert_eq!(broken_by(gone), "an_item_is_kept_until_its_member_is_done");
+        let free = |run: &mut Run| {
+            run.spending.get_or_insert_default().purses.entry(0).or_default().spent = Usd::from_micros(1);
+        };
+        assert_eq!(broken_by(free), "spent_is_the_sum_of_attempts");
         let idle = |run: &mut Run| {
             run.set_slot(Place::whole(0), SlotState::Due);
         };

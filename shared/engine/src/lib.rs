@@ -22,11 +22,13 @@ mod failure;
 mod finish;
 mod ignored;
 pub mod invariant;
+mod limits;
 mod outstanding;
 mod plan;
 #[cfg(test)]
 mod properties;
 mod scope;
+mod spending;
 mod state;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -43,6 +45,7 @@ pub use entry::{
 };
 pub use ignored::Ignored;
 pub use invariant::Violation;
+pub use limits::TaskLimits;
 pub use outstanding::outstanding;
 pub use plan::{OnGiveUp, Plan, PlanStep, StepIndex};
 pub use state::{Members, Run, RunStatus, StepStatus, StepSummary};

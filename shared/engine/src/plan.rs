@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use kapelle_expression::{Expression, Template};
-use kapelle_types::{AgentVersion, RetryPolicy, StepId, WorkflowVersion};
+use kapelle_types::{AgentVersion, RetryPolicy, StepId, Usd, WorkflowVersion};
 
 use crate::contract::Contract;
+use crate::limits::TaskLimits;
 
 /// The place of a step in [`Plan::steps`].
 pub type StepIndex = usize;
@@ -47,6 +48,10 @@ pub struct PlanStep {
     pub input: Option<Contract>,
     /// What the agent gives; `None` if it may give anything.
     pub output: Option<Contract>,
+    /// What one task of the agent may be given, may give and may use up.
+    pub limits: TaskLimits,
+    /// What all tasks of the agent version may cost together in one run; the same at each of its steps.
+    pub cost_per_run: Option<Usd>,
     /// How failures are retried.
     pub retry: RetryPolicy,
     /// How long one attempt may run.

@@ -17,11 +17,14 @@ use kapelle_types::limits::FAN_OUT_MAX;
 use kapelle_types::{Code, Payload};
 use serde_json::Value;
 
+use crate::apply::give_up;
 use crate::command::{Command, DispatchTask};
 use crate::contract;
 use crate::entry::{Failure, Stamp};
-use crate::plan::{Plan, PlanStep, StepIndex};
+use crate::limits;
+use crate::plan::{OnGiveUp, Plan, PlanStep, StepIndex};
 use crate::scope::View;
+use crate::spending;
 use crate::state::{FanOut, Place, Run, RunStatus, Slot, SlotState, Stage, StepState};
 use crate::weight::{payload_bytes, value_bytes};
 
@@ -148,23 +151,63 @@ impl<'r> Turn<'r> {
     /// Dispatches members, those that are due again first, until `max_parallel` are busy; ends the step when all are done.
     fn fill(&mut self, step: StepIndex, planned: &PlanStep) {
         let room = planned.max_parallel.max(1);
+        self.unstick(step);
         while let Some(fan) = self.run.fan_out_mut(step) {
             if fan.busy() >= room {
                 return;
             }
+            if fan.has_next()
+                && let Some(failure) = spending::exhausted(self.run, planned)
+            {
+                return self.stand_still(step, planned, failure);
+            }
+            let Some(fan) = self.run.fan_out_mut(step) else { return };
             let Some(item) = fan.next() else { break };
             self.dispatch(Place::member(step, item), planned);
         }
         self.end_fan_out(step);
     }
 
+    /// A `foreach` starts nothing more: one stall for all its members, which keep their places, instead of one for each.
+    fn stand_still(&mut self, step: StepIndex, planned: &PlanStep, failure: Failure) {
+        let (Some(name), Some(fan)) = (Place::whole(step).name(&self.run.plan), self.run.fan_out_mut(step)) else {
+            return;
+        };
+        match planned.on_give_up {
+            OnGiveUp::Fail => {
+                let error = Failure::gave_up(&name, fan.attempts, &failure);
+                self.finish(RunStatus::Failed, None, Some(error));
+            }
+            OnGiveUp::Stall => {
+                fan.broken =
+                    Some(Box::new(Failure { message: format!("step `{name}`: {}", failure.message), ..failure }));
+                self.run.set_stuck(Place::whole(step), true);
+            }
+        }
+    }
+
+    /// What kept a `foreach` from going on is found again if it still does.
+    fn unstick(&mut self, step: StepIndex) {
+        if self.run.fan_out_mut(step).and_then(|fan| fan.broken.take()).is_some() {
+            self.run.set_stuck(Place::whole(step), false);
+        }
+    }
+
     /// Queues the next attempt of a slot that is due.
     fn dispatch(&mut self, place: Place, planned: &PlanStep) {
+        if place.item.is_none()
+            && let Some(failure) = spending::exhausted(self.run, planned)
+        {
+            let at = self.stamp.at;
+            self.run.edit_slot(place, |slot| slot.remember(at, &failure));
+            return give_up(self, place, planned);
+        }
         let input = match planned.with.evaluate(&View::from(self.run, place)) {
             Ok(input) => input,
             Err(error) => return self.break_slot(place, "with", &error),
         };
-        if let Some(failure) = contract::input(self.run, place, planned, &input) {
+        let refused = contract::input(self.run, place, planned, &input);
+        if let Some(failure) = refused.or_else(|| limits::input(self.run, place, planned, &input)) {
             self.run.set_slot(place, SlotState::Broken(Box::new(failure)));
             return;
         }

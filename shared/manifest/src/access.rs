@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use kapelle_types::{FolderName, SecretName};
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::issue::Issue;
-use crate::read::{Issues, Part};
+use crate::read::{Issues, Part, optional};
 use crate::write;
 
 /// Open files at least: below it most programs do not start.
@@ -21,11 +20,6 @@ const FILES_MAX: u32 = 1_048_576;
 const MEMORY_BYTES_MIN: u64 = 16 * 1024 * 1024;
 /// Variables that the worker sets; whatever its own environment has for them is not the agent's.
 const SET_BY_WORKER: [&str; 3] = ["HOME", "TMPDIR", "PATH"];
-/// How sizes are written.
-const SIZE_HINT: &str = "write `64KiB`, `512MiB` or `2GiB`";
-/// Units of sizes.
-const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-
 /// What a process agent may touch beside its own folder. Default: nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Access {
@@ -68,7 +62,7 @@ pub struct Network {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Resources {
     /// Bytes of private memory.
-    #[serde(rename = "memory", serialize_with = "size", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "memory", serialize_with = "write::optional_size", skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
     /// Processor time over the life of the process, in whole seconds.
     #[serde(serialize_with = "write::optional_duration", skip_serializing_if = "Option::is_none")]
@@ -77,7 +71,7 @@ pub struct Resources {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub files: Option<u32>,
     /// Bytes of the largest file that it may write.
-    #[serde(rename = "file_size", serialize_with = "size", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "file_size", serialize_with = "write::optional_size", skip_serializing_if = "Option::is_none")]
     pub file_size_bytes: Option<u64>,
 }
 
@@ -144,19 +138,14 @@ impl Resources {
 
     pub(crate) fn read(part: &Part<'_>, issues: &mut Issues) -> Option<Self> {
         let mut fields = part.fields(issues)?;
-        let memory = optional(fields.optional("memory"), |it| bytes(it, MEMORY_BYTES_MIN, issues));
+        let memory = optional(fields.optional("memory"), |it| it.size(MEMORY_BYTES_MIN, issues));
         let cpu = optional(fields.optional("cpu"), |it| seconds(it, issues));
         let files = optional(fields.optional("files"), |it| it.count(FILES_MIN, FILES_MAX, issues));
-        let file_size = optional(fields.optional("file_size"), |it| bytes(it, 1, issues));
+        let file_size = optional(fields.optional("file_size"), |it| it.size(1, issues));
         // The kernel counts the processes of a user, not those of an agent; nothing would hold one agent to a number.
         fields.close(&["processes", "disk"], issues);
         Some(Self { memory_bytes: memory?, cpu: cpu?, files: files?, file_size_bytes: file_size? })
     }
-}
-
-/// Nothing for a field that is left out; `None` for one that is wrong.
-fn optional<T>(part: Option<Part<'_>>, read: impl FnOnce(&Part<'_>) -> Option<T>) -> Option<Option<T>> {
-    part.map_or(Some(None), |it| read(&it).map(Some))
 }
 
 fn each<T>(part: &Part<'_>, issues: &mut Issues, one: impl Fn(&Part<'_>, &mut Issues) -> Option<T>) -> Option<Vec<T>> {
@@ -217,24 +206,6 @@ fn is_free(variable: &str, part: &Part<'_>, issues: &mut Issues) -> bool {
     !taken
 }
 
-fn bytes(part: &Part<'_>, min: u64, issues: &mut Issues) -> Option<u64> {
-    let Value::String(text) = part.value else { return part.expected("a size", SIZE_HINT, issues) };
-    let size =
-        UNITS.iter().find_map(|(unit, factor)| text.strip_suffix(unit)?.parse::<u64>().ok()?.checked_mul(*factor));
-    match size {
-        Some(size) if size >= min => return Some(size),
-        Some(_) => {
-            let issue = Issue::rule(&part.pointer, format!("`{text}` is too little"));
-            issues.push(issue.label("too small").hint(format!("`{}` is the least", format_size(min))));
-        }
-        None => {
-            let issue = Issue::rule(&part.pointer, format!("`{text}` is not a size"));
-            issues.push(issue.label("not a size").hint(SIZE_HINT));
-        }
-    }
-    None
-}
-
 fn seconds(part: &Part<'_>, issues: &mut Issues) -> Option<Duration> {
     let duration = part.duration(issues)?;
     if duration.subsec_millis() != 0 {
@@ -243,13 +214,4 @@ fn seconds(part: &Part<'_>, issues: &mut Issues) -> Option<Duration> {
         return None;
     }
     Some(duration)
-}
-
-fn format_size(bytes: u64) -> String {
-    let unit = UNITS.iter().find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor));
-    unit.map_or_else(|| format!("{bytes} bytes"), |(unit, factor)| format!("{}{unit}", bytes / factor))
-}
-
-fn size<S: serde::Serializer>(bytes: &Option<u64>, s: S) -> Result<S::Ok, S::Error> {
-    bytes.map(format_size).serialize(s)
 }

@@ -1,23 +1,15 @@
 //! `kind: Agent`: a capability that does work, with its role, its contract and how it runs.
 
-use std::time::Duration;
-
-use kapelle_types::limits::TIMEOUT_DEFAULT;
 use kapelle_types::{AgentName, AgentVersion, RetryPolicy};
 use serde::Serialize;
 
 use crate::access::{Access, Resources};
 use crate::issue::Issue;
+use crate::limits::Limits;
 use crate::metadata::Metadata;
 use crate::read::{Fields, Issues, Part};
 use crate::risk::Risk;
 use crate::{Contract, contracts, retry, write};
-
-/// Executions of one agent version at a time, in the whole fleet, where its manifest names no number: enough to keep a
-/// laptop busy, too few to overrun a service that nobody asked.
-pub const CONCURRENCY_DEFAULT: u32 = 64;
-/// The most that a manifest may ask for: the broker tracks each of them.
-pub const CONCURRENCY_MAX: u32 = 10_000;
 
 /// An agent as people declare it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -61,16 +53,6 @@ pub struct Role {
     pub capabilities: Vec<String>,
     /// The limits.
     pub limits: Limits,
-}
-
-/// Limits of an agent.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Limits {
-    /// Executions at a time, in the whole fleet.
-    pub concurrency: u32,
-    /// How long one attempt may take.
-    #[serde(serialize_with = "write::duration")]
-    pub timeout: Duration,
 }
 
 /// How an agent is run.
@@ -162,25 +144,6 @@ impl Role {
             capabilities: capabilities?,
             limits: limits?,
         })
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { concurrency: CONCURRENCY_DEFAULT, timeout: TIMEOUT_DEFAULT }
-    }
-}
-
-impl Limits {
-    const LATER: &[&str] = &["cost_per_run", "tool_calls", "rate", "tokens"];
-
-    fn read(part: &Part<'_>, issues: &mut Issues) -> Option<Self> {
-        let mut fields = part.fields(issues)?;
-        let concurrency =
-            fields.optional("concurrency").map_or(Some(CONCURRENCY_DEFAULT), |it| it.count(1, CONCURRENCY_MAX, issues));
-        let timeout = fields.optional("timeout").map_or(Some(TIMEOUT_DEFAULT), |it| it.duration(issues));
-        fields.close(Self::LATER, issues);
-        Some(Self { concurrency: concurrency?, timeout: timeout? })
     }
 }
 

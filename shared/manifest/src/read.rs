@@ -10,8 +10,8 @@ use kapelle_expression::{Expression, Template};
 use kapelle_types::InvalidName;
 use serde_json::{Map, Value};
 
-use crate::duration;
 use crate::issue::{Issue, suggestion};
+use crate::{duration, size};
 
 /// A value with its place.
 #[derive(Debug, Clone)]
@@ -140,6 +140,23 @@ impl<'v> Part<'v> {
         }
     }
 
+    /// A size that is not below `min`.
+    pub(crate) fn size(&self, min: u64, issues: &mut Issues) -> Option<u64> {
+        let Value::String(text) = self.value else { return self.expected("a size", size::HINT, issues) };
+        match size::parse(text) {
+            Some(size) if size >= min => return Some(size),
+            Some(_) => {
+                let issue = Issue::rule(&self.pointer, format!("`{text}` is too little"));
+                issues.push(issue.label("too small").hint(format!("`{}` is the least", size::format(min))));
+            }
+            None => {
+                let issue = Issue::rule(&self.pointer, format!("`{text}` is not a size"));
+                issues.push(issue.label("not a size").hint(size::HINT));
+            }
+        }
+        None
+    }
+
     /// An expression, with or without its `${ }`.
     pub(crate) fn expression(&self, issues: &mut Issues) -> Option<Expression> {
         let Value::String(text) = self.value else {
@@ -187,6 +204,11 @@ impl<'v> Part<'v> {
         issues.push(issue.label(format!("expected {what}")).hint(hint));
         None
     }
+}
+
+/// Nothing for a field that is left out; `None` for one that is wrong.
+pub(crate) fn optional<T>(part: Option<Part<'_>>, read: impl FnOnce(&Part<'_>) -> Option<T>) -> Option<Option<T>> {
+    part.map_or(Some(None), |it| read(&it).map(Some))
 }
 
 /// A scalar as it is written, cut to what fits into a message.

@@ -14,6 +14,10 @@ pub(crate) fn optional_duration<S: Serializer>(duration: &Option<Duration>, s: S
     duration.map(crate::duration::format).serialize(s)
 }
 
+pub(crate) fn optional_size<S: Serializer>(bytes: &Option<u64>, s: S) -> Result<S::Ok, S::Error> {
+    bytes.map(crate::size::format).serialize(s)
+}
+
 pub(crate) fn retry<S: Serializer>(policy: &RetryPolicy, s: S) -> Result<S::Ok, S::Error> {
     crate::retry::write(policy).serialize(s)
 }

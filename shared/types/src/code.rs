@@ -126,6 +126,10 @@ codes! {
     INPUT_CONTRACT = "K0309";
     /// The output of a run breaks the workflow's `result` contract.
     RESULT_CONTRACT = "K0310";
+    /// What the tasks of an agent have cost in one run is what they may cost.
+    COST_PER_RUN = "K0311";
+    /// What a step would be given is larger than its agent may be given.
+    INPUT_LIMIT = "K0312";
 
     // 04xx: failures of an attempt that the worker names
     /// The agent did not answer within its timeout.
@@ -154,6 +158,12 @@ codes! {
     SECRET_MISSING = "K0412";
     /// The agent put a secret into its output.
     SECRET_IN_OUTPUT = "K0413";
+    /// The agent's output is larger than its own limit.
+    OUTPUT_LIMIT = "K0414";
+    /// The agent used more tokens than one task may.
+    TOKENS_LIMIT = "K0415";
+    /// The agent called more tools than one task may.
+    TOOL_CALLS_LIMIT = "K0416";
 
     // 05xx: who may do what
     /// A policy has a mistake.

@@ -10,10 +10,12 @@ mod code;
 mod error;
 mod id;
 pub mod limits;
+mod money;
 mod name;
 mod partition;
 mod payload;
 mod printed;
+mod rate;
 mod step;
 mod time;
 
@@ -23,12 +25,14 @@ pub use caller::{Caller, Role};
 pub use code::Code;
 pub use error::{Diagnosis, InvalidName};
 pub use id::{Principal, RunId};
+pub use money::Usd;
 pub use name::{
     AgentName, AgentVersion, FolderName, Namespace, SecretName, StepId, TokenName, Version, WorkflowName,
     WorkflowVersion,
 };
 pub use partition::{Partition, Partitions};
-pub use payload::{Payload, PayloadRef, Sha256, json_depth};
+pub use payload::{Payload, PayloadRef, Sha256, json_bytes, json_depth};
 pub use printed::printed;
+pub use rate::Rate;
 pub use step::{Attempt, StepRef, TaskId};
 pub use time::Timestamp;

@@ -76,3 +76,9 @@ pub const ARCHIVE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub const UNPACKED_BYTES_MAX: u64 = 512 * 1024 * 1024;
 /// Files and folders of an archive or a repository: an agent with its dependencies, not a machine's image.
 pub const UNPACKED_FILES_MAX: usize = 20_000;
+/// The highest rate that an agent may be given: each worker waits for its turn in steps of a millisecond or so.
+pub const RATE_PER_SECOND_MAX: u64 = 10_000;
+/// The most tokens that the limit of an agent may name: far above what any model reads and writes in one task.
+pub const TOKENS_LIMIT_MAX: u32 = 1_000_000_000;
+/// The most tool calls that the limit of an agent may name.
+pub const TOOL_CALLS_LIMIT_MAX: u32 = 1_000_000;

@@ -1,6 +1,7 @@
 //! Inputs and outputs of runs and steps.
 
 use std::fmt;
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -95,6 +96,39 @@ impl Payload {
     pub fn null() -> Self {
         Self::inline(Value::Null)
     }
+
+    /// Whether it has more bytes as JSON than this. One that is not at hand is judged by its claim check.
+    #[must_use]
+    pub fn exceeds(&self, bytes_max: u64) -> bool {
+        match (&self.stored, &self.value) {
+            (Some(stored), _) => stored.size_bytes > bytes_max,
+            (None, Some(value)) => json_bytes(value, usize::try_from(bytes_max).unwrap_or(usize::MAX)).is_none(),
+            (None, None) => false,
+        }
+    }
+}
+
+/// The length of a value as JSON text; `None` if that is more than `bytes_max`. Nothing is kept of it.
+#[must_use]
+pub fn json_bytes(value: &Value, bytes_max: usize) -> Option<usize> {
+    let mut counter = Counter { bytes: 0, bytes_max };
+    serde_json::to_writer(&mut counter, value).ok().map(|()| counter.bytes)
+}
+
+struct Counter {
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes += bytes.len();
+        if self.bytes > self.bytes_max { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes.len()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// How deeply a value is nested: 0 for a scalar, 1 for a list or object of scalars. Values that a parser read are at most
@@ -116,7 +150,20 @@ impl From<Value> for Payload {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn values_are_measured_up_to_a_limit() {
+        let value = json!({ "a": [1, "ä"] });
+        let length = value.to_string().len();
+        assert_eq!((json_bytes(&value, length), json_bytes(&value, length - 1)), (Some(length), None));
+        let inline = Payload::inline(value);
+        assert!(!inline.exceeds(length as u64) && inline.exceeds(length as u64 - 1));
+        let stored = Payload::reference(PayloadRef { sha256: Sha256::of(b""), size_bytes: 100 });
+        assert!(!stored.exceeds(100) && stored.exceeds(99));
+    }
 
     #[test]
     fn digests_print_and_parse() {

@@ -234,7 +234,7 @@ pub(super) fn task(step: &str, attempt: u32) -> TaskId {
 
 /// A report of a success, as a worker writes it that was out of sight for a while.
 pub(super) fn succeeded(step: &str, attempt: u32, output: impl Into<Payload>) -> Entry {
-    let (work, usage) = (work(), Usage { cost_usd: 0.25, input_tokens: 12, output_tokens: 34 });
+    let (work, usage) = (work(), Usage { cost_usd: 0.25, input_tokens: 12, output_tokens: 34, tool_calls: 0 });
     entry(
         "",
         Body::StepSucceeded(StepSucceeded {

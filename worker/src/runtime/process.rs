@@ -26,7 +26,7 @@ use kapelle_engine::Failure;
 use kapelle_types::{AgentVersion, Diagnosis};
 use serde_json::Value;
 
-use super::{Answer, Attempt};
+use super::Attempt;
 use crate::config::{Config, ProcessSpec, Protocol};
 use crate::failure;
 use crate::sandbox::Cage;
@@ -71,14 +71,14 @@ impl Runtime {
         Ok(Self { version, launch, idle: Mutex::default() })
     }
 
-    pub(super) async fn run(&self, attempt: Attempt<'_>, input: &Value) -> Result<Answer, Failure> {
+    pub(super) async fn run(&self, attempt: Attempt<'_>, input: &Value) -> Result<Value, Failure> {
         let request = message::Request::new(attempt, &self.version, input);
         let protocol = self.launch.spec.protocol;
         let mut child = match protocol {
             Protocol::Jsonl => self.idle_child().map_or_else(|| self.launch.start([]), Ok)?,
             Protocol::Once => self.launch.start(request.facts())?,
         };
-        let exchange = child.exchange(&request, protocol == Protocol::Once);
+        let exchange = child.exchange(&request, attempt.meter, protocol == Protocol::Once);
         match tokio::time::timeout_at(attempt.ends_at, exchange).await {
             Ok(Ok(Exchange { reply, reusable })) => {
                 match protocol {

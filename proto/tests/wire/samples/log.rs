@@ -26,6 +26,7 @@ pub(super) fn samples() -> Vec<Sample> {
         Sample::new(pin("review", "licence-review@1.2.0", 2)),
         Sample::new(work()),
         Sample::new(usage()),
+        Sample::named("tools", ResourceUsage { tool_calls: 7, ..usage() }),
         Sample::new(succeeded()),
         Sample::named("signed", StepSucceeded { token: vec![5; 16].into(), ..succeeded() }),
         Sample::new(failed()),
@@ -148,7 +149,7 @@ fn work() -> WorkDone {
 }
 
 fn usage() -> ResourceUsage {
-    ResourceUsage { cost_usd: 0.0004, input_tokens: 1_200, output_tokens: 80 }
+    ResourceUsage { cost_usd: 0.0004, input_tokens: 1_200, output_tokens: 80, tool_calls: 0 }
 }
 
 fn finished() -> RunFinished {

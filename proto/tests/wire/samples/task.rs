@@ -1,6 +1,6 @@
 //! Samples of `task.proto`.
 
-use kapelle_proto::v1::{AttemptFailure, DeadLetterMessage, TaskMessage};
+use kapelle_proto::v1::{AttemptFailure, DeadLetterMessage, TaskLimits, TaskMessage};
 
 use super::log::{failure, inline, stored};
 use super::{RUN, at};
@@ -10,6 +10,8 @@ pub(super) fn samples() -> Vec<Sample> {
     vec![
         Sample::new(task()),
         Sample::named("signed", TaskMessage { token: vec![7; 16].into(), ..task() }),
+        Sample::named("limited", TaskMessage { limits: Some(limits()), ..task() }),
+        Sample::new(limits()),
         Sample::new(DeadLetterMessage {
             version: 1,
             run_id: RUN.into(),
@@ -41,7 +43,13 @@ fn task() -> TaskMessage {
         principal: "anna@example.com".into(),
         queued_at_unix_nanos: at(2),
         token: Default::default(),
+        limits: None,
     }
+}
+
+/// A task that may call no tool at all: that is said, since no limit is something else.
+fn limits() -> TaskLimits {
+    TaskLimits { payload_bytes: Some(262_144), tokens: Some(50_000), tool_calls: Some(0) }
 }
 
 fn attempt(attempt: u32) -> AttemptFailure {

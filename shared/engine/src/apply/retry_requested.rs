@@ -3,13 +3,14 @@
 //! The steps that are named, or all that are stuck, get a new retry budget; attempt numbers go on. A `foreach` named as a
 //! whole means all its stuck members. Names that are not stuck are passed over; if that leaves none, the request is
 //! ignored by name. An expression that failed is evaluated again: since plan and values of a run never change it fails
-//! again, unless a payload was missing that is there now.
+//! again, unless a payload was missing that is there now. An agent that has spent its `cost_per_run` may spend it once more.
 
 use kapelle_types::StepRef;
 
 use super::locate;
 use crate::finish::remove_dead_letter;
 use crate::ignored::Ignored;
+use crate::spending;
 use crate::state::{Place, SlotState, StepState};
 use crate::turn::Turn;
 
@@ -49,8 +50,9 @@ fn meant(turn: &Turn<'_>, steps: &[StepRef]) -> Vec<Place> {
     places
 }
 
-/// Makes a stuck place due again.
+/// Makes a stuck place due again, with something to spend if its agent has spent what it could.
 fn renew(turn: &mut Turn<'_>, place: Place) {
+    spending::grant(turn.run, place.step);
     turn.run.set_stuck(place, false);
     turn.run.edit_slot(place, crate::state::Slot::renew);
     if let Some(SlotState::GaveUp(_)) = turn.run.set_slot(place, SlotState::Due) {

@@ -98,7 +98,7 @@ fn retry_after(turn: &mut Turn<'_>, place: Place, due: Timestamp) {
 }
 
 /// The budget is exhausted: a dead letter and a STALLED run, or a FAILED one where the manifest says so.
-fn give_up(turn: &mut Turn<'_>, place: Place, planned: &PlanStep) {
+pub(crate) fn give_up(turn: &mut Turn<'_>, place: Place, planned: &PlanStep) {
     turn.run.set_slot(place, SlotState::GaveUp(turn.stamp.at));
     match planned.on_give_up {
         OnGiveUp::Stall => turn.commands.extend(dead_letter(turn.run, place)),

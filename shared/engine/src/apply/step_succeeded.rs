@@ -11,7 +11,7 @@
 //! | due, held by a pause | nothing to take back |
 //! | given up, its run STALLED | the dead letter is removed; the run goes on |
 //!
-//! A success whose output breaks the agent's contract is a failure: of the attempt that is waited for, and final.
+//! A success whose output breaks the agent's contract, or that is beyond a limit of the agent, is a failure: of the attempt that is waited for, and final.
 
 use kapelle_types::{Attempt, Payload};
 
@@ -21,6 +21,7 @@ use crate::contract;
 use crate::entry::{StepFailed, StepSucceeded};
 use crate::finish::remove_dead_letter;
 use crate::ignored::Ignored;
+use crate::limits;
 use crate::state::{Place, SlotState};
 use crate::turn::Turn;
 use crate::weight::value_bytes;
@@ -28,7 +29,8 @@ use crate::weight::value_bytes;
 pub(super) fn apply(turn: &mut Turn<'_>, report: &StepSucceeded) -> Result<(), Ignored> {
     let (place, slot) = reported(turn.run, &report.task)?;
     let dispatched = slot.attempt;
-    if let Some(failure) = contract::output(turn.run, place, &report.output) {
+    let beyond = limits::report(turn.run, place, &report.output, &report.usage);
+    if let Some(failure) = beyond.or_else(|| contract::output(turn.run, place, &report.output)) {
         turn.refused = true;
         let (task, work, usage, token) = (report.task.clone(), report.work.clone(), report.usage, report.token);
         return step_failed::apply(turn, &StepFailed { task, failure, work, usage, token });

@@ -67,16 +67,21 @@ fn token() -> impl Strategy<Value = Option<RunKey>> {
     prop_oneof![8 => Just(Some(run_key())), 1 => Just(Some(RunKey::from_bytes([1; 32]))), 1 => Just(None)]
 }
 
+fn usage() -> impl Strategy<Value = Usage> {
+    let cost = prop_oneof![4 => Just(0.0), 4 => Just(0.5), 1 => Just(-1.0), 1 => Just(f64::NAN), 1 => Just(f64::MAX)];
+    cost.prop_map(|cost_usd| Usage { cost_usd, tool_calls: u64::MAX, ..Usage::default() })
+}
+
 fn body() -> impl Strategy<Value = Body> {
     let reason = String::new;
     prop_oneof![
         2 => submitted(),
-        12 => (task(), token(), payload()).prop_map(|(task, token, output)| {
-            let (work, usage, token) = (Work::default(), Usage::default(), token.map(|key| key.token(&task)));
+        12 => (task(), token(), payload(), usage()).prop_map(|(task, token, output, usage)| {
+            let (work, token) = (Work::default(), token.map(|key| key.token(&task)));
             Body::StepSucceeded(StepSucceeded { task, output, work, usage, token })
         }),
-        12 => (task(), token(), failure()).prop_map(|(task, token, failure)| {
-            let (work, usage, token) = (Work::default(), Usage::default(), token.map(|key| key.token(&task)));
+        12 => (task(), token(), failure(), usage()).prop_map(|(task, token, failure, usage)| {
+            let (work, token) = (Work::default(), token.map(|key| key.token(&task)));
             Body::StepFailed(StepFailed { task, failure, work, usage, token })
         }),
         6 => task().prop_map(|task| Body::TimerFired { timer: TimerId::Retry(task) }),
@@ -103,7 +108,7 @@ proptest! {
         first in proptest::option::weighted(0.9, Just(())),
         bodies in proptest::collection::vec((body(), 0u8..20, 0u64..9, -5i64..3_000), 1..120),
     ) {
-        let shape = Shape { total: true, deadline: true, ..Shape::default() };
+        let shape = Shape { total: true, deadline: true, cost: true, ..Shape::default() };
         let mut run = fresh(Arc::new(plan(&random_spec(seed, &shape))));
         let begin = first.map(|()| (submission(json!({"n": 5, "go": true, "list": [1, 2, 3]})), 0, 1, 0));
         let mut stamp = Stamp { seq: 3, at: Timestamp::from_millis(10_000) };

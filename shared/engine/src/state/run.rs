@@ -13,6 +13,7 @@ use super::summary::{StepSummary, summaries};
 use super::{RunStatus, slot};
 use crate::entry::{Failure, RunFinished};
 use crate::plan::{Plan, StepIndex};
+use crate::spending::Spending;
 use crate::token::RunKey;
 
 /// A run's state. Built by [`crate::apply`] from the run's entries, in order; nothing else changes it.
@@ -40,6 +41,8 @@ pub struct Run {
     pub(crate) revived: BTreeSet<Place>,
     /// Why the output could not be computed.
     pub(crate) broken_output: Option<Box<Failure>>,
+    /// What agents with a `cost_per_run` have spent; most runs have none.
+    pub(crate) spending: Option<Box<Spending>>,
     pub(crate) paused: bool,
     pub(crate) halt: Option<Halt>,
     pub(crate) outcome: Option<Box<RunFinished>>,
@@ -136,6 +139,7 @@ impl Run {
             stuck: BTreeSet::new(),
             revived: BTreeSet::new(),
             broken_output: None,
+            spending: None,
             paused: false,
             halt,
             outcome: None,
@@ -282,7 +286,8 @@ impl Run {
     pub fn weight_bytes(&self) -> usize {
         let sets = size_of::<(Timestamp, Place)>() * (self.timers.len() + self.stuck.len() + self.revived.len());
         let fixed = size_of::<Self>() + self.steps.len() * size_of::<Step>() + self.dependants.bytes();
-        fixed + sets + size_of::<StepIndex>() * self.active.len() + self.heap_bytes
+        let spending = self.spending.as_ref().map_or(0, |it| it.weight_bytes());
+        fixed + sets + spending + size_of::<StepIndex>() * self.active.len() + self.heap_bytes
     }
 
     /// Its steps, for people, in the plan's order.

@@ -74,7 +74,7 @@ pub(crate) struct FanOut {
     pub(crate) done: u32,
     /// Attempts of all members that were dispatched.
     pub(crate) attempts: u32,
-    /// Why the outputs could not be put together.
+    /// Why it cannot go on as a whole: its agent has spent what it may, or outputs could not be put together.
     pub(crate) broken: Option<Box<Failure>>,
 }
 
@@ -92,6 +92,11 @@ impl FanOut {
     /// Members that take one of the `max_parallel` places.
     pub(crate) const fn busy(&self) -> u32 {
         self.in_flight + self.retrying
+    }
+
+    /// Whether there is a member to be dispatched.
+    pub(crate) fn has_next(&self) -> bool {
+        !self.due.is_empty() || self.members.len() < self.items.len()
     }
 
     /// The next member to be dispatched: the lowest that is due, else the next of the list, which is started by asking.

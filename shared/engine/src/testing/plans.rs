@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kapelle_expression::{Expression, Template};
-use kapelle_types::{RetryPolicy, WorkflowVersion};
+use kapelle_types::{RetryPolicy, Usd, WorkflowVersion};
 use serde_json::{Value, json};
 
 use crate::contract::{Check, Contract};
+use crate::limits::TaskLimits;
 use crate::plan::{OnGiveUp, Plan, PlanStep};
 
 /// The workflow that every plan made here is a version of.
@@ -21,7 +22,8 @@ pub fn workflow() -> WorkflowVersion {
 /// "with": {…}, "retry": {"max_attempts": 3, "initial_ms": 1000}, "on_give_up": "fail"}], "output": {…}, "deadline_ms": 9}`.
 ///
 /// `"takes": ["x"]` and `"gives": ["x"]` on a step and `"result": ["x"]` beside them are contracts that want these fields.
-/// Retries wait 1 s, then 2 s, without jitter, unless said otherwise; `with` is `{}` and the output `null`.
+/// `"limits": {"cost_per_run": 1, "payload": 9, "tokens": 9, "tool_calls": 9}` are the agent's, and `"agent": "x"` is for
+/// steps that share one. Retries wait 1 s, then 2 s, without jitter, unless said otherwise; `with` is `{}` and the output `null`.
 #[must_use]
 pub fn plan(spec: &Value) -> Plan {
     let listed = spec["steps"].as_array().expect("`steps` is a list");
@@ -41,7 +43,7 @@ fn step(spec: &Value, place: &dyn Fn(&Value) -> usize) -> PlanStep {
     let needs = spec["needs"].as_array().map_or(&[][..], |n| n);
     PlanStep {
         id: id.parse().unwrap(),
-        agent: format!("agent-{}@1.0.0", id.replace('_', "-")).parse().unwrap(),
+        agent: format!("agent-{}@1.0.0", spec["agent"].as_str().unwrap_or(id).replace('_', "-")).parse().unwrap(),
         needs: needs.iter().map(place).collect(),
         when: expression("when"),
         foreach: expression("foreach"),
@@ -49,6 +51,12 @@ fn step(spec: &Value, place: &dyn Fn(&Value) -> usize) -> PlanStep {
         with: template(&spec["with"], &json!({})),
         input: requires(&spec["takes"]),
         output: requires(&spec["gives"]),
+        limits: TaskLimits {
+            payload_bytes: spec["limits"]["payload"].as_u64(),
+            tokens: spec["limits"]["tokens"].as_u64(),
+            tool_calls: spec["limits"]["tool_calls"].as_u64(),
+        },
+        cost_per_run: spec["limits"]["cost_per_run"].as_f64().and_then(Usd::reported),
         retry: retry(&spec["retry"]),
         timeout: Duration::from_millis(spec["timeout_ms"].as_u64().unwrap_or(10_000)),
         on_give_up: if spec["on_give_up"] == "fail" { OnGiveUp::Fail } else { OnGiveUp::Stall },

@@ -46,11 +46,13 @@ pub struct Shape {
     pub total: bool,
     /// Whether runs may have a deadline, which does the same.
     pub deadline: bool,
+    /// Whether agents may have a `cost_per_run`, which does the same too.
+    pub cost: bool,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { steps_max: 8, when: 30, foreach: 35, fail: 15, total: false, deadline: false }
+        Self { steps_max: 8, when: 30, foreach: 35, fail: 15, total: false, deadline: false, cost: false }
     }
 }
 
@@ -119,6 +121,9 @@ fn random_step(dice: &mut Dice, index: usize, before: &[Map<String, Value>], sha
     }
     step.insert("with".into(), Value::Object(with));
     step.insert("retry".into(), random_retry(dice, shape));
+    if shape.cost && dice.chance(40) {
+        step.insert("limits".into(), json!({"cost_per_run": (dice.below(8) + 1) as f64 / 4.0}));
+    }
     step.insert("on_give_up".into(), json!(if dice.chance(shape.fail) { "fail" } else { "stall" }));
     step
 }

@@ -5,6 +5,7 @@
 //! ```text
 //!   0 submit {"list": [1, 2]}          0 finished
 //!   1 ok review:0 1 {"licence": "MIT"} | missing    2 fail review:1 1 rate_limited [final] [after=500]
+//!   1 ok review:0 1 [cost=0.5] [tokens=9] [tools=2] {}    2 fail review:1 1 rate_limited [cost=0.5]
 //!   3 timeout a 1    3 lost a 1    3 returned a 1
 //!   4 fire retry=a=2    4 fire deadline
 //!   0 submit-1 {} (under behaviour 1)    3 forged ok a 1 (with another run's token)    3 bare ok a 1 (without a token)
@@ -141,9 +142,10 @@ fn body(what: &str, rest: &str) -> Body {
         "forged" => with_token(rest, |task| Some(RunKey::from_bytes([8; 32]).token(task))),
         "bare" => with_token(rest, |_| None),
         "ok" => {
-            let (task, output) = task(rest);
+            let (task, rest) = task(rest);
+            let (usage, output) = usage(rest);
             let output = if output == "missing" { missing() } else { value(output).into() };
-            let (work, usage, token) = (Work::default(), Usage::default(), Some(run_key().token(&task)));
+            let (work, token) = (Work::default(), Some(run_key().token(&task)));
             Body::StepSucceeded(StepSucceeded { task, output, work, usage, token })
         }
         "fail" => failed(FailureKind::Agent, rest),
@@ -202,16 +204,32 @@ fn task(text: &str) -> (TaskId, &str) {
 
 fn failed(kind: FailureKind, text: &str) -> Body {
     let (task, rest) = task(text);
-    let mut words = rest.split_whitespace();
-    let code = words.next().unwrap_or("oops").to_owned();
+    let (code, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+    let code = if code.is_empty() { "oops" } else { code }.to_owned();
+    let (usage, rest) = usage(rest);
     let mut failure =
         Failure { kind, code, message: "it broke".into(), retryable: true, retry_after: None, evidence: String::new() };
-    for word in words {
+    for word in rest.split_whitespace() {
         match word.split_once('=') {
             Some(("after", ms)) => failure.retry_after = Some(Duration::from_millis(ms.parse().expect("ms"))),
             _ => failure.retryable = word != "final",
         }
     }
     let token = Some(run_key().token(&task));
-    Body::StepFailed(StepFailed { task, failure, work: Work::default(), usage: Usage::default(), token })
+    Body::StepFailed(StepFailed { task, failure, work: Work::default(), usage, token })
+}
+
+/// What an attempt used up, from the words at the beginning that say so; and the rest.
+fn usage(text: &str) -> (Usage, &str) {
+    let (mut usage, mut rest) = (Usage::default(), text);
+    loop {
+        let (word, after) = rest.split_once(' ').unwrap_or((rest, ""));
+        match word.split_once('=') {
+            Some(("cost", usd)) => usage.cost_usd = usd.parse().expect("an amount"),
+            Some(("tokens", count)) => usage.output_tokens = count.parse().expect("a count"),
+            Some(("tools", count)) => usage.tool_calls = count.parse().expect("a count"),
+            _ => return (usage, rest),
+        }
+        rest = after;
+    }
 }

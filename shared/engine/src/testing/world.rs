@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::random::{Dice, list};
 use super::script::{fresh, run_key, submission};
+use crate::spending;
 use crate::state::fold;
 use crate::{
     Body, Channel, Command, Decision, DispatchTask, Entry, Failure, FailureKind, Plan, Record, Run, RunFinished, Stamp,
@@ -97,7 +98,17 @@ impl World {
         if let Err(violation) = invariant::check(&self.run) {
             panic!("{violation}\nafter {entry:?}\n{:#?}", self.run);
         }
+        self.nothing_new_beyond_its_cost(&decision.commands);
         decision
+    }
+
+    /// What an entry lets begin has something left to spend when it begins.
+    fn nothing_new_beyond_its_cost(&self, commands: &[Command]) {
+        for command in commands {
+            let Command::DispatchTask(task) = command else { continue };
+            let planned = self.run.plan.steps.iter().find(|s| s.id == task.task.step.step).expect("a planned step");
+            assert_eq!(spending::exhausted(&self.run, planned), None, "{} was dispatched", task.task);
+        }
     }
 
     /// Writes an entry to the log and performs what the engine answers.
@@ -214,10 +225,16 @@ impl Agents {
             task: task.clone(),
             output,
             work: Work::default(),
-            usage: Usage::default(),
+            usage: usage(task),
             token: Some(run_key().token(task)),
         })
     }
+}
+
+/// What an attempt used up: a function of the task, so that whoever reports it says the same.
+fn usage(task: &TaskId) -> Usage {
+    let quarters = Dice::new(fold(0xc057, task.to_string().as_bytes())).below(5);
+    Usage { cost_usd: quarters as f64 / 4.0, ..Usage::default() }
 }
 
 /// A failure of a task that another attempt may mend.
@@ -231,6 +248,9 @@ pub fn failure(task: &TaskId, kind: FailureKind) -> Body {
         retry_after: None,
         evidence: String::new(),
     };
-    let (work, usage, token) = (Work::default(), Usage::default(), Some(run_key().token(task)));
+    // Whoever lost a task, or gave it back, knows of no cost.
+    let spent = matches!(kind, FailureKind::Agent | FailureKind::Timeout);
+    let usage = if spent { usage(task) } else { Usage::default() };
+    let (work, token) = (Work::default(), Some(run_key().token(task)));
     Body::StepFailed(StepFailed { task: task.clone(), failure, work, usage, token })
 }

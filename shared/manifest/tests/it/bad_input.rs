@@ -60,7 +60,6 @@ fn shape() {
     shows("shape_unknown_field_far", &workflow("max_parallel: 64", "colour: blue"));
     shows("shape_later_step", &workflow("agent: risk-score", "approval: { groups: [legal] }"));
     shows("shape_later_agent", &agent("  retry:", "  breaker: {}\n  cost: { per_call: 0.1 }\n  retry:"));
-    shows("shape_later_limit", &agent("timeout: 20s", "timeout: 20s, tool_calls: 20"));
     shows("shape_missing", &agent(", owner: legal-platform@example.com", ""));
     shows("shape_empty", &agent("owner: legal-platform@example.com", "owner:"));
     shows("shape_version_number", &agent("version: 1.2.0", "version: 1.2"));
@@ -86,6 +85,10 @@ fn rules() {
     );
     shows("rule_max_below_initial", &agent("initial: 200ms", "initial: 20s"));
     shows("rule_concurrency", &agent("concurrency: 32", "concurrency: 0"));
+    shows("rule_rate", &agent("timeout: 20s", "rate: 10/day"));
+    shows("rule_payload_limit", &agent("timeout: 20s", "payload: 17MiB"));
+    shows("rule_amounts", &agent("timeout: 20s", "cost_per_run: 0.0000001, cost_per_day: 0"));
+    shows("shape_limits", &agent("timeout: 20s", "rate: 10, payload: 4096, cost_per_day: $20, tokens: many"));
     shows("rule_risk", &agent("  retry:", "  risk: unacceptable\n  retry:"));
     shows("shape_risk", &agent("  retry:", "  risk: hihg\n  retry:"));
     shows("rule_max_parallel", &workflow("on_give_up: fail", "max_parallel: 3"));

@@ -57,6 +57,20 @@ fn an_agent_holds_what_was_written_and_the_defaults() {
 }
 
 #[test]
+fn every_limit_is_read_and_written_back() {
+    let all = "timeout: 20s, rate: 600/min, payload: 256KiB, tokens: 50000, tool_calls: 20, cost_per_run: 0.05, cost_per_day: 20";
+    let it = agent(&AGENT.replace("timeout: 20s", all));
+    let limits = &it.spec.role.limits;
+    assert_eq!((limits.rate, limits.payload_bytes), ("600/min".parse().ok(), Some(256 * 1024)));
+    assert_eq!((limits.tokens, limits.tool_calls), (Some(50_000), Some(20)));
+    let [run, day] = [limits.cost_per_run, limits.cost_per_day].map(|it| it.unwrap().micros());
+    assert_eq!((run, day), (50_000, 20_000_000));
+    let json = Manifest::Agent(it.clone()).to_value();
+    insta::assert_snapshot!(json["spec"]["role"]["limits"].to_string());
+    assert_eq!(serde_json::from_value::<Manifest>(json).unwrap(), Manifest::Agent(it));
+}
+
+#[test]
 fn a_workflow_holds_what_was_written_and_what_follows_from_it() {
     assert_eq!(problems(WORKFLOW).iter().map(|it| it.render(false)).collect::<String>(), "");
     let it = workflow(WORKFLOW);

@@ -33,6 +33,8 @@ pub(super) enum Broken {
     Garbage(String),
     /// It wrote a line above the limit.
     TooLong,
+    /// It used up more than it may, or says what makes no sense about it.
+    Refused(Failure),
 }
 
 impl Broken {
@@ -53,6 +55,7 @@ impl Broken {
             }
             Self::Ended => ended(launch, status, words),
             Self::Garbage(what) => failure::transient(Code::AGENT_GARBAGE, format!("the agent wrote {what}")),
+            Self::Refused(failure) => failure,
             Self::TooLong => {
                 let message = "the agent wrote a line above the payload limit";
                 failure::permanent(Code::AGENT_OUTPUT_TOO_LARGE, message)

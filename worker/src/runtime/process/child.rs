@@ -23,6 +23,7 @@ use super::message::{Reply, Request, Said};
 use super::tail::Tail;
 use crate::failure;
 use crate::secrets::Secrets;
+use crate::usage::Meter;
 
 /// How long a child that closed its stdout, or answered its only task, may take to end by itself.
 const END_WAIT_MAX: Duration = Duration::from_secs(1);
@@ -74,7 +75,12 @@ impl Child {
     }
 
     /// Gives the child a task and reads until it answers. `only` closes its stdin after the task.
-    pub(super) async fn exchange(&mut self, request: &Request<'_>, only: bool) -> Result<Exchange, Broken> {
+    pub(super) async fn exchange(
+        &mut self,
+        request: &Request<'_>,
+        meter: &Meter,
+        only: bool,
+    ) -> Result<Exchange, Broken> {
         // Reading goes on while the task is written: a child may talk before it has read all, and pipes are short.
         let write = write(self.stdin.take(), request.line(), only);
         tokio::pin!(write);
@@ -85,15 +91,21 @@ impl Child {
                     written = true;
                     self.stdin = pipe;
                 }
-                line = self.stdout.next() => match Said::read(line.map_err(Broken::of)?, &request.id, &self.secrets) {
-                    Ok(Said::Reply(reply)) => break reply,
-                    Ok(Said::Progress(p)) => {
-                        // The note is the agent's own words about its payload, which logs never show.
-                        let note_bytes = p.note.len();
-                        tracing::debug!(task = request.id, done = p.done, total = p.total, note_bytes, "progress");
+                line = self.stdout.next() => {
+                    let said = Said::read(line.map_err(Broken::of)?, &request.id, &self.secrets);
+                    let (said, usage) = said.map_err(Broken::Garbage)?;
+                    if let Some(usage) = usage {
+                        meter.take(usage).map_err(Broken::Refused)?;
                     }
-                    Err(what) => return Err(Broken::Garbage(what)),
-                },
+                    match said {
+                        Said::Reply(reply) => break reply,
+                        Said::Progress(p) => {
+                            // The note is the agent's own words about its payload, which logs never show.
+                            let note_bytes = p.note.len();
+                            tracing::debug!(task = request.id, done = p.done, total = p.total, note_bytes, "progress");
+                        }
+                    }
+                }
             }
         };
         Ok(Exchange { reply, reusable: written })

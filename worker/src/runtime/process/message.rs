@@ -9,7 +9,7 @@ use kapelle_types::{AgentVersion, Code};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use super::{Answer, Attempt};
+use super::Attempt;
 use crate::failure;
 use crate::secrets::Secrets;
 
@@ -82,7 +82,7 @@ pub(super) enum Said {
 /// The answer to a task.
 #[derive(Debug)]
 pub(super) enum Reply {
-    Output(Value, Consumed),
+    Output(Value),
     Error(AgentError),
 }
 
@@ -95,13 +95,21 @@ pub(super) struct Progress {
     pub(super) note: String,
 }
 
-/// What a child says it used up.
+/// What a child says that it has used up since its task began.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Consumed {
+struct Consumed {
     cost: f64,
     input_tokens: u64,
     output_tokens: u64,
+    tool_calls: u64,
+}
+
+impl From<Consumed> for Usage {
+    fn from(said: Consumed) -> Self {
+        let Consumed { cost, input_tokens, output_tokens, tool_calls } = said;
+        Self { cost_usd: cost, input_tokens, output_tokens, tool_calls }
+    }
 }
 
 /// What a child says went wrong.
@@ -135,11 +143,11 @@ fn present<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Value>, D::Error> {
 }
 
 impl Said {
-    /// Reads a line that must be about this task.
+    /// Reads a line that must be about this task, with what it says was used up so far.
     ///
     /// # Errors
     /// What is wrong with it, in words without secrets.
-    pub(super) fn read(line: &[u8], id: &str, secrets: &Secrets) -> Result<Self, String> {
+    pub(super) fn read(line: &[u8], id: &str, secrets: &Secrets) -> Result<(Self, Option<Usage>), String> {
         let quoted = |text: &[u8]| failure::head(&secrets.mask(text), QUOTE_BYTES_MAX).to_owned();
         let said: Line = serde_json::from_slice(line).map_err(|e| {
             let why = secrets.mask(e.to_string().as_bytes());
@@ -148,25 +156,26 @@ impl Said {
         if said.id != id {
             return Err(format!("an answer to `{}`, which was not asked", quoted(said.id.as_bytes())));
         }
-        match (said.progress, said.output, said.error) {
-            (Some(progress), None, None) => Ok(Self::Progress(progress)),
-            (None, Some(output), None) => Ok(Self::Reply(Reply::Output(output, said.usage.unwrap_or_default()))),
-            (None, None, Some(error)) => Ok(Self::Reply(Reply::Error(error))),
-            _ => Err("a line without exactly one of `progress`, `output` and `error`".into()),
-        }
+        let what = match (said.progress, said.output, said.error) {
+            (Some(progress), None, None) => Self::Progress(progress),
+            (None, Some(output), None) => Self::Reply(Reply::Output(output)),
+            (None, None, Some(error)) => Self::Reply(Reply::Error(error)),
+            _ => return Err("a line without exactly one of `progress`, `output` and `error`".into()),
+        };
+        Ok((what, said.usage.map(Into::into)))
     }
 }
 
 impl Reply {
-    /// The answer, or the failure; neither with a secret.
-    pub(super) fn into_answer(self, secrets: &Secrets) -> Result<Answer, Failure> {
+    /// The output, or the failure; neither with a secret.
+    pub(super) fn into_answer(self, secrets: &Secrets) -> Result<Value, Failure> {
         match self {
-            Self::Output(value, Consumed { cost, input_tokens, output_tokens }) => {
+            Self::Output(value) => {
                 if let Some(name) = secrets.found_in(&value) {
                     let message = format!("the output holds the secret `{name}`, so nothing of it is recorded");
                     return Err(failure::permanent(Code::SECRET_IN_OUTPUT, message));
                 }
-                Ok(Answer { value, usage: Usage { cost_usd: cost, input_tokens, output_tokens } })
+                Ok(value)
             }
             Self::Error(AgentError { code, message, retryable, retry_after_ms }) => {
                 let [code, message] = [code, message].map(|text| secrets.mask(text.as_bytes()));
@@ -180,21 +189,24 @@ impl Reply {
 mod tests {
     use super::*;
 
-    fn read(line: &str) -> Result<Said, String> {
+    fn read(line: &str) -> Result<(Said, Option<Usage>), String> {
         Said::read(line.as_bytes(), "t", &Secrets::default())
     }
 
     #[test]
     fn the_three_kinds_of_lines_are_told_apart() {
         let progress = read(r#"{"id":"t","progress":{"done":3,"total":10}}"#);
-        assert!(matches!(progress, Ok(Said::Progress(Progress { done: 3.0, total: 10.0, .. }))), "{progress:?}");
-        let output = read(r#"{"id":"t","output":null,"usage":{"cost":0.5},"more":1}"#);
         assert!(
-            matches!(output, Ok(Said::Reply(Reply::Output(Value::Null, Consumed { cost: 0.5, .. })))),
-            "{output:?}"
+            matches!(progress, Ok((Said::Progress(Progress { done: 3.0, total: 10.0, .. }), None))),
+            "{progress:?}"
         );
+        let running = read(r#"{"id":"t","progress":{},"usage":{"tool_calls":2}}"#);
+        assert!(matches!(running, Ok((Said::Progress(_), Some(Usage { tool_calls: 2, .. })))), "{running:?}");
+        let (output, usage) = read(r#"{"id":"t","output":null,"usage":{"cost":0.5},"more":1}"#).unwrap();
+        assert!(matches!(output, Said::Reply(Reply::Output(Value::Null))), "{output:?}");
+        assert_eq!(usage, Some(Usage { cost_usd: 0.5, ..Usage::default() }));
         let error = read(r#"{"id":"t","error":{"code":"busy","retryable":true,"retry_after_ms":500}}"#);
-        let Ok(Said::Reply(reply)) = error else { panic!("{error:?}") };
+        let Ok((Said::Reply(reply), None)) = error else { panic!("{error:?}") };
         let failure = reply.into_answer(&Secrets::default()).unwrap_err();
         assert_eq!((failure.code.as_str(), failure.retryable), ("busy", true));
         assert_eq!(failure.retry_after, Some(Duration::from_millis(500)));
@@ -208,6 +220,7 @@ mod tests {
             (r#"{"output":1}"#, "missing field `id`"),
             (r#"{"id":"u","output":1}"#, "an answer to `u`"),
             (r#"{"id":"t"}"#, "without exactly one"),
+            (r#"{"id":"t","output":1,"usage":{"input_tokens":-1}}"#, "which is not a line of the protocol"),
             (r#"{"id":"t","output":1,"error":{"code":"x"}}"#, "without exactly one"),
         ] {
             let said = read(line);

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use kapelle_engine::FailureKind;
+use kapelle_engine::{FailureKind, TaskLimits};
 use kapelle_proto::Task;
 use kapelle_types::{Payload, Principal, RunId, StepRef, TaskId, Timestamp, limits};
 use serde_json::json;
@@ -14,6 +14,7 @@ use kapelle_types::Code;
 use super::*;
 use crate::access::{Access, Limits};
 use crate::sandbox::Sandbox;
+use crate::usage::Meter;
 
 /// Answers each task with what `answer(task)` returns.
 const PYTHON: &str = "import sys, json, os\nfor line in sys.stdin:\n    t = json.loads(line)\n";
@@ -32,6 +33,7 @@ fn task(limit: Duration) -> Task {
         principal: Principal::default(),
         queued_at: Timestamp::default(),
         token: None,
+        limits: TaskLimits::default(),
     }
 }
 
@@ -56,17 +58,21 @@ fn python(body: &str, protocol: Protocol) -> Runtime {
     runtime(&["python3", "-u", "-c", &format!("{PYTHON}{body}")], protocol)
 }
 
-async fn run_within(runtime: &Runtime, limit: Duration, input: Value) -> Result<Answer, Failure> {
-    let task = task(limit);
-    runtime.run(Attempt { task: &task, limit, ends_at: Instant::now() + limit }, &input).await
+async fn run_within(runtime: &Runtime, limit: Duration, input: Value) -> Result<Value, Failure> {
+    metered(runtime, limit, input, &Arc::default()).await
 }
 
-async fn run(runtime: &Runtime, input: Value) -> Result<Answer, Failure> {
+async fn metered(runtime: &Runtime, limit: Duration, input: Value, meter: &Arc<Meter>) -> Result<Value, Failure> {
+    let task = task(limit);
+    runtime.run(Attempt { task: &task, limit, ends_at: Instant::now() + limit, meter }, &input).await
+}
+
+async fn run(runtime: &Runtime, input: Value) -> Result<Value, Failure> {
     run_within(runtime, Duration::from_secs(30), input).await
 }
 
 #[track_caller]
-fn check(result: Result<Answer, Failure>, code: Code, says: &str) -> Failure {
+fn check(result: Result<Value, Failure>, code: Code, says: &str) -> Failure {
     let failure = result.unwrap_err();
     assert_eq!(failure.code, code.as_str(), "{failure:?}");
     assert!(failure.message.contains(says), "{failure:?}");
@@ -86,9 +92,10 @@ async fn a_child_does_many_tasks_and_knows_their_facts() {
          print(json.dumps({'id': t['id'], 'output': [os.getpid(), t], 'usage': {'cost': 0.5, 'input_tokens': 7}}))",
         Protocol::Jsonl,
     );
-    let first = run(&echo, json!({ "a": 1 })).await.unwrap();
-    assert_eq!((first.usage.cost_usd, first.usage.input_tokens), (0.5, 7));
-    let task = &first.value[1];
+    let meter = Arc::default();
+    let first = metered(&echo, Duration::from_secs(30), json!({ "a": 1 }), &meter).await.unwrap();
+    assert_eq!((meter.usage().cost_usd, meter.usage().input_tokens), (0.5, 7));
+    let task = &first[1];
     assert_eq!((&task["step"], &task["item"], &task["attempt"]), (&json!("review"), &json!(17), &json!(2)));
     assert_eq!(
         (&task["agent"], &task["version"], &task["input"]),
@@ -97,7 +104,7 @@ async fn a_child_does_many_tasks_and_knows_their_facts() {
     assert!(task["idempotency_key"].as_str().unwrap().ends_with("/review:17"));
     assert!(Timestamp::parse(task["deadline"].as_str().unwrap()).is_some());
     let second = run(&echo, json!("x".repeat(1 << 20))).await.unwrap();
-    assert_eq!(first.value[0], second.value[0], "the same process");
+    assert_eq!(first[0], second[0], "the same process");
 }
 
 #[tokio::test]
@@ -106,12 +113,47 @@ async fn once_is_one_process_a_task_with_its_facts_in_the_environment() {
         printf '{"id":"%s","output":["%s","%s","%s","%s","%s"]}\n' "$id" $$ "$KAPELLE_AGENT@$KAPELLE_VERSION" \
         "$KAPELLE_STEP:$KAPELLE_ITEM#$KAPELLE_ATTEMPT" "$KAPELLE_WORKER" "$KAPELLE_TOKEN"; cat >/dev/null"#;
     let once = runtime(&["sh", "-c", script], Protocol::Once);
-    let (first, second) = (run(&once, json!(1)).await.unwrap().value, run(&once, json!(2)).await.unwrap().value);
+    let (first, second) = (run(&once, json!(1)).await.unwrap(), run(&once, json!(2)).await.unwrap());
     assert_ne!(first[0], second[0], "two processes");
     assert_eq!(first[1], "probe@1.2.0");
     assert_eq!(first[2], "review:17#2");
     assert_eq!(first[3], "worker-1");
     assert_eq!(first[4], "", "nothing else is inherited");
+}
+
+/// It would go on for an hour; what it had used up is kept.
+#[tokio::test]
+async fn whoever_uses_more_than_it_may_is_killed_at_once() {
+    let agent = python(
+        "for n in (40, 90, 101):\n    print(json.dumps({'id': t['id'], 'progress': {}, 'usage': {'output_tokens': n, 'cost': n / 100}}))\n\
+         import time\ntime.sleep(3600)",
+        Protocol::Jsonl,
+    );
+    let meter = Arc::new(Meter::new(TaskLimits { tokens: Some(100), ..TaskLimits::default() }));
+    let ended = metered(&agent, Duration::from_secs(3600), json!(1), &meter).await;
+    let failure = check(ended, Code::TOKENS_LIMIT, "used 101 tokens, one task may use 100");
+    assert!(!failure.retryable);
+    assert_eq!((meter.usage().output_tokens, meter.usage().cost_usd), (101, 1.01));
+    assert!(agent.idle().is_empty(), "the process is gone");
+}
+
+#[tokio::test]
+async fn usage_that_makes_no_sense_is_garbage_and_an_error_may_bring_some() {
+    let agent = python(
+        "for n in t['input']:\n    print(json.dumps({'id': t['id'], 'progress': {}, 'usage': {'tool_calls': n}}))\n\
+         print(json.dumps({'id': t['id'], 'error': {'code': 'busy'}, 'usage': {'tool_calls': 7}}))",
+        Protocol::Jsonl,
+    );
+    let meter = Arc::default();
+    check(
+        metered(&agent, Duration::from_secs(30), json!([2, 1]), &meter).await,
+        Code::AGENT_GARBAGE,
+        "less than it said",
+    );
+    assert_eq!(meter.usage().tool_calls, 2);
+    let meter = Arc::default();
+    let failure = metered(&agent, Duration::from_secs(30), json!([3]), &meter).await.unwrap_err();
+    assert_eq!((failure.code.as_str(), meter.usage().tool_calls), ("busy", 7));
 }
 
 #[tokio::test]
@@ -121,11 +163,11 @@ async fn an_agents_own_error_is_passed_on_and_the_child_kept() {
          print(json.dumps({'id': t['id'], 'error': e} if t['input'] else {'id': t['id'], 'output': os.getpid()}))",
         Protocol::Jsonl,
     );
-    let before = run(&agent, json!(false)).await.unwrap().value;
+    let before = run(&agent, json!(false)).await.unwrap();
     let failure = run(&agent, json!(true)).await.unwrap_err();
     assert_eq!((failure.kind, failure.code.as_str(), failure.retryable), (FailureKind::Agent, "busy", true));
     assert_eq!(failure.retry_after, Some(Duration::from_millis(1500)));
-    assert_eq!(run(&agent, json!(false)).await.unwrap().value, before);
+    assert_eq!(run(&agent, json!(false)).await.unwrap(), before);
 }
 
 #[tokio::test]
@@ -135,21 +177,21 @@ async fn a_crash_is_named_with_its_status_and_last_words_and_the_child_is_replac
          print(json.dumps({'id': t['id'], 'output': os.getpid()}))",
         Protocol::Jsonl,
     );
-    let before = run(&agent, json!("")).await.unwrap().value;
+    let before = run(&agent, json!("")).await.unwrap();
     let failure = check(run(&agent, json!("crash")).await, Code::AGENT_EXITED, "exit status: 3");
     assert!(failure.retryable && failure.evidence.ends_with("the reason"), "{failure:?}");
     assert!(failure.evidence.len() <= limits::EVIDENCE_BYTES_MAX);
-    assert_ne!(run(&agent, json!("")).await.unwrap().value, before);
+    assert_ne!(run(&agent, json!("")).await.unwrap(), before);
 }
 
 #[tokio::test]
 async fn a_child_that_ended_between_tasks_costs_no_attempt() {
     let agent = python("print(json.dumps({'id': t['id'], 'output': os.getpid()}))\nsys.exit(0)", Protocol::Jsonl);
-    let first = run(&agent, json!(1)).await.unwrap().value;
+    let first = run(&agent, json!(1)).await.unwrap();
     while is_alive(first.as_u64().unwrap()) {
         tokio::task::yield_now().await;
     }
-    assert_ne!(run(&agent, json!(2)).await.unwrap().value, first);
+    assert_ne!(run(&agent, json!(2)).await.unwrap(), first);
 }
 
 #[tokio::test]
@@ -206,8 +248,8 @@ async fn an_answer_before_the_task_was_read_counts_and_the_child_is_replaced() {
     );
     let agent = runtime(&["sh", "-c", &script], Protocol::Jsonl);
     let large = json!("x".repeat(1 << 20));
-    let first = run(&agent, large.clone()).await.unwrap().value;
-    assert_ne!(run(&agent, large).await.unwrap().value, first);
+    let first = run(&agent, large.clone()).await.unwrap();
+    assert_ne!(run(&agent, large).await.unwrap(), first);
 }
 
 const CANARY: &str = "canary-4f1c99d0-secret";
@@ -247,7 +289,7 @@ async fn a_secret_reaches_the_agent_and_nobody_behind_it() {
         assert!(!told.contains(&CANARY[..12]) && !told.contains(&CANARY[10..]), "{body}: {told}");
     }
     let used = entrusted("print(json.dumps({'id': t['id'], 'output': [len(s), 'OTHER' in os.environ, s[:6]]}))");
-    assert_eq!(run(&used, json!(1)).await.unwrap().value, json!([CANARY.len(), false, "canary"]));
+    assert_eq!(run(&used, json!(1)).await.unwrap(), json!([CANARY.len(), false, "canary"]));
 }
 
 /// HOME and TMPDIR are one folder of the process's own, which is gone with it.
@@ -258,7 +300,7 @@ async fn what_a_child_leaves_in_its_own_folder_is_gone_with_it() {
          print(json.dumps({'id': t['id'], 'output': [h, os.environ['TMPDIR'], oct(os.stat(h).st_mode & 0o777)]}))",
         Protocol::Jsonl,
     );
-    let seen = run(&agent, json!(1)).await.unwrap().value;
+    let seen = run(&agent, json!(1)).await.unwrap();
     assert_eq!((&seen[0], &seen[2]), (&seen[1], &json!("0o700")));
     let home = Path::new(seen[0].as_str().unwrap()).to_owned();
     assert!(home.join("left").exists(), "it stays as long as the process does");
