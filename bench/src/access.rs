@@ -28,7 +28,7 @@ pub(crate) struct Bearer(Option<MetadataValue<Ascii>>);
 impl Bearer {
     /// Makes a token straight at the broker, which a coordinator has provisioned.
     pub(crate) async fn at_the_broker(url: &str) -> anyhow::Result<Self> {
-        let config = ConnectConfig { url: url.to_owned(), credentials: None, name: "kapelle-bench".into() };
+        let config = ConnectConfig { url: url.to_owned(), name: "kapelle-bench".into(), ..ConnectConfig::default() };
         let bus = Bus::open(Connection::open(&config, BROKER_PATIENCE).await?).await?;
         let wanted = Wanted {
             name: "bench".parse()?,

@@ -18,7 +18,7 @@ impl Agent for Echo {
 }
 
 pub(crate) async fn run(part: &Part) -> anyhow::Result<()> {
-    let config = ConnectConfig { url: part.nats_url.clone(), credentials: None, name: "bench-worker".into() };
+    let config = ConnectConfig { url: part.nats_url.clone(), name: "bench-worker".into(), ..ConnectConfig::default() };
     let bus = Bus::open(Connection::open(&config, Duration::from_secs(10)).await?).await?;
     let mut config = Config::new().native("bench-echo@1.0.0".parse()?, Echo);
     config.slots = part.slots;

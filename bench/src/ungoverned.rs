@@ -15,7 +15,8 @@ use crate::args::Ungoverned;
 pub(crate) async fn run(part: &Ungoverned) -> anyhow::Result<()> {
     // The real coordinator counts and is read out too.
     let _metrics = kapelle_telemetry::metrics::install(part.metrics_address)?;
-    let broker = ConnectConfig { url: part.nats_url.clone(), credentials: None, name: "bench-coordinator".into() };
+    let broker =
+        ConnectConfig { url: part.nats_url.clone(), name: "bench-coordinator".into(), ..ConnectConfig::default() };
     let connection = Connection::open(&broker, Duration::from_secs(10)).await?;
     let defaults = Config::default();
     let partitions = Partitions::new(part.partitions).context("no partitions")?;

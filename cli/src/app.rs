@@ -82,6 +82,9 @@ impl App {
             Command::Worker(verb) => Box::pin(command::worker::run(self, verb)).await,
             Command::Coordinator(verb) => Box::pin(command::coordinator::run(self, verb)).await,
             Command::Token(verb) => Box::pin(command::token::run(self, verb)).await,
+            Command::Broker(verb) => command::broker::run(self, verb),
+            Command::Namespace(verb) => Box::pin(command::namespace::run(self, verb)).await,
+            Command::Credentials(verb) => Box::pin(command::credentials::run(self, verb)).await,
             Command::Bench(args) => Box::pin(command::bench::run(self, &args)).await,
         }
     }

@@ -117,6 +117,15 @@ pub(crate) enum Command {
     /// API tokens: who may call
     #[command(subcommand)]
     Token(command::token::Verb),
+    /// A broker of one's own: whom it trusts
+    #[command(subcommand)]
+    Broker(command::broker::Verb),
+    /// Namespaces: tenants at the broker, with quotas
+    #[command(subcommand)]
+    Namespace(command::namespace::Verb),
+    /// NATS credentials: who may connect to the broker, as what
+    #[command(subcommand)]
+    Credentials(command::credentials::Verb),
     /// Measure the product against bare JetStream, as ratios
     Bench(kapelle_bench::Args),
 }

@@ -24,7 +24,7 @@ use crate::failure::Failure;
 pub(crate) use credential::{Bearer, Credential};
 pub(crate) use follow::{Until, follow};
 pub(crate) use status::{failure, is_transient};
-pub(crate) use tls::Tls;
+pub(crate) use tls::{Tls, unusable};
 
 /// Where `kapelle dev` and `kapelle coordinator start` serve the API unless told otherwise.
 pub(crate) const DEFAULT_ADDRESS: &str = "http://127.0.0.1:7450";

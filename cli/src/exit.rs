@@ -36,8 +36,9 @@ impl Exit {
             | Code::UNKNOWN_RUN
             | Code::UNKNOWN_DEAD_LETTER
             | Code::UNKNOWN_TOKEN
+            | Code::UNKNOWN_ACCOUNT
             | Code::PROPOSAL_GONE => Self::NotFound,
-            Code::UNAUTHENTICATED | Code::DENIED | Code::SECOND_PERSON => Self::Denied,
+            Code::UNAUTHENTICATED | Code::DENIED | Code::BROKER_CREDENTIALS | Code::SECOND_PERSON => Self::Denied,
             Code::BROKER_UNAVAILABLE
             | Code::COORDINATOR_UNAVAILABLE
             | Code::ADMISSION

@@ -164,6 +164,15 @@ impl From<kapelle_broker::Error> for Failure {
     }
 }
 
+impl From<kapelle_accounts::Error> for Failure {
+    fn from(error: kapelle_accounts::Error) -> Self {
+        match error {
+            kapelle_accounts::Error::Broker(error) => error.into(),
+            error => Diagnosis::from(&error).into(),
+        }
+    }
+}
+
 impl From<kapelle_bus::Error> for Failure {
     fn from(error: kapelle_bus::Error) -> Self {
         let (code, hint) = match &error {
@@ -171,6 +180,9 @@ impl From<kapelle_bus::Error> for Failure {
                 Code::BROKER_UNAVAILABLE,
                 "Check `--nats-url` and that nats-server runs there; `kapelle doctor` says more.",
             ),
+            kapelle_bus::Error::Unauthorized(_) => {
+                (Code::BROKER_CREDENTIALS, "Issue new ones with `kapelle credentials issue` and put the file in place.")
+            }
             kapelle_bus::Error::Refused { .. }
             | kapelle_bus::Error::Unreadable(_)
             | kapelle_bus::Error::NotFound(_) => {

@@ -2,6 +2,7 @@
 //!
 //! Colours are written always and stripped at the edge where stdout is no terminal or `NO_COLOR` is set.
 
+mod ask;
 mod table;
 mod time;
 
@@ -13,6 +14,7 @@ use serde::Serialize;
 use crate::exit::Exit;
 use crate::failure::Failure;
 
+pub(crate) use ask::confirmed;
 pub(crate) use table::{Table, bold, dim, status};
 pub(crate) use time::{age, moment, span};
 

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 
+use kapelle_bus::Connection;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::app::End;
@@ -27,6 +28,15 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+        }
+    }
+
+    /// Waits for the next signal, or for the day that the broker does not take our credentials any more: who cannot come back
+    /// says so and ends, instead of trying in silence.
+    pub(crate) async fn unless_refused(&mut self, connection: &Connection) -> Result<(), Failure> {
+        tokio::select! {
+            () = self.next() => Ok(()),
+            error = connection.refused() => Err(error.into()),
         }
     }
 

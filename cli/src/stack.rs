@@ -6,34 +6,34 @@
 //!        └───────────── worker ◀── agents ────────┘  what is applied here is run here
 //! ```
 
+mod address;
 mod agents;
 mod broker;
 mod confinement;
 mod ports;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use kapelle_broker::Durability;
 use kapelle_bus::layout::{Layout, TaskStorage};
-use kapelle_bus::{Bus, ConnectConfig, Connection};
+use kapelle_bus::{Bus, Connection};
 use kapelle_coordinator::{Accepted, Coordinator};
 use kapelle_types::{Code, Partitions};
 use kapelle_worker::Worker;
 
 use crate::failure::Failure;
 
+pub(crate) use address::{Address, DEFAULT_NATS_URL, NatsTls};
 pub(crate) use agents::Agents;
 pub(crate) use broker::{Broker, Embedded};
 pub(crate) use confinement::{Confinement, Switch};
 pub(crate) use ports::{GRPC, METRICS_COORDINATOR, METRICS_WORKER, NATS, metrics, must_be_free, taken_grpc};
 
-/// How long a broker that is not there yet is waited for.
+/// How long a broker that is not there yet is waited for by what runs until it is stopped.
 pub(crate) const BROKER_PATIENCE: Duration = Duration::from_secs(30);
-
-/// Where `kapelle dev` has its broker unless told otherwise.
-pub(crate) const DEFAULT_NATS_URL: &str = "nats://127.0.0.1:7422";
+/// The same by a command that somebody waits for.
+pub(crate) const COMMAND_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where the broker is.
 #[derive(Debug, Clone)]
@@ -42,26 +42,6 @@ pub(crate) enum BrokerPlan {
     Embedded(Embedded),
     /// Somebody else's.
     Running(Address),
-}
-
-/// A running broker.
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct Address {
-    /// The NATS servers, separated by commas
-    #[arg(long, env = "KAPELLE_NATS_URL", hide_env_values = true, default_value = DEFAULT_NATS_URL, value_name = "URL")]
-    pub(crate) nats_url: String,
-    /// A NATS credentials file. Default: none
-    #[arg(long, env = "KAPELLE_NATS_CREDS", hide_env_values = true, value_name = "FILE")]
-    pub(crate) nats_creds: Option<PathBuf>,
-}
-
-impl Address {
-    /// Connects, waiting `patience` for a broker that is not there yet.
-    pub(crate) async fn connect(&self, name: &str, patience: Duration) -> Result<Connection, Failure> {
-        let config =
-            ConnectConfig { url: self.nats_url.clone(), credentials: self.nats_creds.clone(), name: name.to_owned() };
-        Ok(Connection::open(&config, patience).await?)
-    }
 }
 
 /// How everything is set up.
@@ -95,7 +75,7 @@ impl Stack {
         let (broker, address) = match settings.broker {
             BrokerPlan::Embedded(embedded) => {
                 let broker = embedded.start().await?;
-                let address = Address { nats_url: broker.url().to_owned(), nats_creds: None };
+                let address = Address::plain(broker.url());
                 (Some(broker), address)
             }
             BrokerPlan::Running(address) => (None, address),

@@ -35,4 +35,5 @@ mod watchers;
 pub use config::{Assignment, Config, GRPC_PORT, Governance};
 pub use coordinator::{Coordinator, Handle};
 pub use identity::{Accepted, Identities};
+pub use partition::open_runs;
 pub use tls::Files as TlsFiles;

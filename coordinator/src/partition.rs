@@ -24,4 +24,5 @@ mod progress;
 mod queue;
 pub mod service;
 
+pub use driver::open_runs;
 pub use open::OpenRun;

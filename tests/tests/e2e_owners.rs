@@ -45,7 +45,7 @@ impl Duet {
         let (second, second_in) = watch::channel(all());
         let (api, mut coordinators) = (Api::default(), Vec::new());
         for (name, given) in [("first", first_in), ("second", second_in)] {
-            let connect = ConnectConfig { url: broker.url(), credentials: None, name: name.into() };
+            let connect = ConnectConfig { url: broker.url(), name: name.into(), ..ConnectConfig::default() };
             let connection = Connection::open(&connect, Duration::from_secs(30)).await.unwrap();
             let config = Config {
                 id: name.into(),

@@ -28,7 +28,8 @@ const INHERITED_PREFIX: &str = "LC_";
 /// How a worker is set up.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Its id, in reports, presence and logs: letters, digits, `-` and `_`. Default: `worker-` and a UUID.
+    /// Its id, in reports, presence and logs: letters, digits, `-` and `_`; or two such with a dot between, the name of the
+    /// credentials that several share and which of them it is. Default: `worker-` and a UUID.
     pub id: String,
     /// How many tasks it executes at once, over all its agents. Default: twice the cores, at least 8.
     pub slots: usize,
@@ -78,10 +79,12 @@ impl Config {
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {
-        let token = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if self.id.is_empty() || !self.id.chars().all(token) {
+        let (name, instance) = self.id.split_once('.').unwrap_or((&self.id, "0"));
+        let is_token =
+            |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+        if !is_token(name) || !is_token(instance) {
             return Err(Error::Config(format!(
-                "the worker id `{}` has other characters than letters, digits, - _",
+                "the worker id `{}` is not letters, digits, - and _, or two such with a dot between",
                 self.id
             )));
         }
@@ -236,7 +239,7 @@ mod tests {
     fn senseless_configurations_are_refused() {
         assert!(Config::new().check().is_ok());
         for bad in [
-            Config { id: "a.b".into(), ..Config::new() },
+            Config { id: "a.b.c".into(), ..Config::new() },
             Config { id: String::new(), ..Config::new() },
             Config { slots: 0, ..Config::new() },
             Config { slots: SLOTS_MAX + 1, ..Config::new() },

@@ -52,6 +52,6 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 /// Files that TLS cannot be made of.
-pub(super) fn unusable(why: &str) -> Failure {
+pub(crate) fn unusable(why: &str) -> Failure {
     Failure::coded(Code::TLS_INVALID, format!("TLS cannot be used: {why}"), "They are PEM files; cert and key fit.")
 }

@@ -62,7 +62,7 @@ pub(crate) struct Start {
     /// one node, memory on a cluster
     #[arg(long, value_enum, value_name = "async|file|memory", hide_possible_values = true)]
     tasks: Option<Tasks>,
-    /// Its name; unique among those that live. Default: a random one
+    /// Its name; unique among those that live. Default: the name in its NATS credentials, or a random one
     #[arg(long)]
     id: Option<String>,
     /// Runs that may be open at once, over all coordinators; beyond it, submissions are refused
@@ -132,13 +132,24 @@ async fn start(app: &App, args: Start) -> End {
     let mut signals = Signals::listen()?;
     stack::must_be_free(args.grpc_address, "--grpc-address")?;
     let metrics = stack::metrics(args.metrics_address)?;
-    let config = args.config(&app.target.tls)?;
+    let mut config = args.config(&app.target.tls)?;
+    if let Some(user) = args.broker.user()? {
+        if args.id.as_ref().is_some_and(|id| *id != user) {
+            let message = format!("The NATS credentials are those of `{user}`, and `--id` says another name.");
+            return Err(Failure::usage(
+                message,
+                "What a coordinator may do at the broker goes by its name; leave `--id` out.",
+            ));
+        }
+        config.id = user;
+    }
     let id = config.id.clone();
     let started = signals.unless(async {
         let connection = args.broker.connect(&format!("kapelle-coordinator {id}"), BROKER_PATIENCE).await?;
-        Coordinator::start(config, connection).await.map_err(stack::taken_grpc)
+        let coordinator = Coordinator::start(config, connection.clone()).await.map_err(stack::taken_grpc)?;
+        Ok::<_, Failure>((coordinator, connection))
     });
-    let Some(coordinator) = started.await.transpose()? else { return Ok(Exit::Ok) };
+    let Some((coordinator, connection)) = started.await.transpose()? else { return Ok(Exit::Ok) };
     // Printed when it answers, for whoever started it and waits.
     let ready = json!({
         "role": "coordinator", "id": id, "grpc_address": coordinator.grpc_address().to_string(),
@@ -150,7 +161,7 @@ async fn start(app: &App, args: Start) -> End {
         metrics.addr()
     );
     app.output.stream(&ready, |_| sentence)?;
-    signals.next().await;
+    signals.unless_refused(&connection).await?;
     tracing::info!("draining; a second signal ends it at once");
     signals.leave(coordinator.stop()).await
 }

@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::manifests;
 use crate::output::{bold, dim};
 use crate::shutdown::Signals;
-use crate::stack::{self, Address, BrokerPlan, Confinement, DEFAULT_NATS_URL, Embedded, Settings, Stack};
+use crate::stack::{self, Address, BrokerPlan, Confinement, DEFAULT_NATS_URL, Embedded, NatsTls, Settings, Stack};
 
 /// How to run everything.
 #[derive(Debug, clap::Args)]
@@ -38,6 +38,8 @@ pub(crate) struct Args {
     /// A NATS credentials file, for --nats-url. Default: none
     #[arg(long, env = "KAPELLE_NATS_CREDS", hide_env_values = true, value_name = "FILE")]
     nats_creds: Option<PathBuf>,
+    #[command(flatten)]
+    nats_tls: NatsTls,
     /// The nats-server to start. Default: the one on the PATH if it is new enough, else one that is fetched once
     #[arg(long, value_name = "PATH")]
     nats_server: Option<PathBuf>,
@@ -66,7 +68,11 @@ pub(crate) struct Args {
 impl Args {
     fn settings(&self) -> Settings {
         let broker = match &self.nats_url {
-            Some(url) => BrokerPlan::Running(Address { nats_url: url.clone(), nats_creds: self.nats_creds.clone() }),
+            Some(url) => BrokerPlan::Running(Address {
+                nats_url: url.clone(),
+                nats_creds: self.nats_creds.clone(),
+                nats_tls: self.nats_tls.clone(),
+            }),
             None => BrokerPlan::Embedded(Embedded {
                 folder: self.data_dir.join("nats"),
                 port: (self.nats_port != 0).then_some(self.nats_port),

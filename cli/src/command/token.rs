@@ -16,11 +16,8 @@ use crate::app::{App, End};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{Table, bold, dim};
-use crate::stack::Address;
+use crate::stack::{Address, COMMAND_PATIENCE, NatsTls};
 use crate::view;
-
-/// How long a broker that does not answer is waited for.
-const BROKER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What can be done with tokens.
 #[derive(Debug, Subcommand)]
@@ -65,6 +62,8 @@ pub(crate) struct Create {
     /// A NATS credentials file, for --nats-url. Default: none
     #[arg(long, env = "KAPELLE_NATS_CREDS", hide_env_values = true, value_name = "FILE")]
     nats_creds: Option<PathBuf>,
+    #[command(flatten)]
+    nats_tls: NatsTls,
     /// The namespace that its holder belongs to, for --nats-url; over the API it is your own. Default: default
     #[arg(long, requires = "nats_url")]
     namespace: Option<Namespace>,
@@ -105,8 +104,8 @@ async fn at_the_coordinator(app: &App, args: Create) -> Result<view::MadeToken, 
 }
 
 async fn at_the_broker(nats_url: String, args: Create) -> Result<view::MadeToken, Failure> {
-    let address = Address { nats_url, nats_creds: args.nats_creds };
-    let bus = Bus::open(address.connect("kapelle-token", BROKER_PATIENCE).await?).await?;
+    let address = Address { nats_url, nats_creds: args.nats_creds, nats_tls: args.nats_tls };
+    let bus = Bus::open(address.connect("kapelle-token", COMMAND_PATIENCE).await?).await?;
     let wanted = Wanted {
         name: args.name,
         roles: args.roles.into_iter().collect(),

@@ -45,7 +45,8 @@ pub(crate) struct Start {
     /// Where Prometheus finds the metrics; port 0 takes a free one
     #[arg(long, default_value_t = stack::METRICS_WORKER, value_name = "ADDRESS")]
     metrics_address: SocketAddr,
-    /// Its name, unique among those that live. Default: a random one
+    /// Its name, unique among those that live. With NATS credentials it is their name, or their name, a dot and what tells it
+    /// from others that share them. Default: a random one
     #[arg(long)]
     id: Option<String>,
     /// How long a drain waits for what runs
@@ -67,17 +68,18 @@ async fn start(app: &App, args: Start) -> End {
     let mut signals = Signals::listen()?;
     let mut config = Config { drain_grace: args.drain_grace, agents: agents(&args.agents)?, ..Config::default() };
     config.slots = args.slots.map_or(config.slots, usize::from);
-    config.id = args.id.unwrap_or(config.id);
+    config.id = id(args.id, args.broker.user()?, config.id)?;
     config = args.confinement.apply(config)?;
     let id = config.id.clone();
     let served: Vec<_> = config.agents.iter().map(|a| a.version.to_string()).collect();
     let metrics = stack::metrics(args.metrics_address)?;
     let started = signals.unless(async {
         let connection = args.broker.connect(&format!("kapelle-worker {id}"), BROKER_PATIENCE).await?;
-        let bus = provisioned(connection).await?;
-        Worker::start(config, bus).await.map_err(|e| stack::worker_failure(&e))
+        let bus = provisioned(connection.clone()).await?;
+        let worker = Worker::start(config, bus).await.map_err(|e| stack::worker_failure(&e))?;
+        Ok::<_, Failure>((worker, connection))
     });
-    let Some(worker) = started.await.transpose()? else { return Ok(Exit::Ok) };
+    let Some((worker, connection)) = started.await.transpose()? else { return Ok(Exit::Ok) };
     // Printed when it is ready, for whoever started it and waits.
     let ready = json!({
         "role": "worker", "id": id, "agents": served, "metrics_address": metrics.addr().to_string(),
@@ -85,12 +87,26 @@ async fn start(app: &App, args: Start) -> End {
     });
     let sentence = format!("Worker {id} serves {}; metrics on http://{}/metrics.", served.join(", "), metrics.addr());
     app.output.stream(&ready, |_| sentence)?;
-    signals.next().await;
+    signals.unless_refused(&connection).await?;
     tracing::info!("draining; a second signal ends it at once");
     let left = async {
         worker.drain().await; // it has logged how it went
     };
     signals.leave(left).await
+}
+
+/// A worker's id: the one that is wanted, which has to fit the name in its NATS credentials, or one that does.
+fn id(wanted: Option<String>, user: Option<String>, random: String) -> Result<String, Failure> {
+    let Some(user) = user else { return Ok(wanted.unwrap_or(random)) };
+    let Some(wanted) = wanted else {
+        let instance = random.rsplit('-').next().unwrap_or_default();
+        return Ok(format!("{user}.{instance}"));
+    };
+    if wanted.split('.').next() == Some(&*user) {
+        return Ok(wanted);
+    }
+    let message = format!("The NATS credentials are those of `{user}`, and `--id {wanted}` does not begin with it.");
+    Err(Failure::usage(message, format!("Say `--id {user}` or `--id {user}.SOMETHING`, or leave it out.")))
 }
 
 /// The process agents of these manifests.
@@ -123,5 +139,23 @@ async fn provisioned(connection: Connection) -> Result<Bus, Failure> {
             }
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_fits_the_credentials() {
+        let of = |wanted: Option<&str>, user: Option<&str>| {
+            id(wanted.map(str::to_owned), user.map(str::to_owned), "worker-0192-abcd".into()).ok()
+        };
+        assert_eq!(of(None, None).as_deref(), Some("worker-0192-abcd"));
+        assert_eq!(of(Some("x"), None).as_deref(), Some("x"));
+        assert_eq!(of(None, Some("w1")).as_deref(), Some("w1.abcd"));
+        assert_eq!(of(Some("w1"), Some("w1")).as_deref(), Some("w1"));
+        assert_eq!(of(Some("w1.a"), Some("w1")).as_deref(), Some("w1.a"));
+        assert_eq!(of(Some("w2"), Some("w1")), None);
     }
 }

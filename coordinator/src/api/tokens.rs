@@ -144,7 +144,9 @@ fn unavailable(error: &kapelle_bus::Error) -> Diagnosis {
         kapelle_bus::Error::Refused { .. } => Diagnosis::new(Code::REQUEST_INVALID, error.to_string())
             .hint("revoke those that nobody uses; records of ended tokens are kept for 90 days"),
         kapelle_bus::Error::NotFound(_) => Diagnosis::new(Code::UNKNOWN_TOKEN, error.to_string()),
-        kapelle_bus::Error::Unavailable(_) | kapelle_bus::Error::Unreadable(_) => {
+        kapelle_bus::Error::Unavailable(_)
+        | kapelle_bus::Error::Unauthorized(_)
+        | kapelle_bus::Error::Unreadable(_) => {
             Diagnosis::new(Code::BROKER_UNAVAILABLE, format!("the tokens cannot be read or written: {error}"))
         }
     }

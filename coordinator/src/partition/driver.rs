@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kapelle_bus::Bus;
 use kapelle_bus::cursors::{Cursor, Cursors};
 use kapelle_bus::runlog::RawRecord;
 use kapelle_bus::tail::{Read, Tail};
@@ -314,6 +315,18 @@ impl Drop for Driver {
     fn drop(&mut self) {
         self.observer.abort();
     }
+}
+
+/// Runs whose end is not marked, by their logs: for whoever has to know it where no coordinator answers.
+///
+/// # Errors
+/// [`kapelle_bus::Error::Unavailable`] if the broker stopped answering.
+pub async fn open_runs(bus: &Bus) -> Result<usize, kapelle_bus::Error> {
+    let mut open = 0;
+    for partition in bus.partitions().all() {
+        open += bus.last_controls(partition).await?.iter().filter(|raw| mark(raw).is_none()).count();
+    }
+    Ok(open)
 }
 
 /// The row of a run whose last control record is the mark of its end.

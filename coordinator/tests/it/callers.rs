@@ -184,7 +184,7 @@ async fn coordinator(server: &TestServer, accepted: &Accepted) -> Handle {
 }
 
 async fn connect(url: &str) -> Connection {
-    let config = ConnectConfig { url: url.to_owned(), credentials: None, name: "test".into() };
+    let config = ConnectConfig { url: url.to_owned(), name: "test".into(), ..ConnectConfig::default() };
     Connection::open(&config, PATIENCE).await.unwrap()
 }
 

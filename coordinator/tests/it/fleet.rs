@@ -176,7 +176,7 @@ impl Fleet {
 }
 
 pub(crate) async fn connect(url: &str) -> Connection {
-    let config = ConnectConfig { url: url.to_owned(), credentials: None, name: "test".into() };
+    let config = ConnectConfig { url: url.to_owned(), name: "test".into(), ..ConnectConfig::default() };
     Connection::open(&config, PATIENCE).await.unwrap()
 }
 

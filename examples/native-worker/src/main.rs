@@ -42,7 +42,7 @@ impl Agent for WordCount {
 async fn main() -> anyhow::Result<()> {
     logs::init(logs::Format::Text, logs::DEFAULT_FILTER)?;
     let url = std::env::var("KAPELLE_NATS_URL").unwrap_or_else(|_| NATS_URL_DEFAULT.to_owned());
-    let connect = ConnectConfig { url, credentials: None, name: "native-worker".into() };
+    let connect = ConnectConfig { url, name: "native-worker".into(), ..ConnectConfig::default() };
     let connection = Connection::open(&connect, Duration::from_secs(30)).await?;
     let bus = Bus::open(connection).await.context("is a coordinator running on this broker?")?;
     let config = Config::new().native("word-count@1.0.0".parse()?, WordCount);

@@ -1,18 +1,20 @@
 //! A connection to the broker, and a bus once the streams are known.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::context::ContextBuilder;
-use async_nats::{Client, ConnectOptions, Event};
+use async_nats::{AuthError, Client, ConnectError, ConnectErrorKind, ConnectOptions, Event};
 use kapelle_telemetry::metrics::NATS_SERVER_ERRORS;
 use kapelle_types::Partitions;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::Error;
+use crate::credentials::Credentials;
 use crate::layout::LayoutRecord;
 use crate::payloads::Payloads;
 use crate::publish::Publisher;
@@ -22,15 +24,30 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a silent connection is probed; a dead peer is noticed after two.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
 
+/// How long the broker may refuse our credentials, after it took them once, before that counts as final: time for a renewed
+/// file to arrive, and for nodes of a cluster to hear of an account.
+const REFUSED_MAX: Duration = Duration::from_secs(10);
+
 /// Where the broker is and who we are.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ConnectConfig {
     /// `nats://host:port`, several separated by commas.
     pub url: String,
-    /// A NATS credentials file.
+    /// A NATS credentials file. Read again for every connection, so that a renewed one is taken without a restart.
     pub credentials: Option<PathBuf>,
+    /// Files for TLS, read again for every connection too.
+    pub tls: TlsFiles,
     /// The name that the broker's monitoring shows.
     pub name: String,
+}
+
+/// Files in PEM for TLS to the broker; with any of them, nothing is said without TLS.
+#[derive(Debug, Clone, Default)]
+pub struct TlsFiles {
+    /// Who signs the broker's certificate; `None` are the authorities of this machine.
+    pub ca: Option<PathBuf>,
+    /// Our own certificate and its key, for a broker that asks for one.
+    pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 /// A connection that reconnects by itself for ever.
@@ -40,17 +57,21 @@ pub struct Connection {
     jetstream: Context,
     publisher: Arc<Publisher>,
     epochs: watch::Receiver<u64>,
+    refused: watch::Receiver<bool>,
+    user: Option<String>,
+    credentials: Option<PathBuf>,
 }
 
 impl Connection {
     /// Connects, waiting up to `patience` for a broker that is not there yet.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] if nothing answered in time or the credentials were refused.
+    /// [`Error::Unavailable`] if nothing answered in time; [`Error::Unauthorized`] if the credentials were refused, or cannot be
+    /// read.
     pub async fn open(config: &ConnectConfig, patience: Duration) -> Result<Self, Error> {
-        let (sender, epochs) = watch::channel(0);
-        let count = Arc::new(AtomicU64::new(0));
-        let mut options = ConnectOptions::new()
+        let (observer, epochs, refused) = Observer::new();
+        let (options, user) = identified(config)?;
+        let options = secured(options, &config.tls)
             .name(&config.name)
             .max_reconnects(None)
             .connection_timeout(Duration::from_secs(2))
@@ -61,18 +82,9 @@ impl Connection {
             // Floor of 50 ms: a server that accepts and at once refuses must not be hammered.
             .reconnect_delay_callback(|n| Duration::from_millis((50 << n.min(5)).min(1_500)))
             .event_callback(move |event| {
-                observe(&event, &count, &sender);
+                observer.observe(&event);
                 async {}
             });
-        if let Some((user, password)) = userinfo(&config.url) {
-            if let Some(inbox) = inbox(&user) {
-                options = options.custom_inbox_prefix(inbox);
-            }
-            options = options.user_and_password(user, password);
-        }
-        if let Some(file) = &config.credentials {
-            options = options.credentials_file(file).await.map_err(Error::unavailable)?;
-        }
         let urls: Vec<String> = config.url.split(',').map(|u| u.trim().to_owned()).collect();
         let policy = kapelle_retry::Policy {
             initial: Duration::from_millis(50),
@@ -82,14 +94,37 @@ impl Connection {
         };
         let client = kapelle_retry::retry(
             &policy,
-            |_: &async_nats::ConnectError| kapelle_retry::Verdict::Retry,
+            |e: &ConnectError| if is_refusal(e) { kapelle_retry::Verdict::Stop } else { kapelle_retry::Verdict::Retry },
             |_| options.clone().connect(urls.clone()),
         )
         .await
-        .map_err(|e| Error::Unavailable(format!("{} ({})", e, config.url)))?;
+        .map_err(|e| match &config.credentials {
+            _ if !is_refusal(&e.error) => Error::Unavailable(format!("{} ({})", e, config.url)),
+            Some(file) => Credentials::refused(file),
+            None => Error::Unauthorized(format!("{} ({})", e.error, config.url)),
+        })?;
         let jetstream = ContextBuilder::new().timeout(ANSWER_TIMEOUT).build(client.clone());
         let publisher = Arc::new(Publisher::open(client.clone()).await?);
-        Ok(Self { client, jetstream, publisher, epochs })
+        let credentials = config.credentials.clone();
+        Ok(Self { client, jetstream, publisher, epochs, refused, user, credentials })
+    }
+
+    /// Who we are at the broker, if it was said: the name in the credentials, or the user of the address.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
+    /// Waits until the broker does not take our credentials any more, and says why as well as that can be known. It never
+    /// ends while they are taken, or while the broker is just silent.
+    pub async fn refused(&self) -> Error {
+        if self.refused.clone().wait_for(|refused| *refused).await.is_err() {
+            std::future::pending::<()>().await; // closed in order: nobody refuses anything
+        }
+        match &self.credentials {
+            Some(file) => Credentials::refused(file),
+            None => Error::Unauthorized("user and password of the address are refused".into()),
+        }
     }
 
     /// The plain client.
@@ -128,23 +163,94 @@ fn inbox(user: &str) -> Option<String> {
     is_token.then(|| format!("_INBOX_{user}"))
 }
 
-/// Says in logs and metrics what happens to the connection.
-fn observe(event: &Event, count: &AtomicU64, epochs: &watch::Sender<u64>) {
-    match event {
-        Event::Connected => {
-            let epoch = count.fetch_add(1, Ordering::Relaxed) + 1;
-            epochs.send_replace(epoch);
-            if epoch > 1 {
-                tracing::info!(epoch, "connected to the broker again");
+/// Options that say who we are, and the name that was said.
+fn identified(config: &ConnectConfig) -> Result<(ConnectOptions, Option<String>), Error> {
+    let own_inbox = |options: ConnectOptions, user: &str| match inbox(user) {
+        Some(inbox) => options.custom_inbox_prefix(inbox),
+        None => options,
+    };
+    if let Some(file) = &config.credentials {
+        let user = Credentials::read(file)?.name().to_owned();
+        let (file, name) = (file.clone(), user.clone());
+        let options = ConnectOptions::with_auth_callback(move |nonce| {
+            let auth = Credentials::read(&file).and_then(|credentials| credentials.answer(&name, &nonce));
+            async move { auth.map_err(AuthError::new) }
+        });
+        return Ok((own_inbox(options, &user), Some(user)));
+    }
+    Ok(match userinfo(&config.url) {
+        Some((user, password)) => {
+            (own_inbox(ConnectOptions::new(), &user).user_and_password(user.clone(), password), Some(user))
+        }
+        None => (ConnectOptions::new(), None),
+    })
+}
+
+/// The client library reads these files again for every connection.
+fn secured(mut options: ConnectOptions, tls: &TlsFiles) -> ConnectOptions {
+    if let Some(ca) = &tls.ca {
+        options = options.require_tls(true).add_root_certificates(ca.clone());
+    }
+    if let Some((cert, key)) = &tls.identity {
+        options = options.require_tls(true).add_client_certificate(cert.clone(), key.clone());
+    }
+    options
+}
+
+/// Whether the broker, or what we have to show it, is at fault: asking again is of no use.
+fn is_refusal(error: &ConnectError) -> bool {
+    matches!(error.kind(), ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication)
+}
+
+/// Says in logs, metrics and to whoever listens what happens to the connection.
+struct Observer {
+    connections: AtomicU64,
+    epochs: watch::Sender<u64>,
+    /// Since when there have been refusals and no connection.
+    refused_since: Mutex<Option<Instant>>,
+    refused: watch::Sender<bool>,
+}
+
+impl Observer {
+    fn new() -> (Self, watch::Receiver<u64>, watch::Receiver<bool>) {
+        let ((epochs, epochs_seen), (refused, refused_seen)) = (watch::channel(0), watch::channel(false));
+        let observer = Self { connections: AtomicU64::new(0), epochs, refused_since: Mutex::new(None), refused };
+        (observer, epochs_seen, refused_seen)
+    }
+
+    fn observe(&self, event: &Event) {
+        match event {
+            Event::Connected => {
+                *self.refused_since.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                let epoch = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
+                self.epochs.send_replace(epoch);
+                if epoch > 1 {
+                    tracing::info!(epoch, "connected to the broker again");
+                }
             }
+            Event::Disconnected => tracing::warn!("the connection to the broker is lost; reconnecting"),
+            // A denied publish is silent but for this event.
+            Event::ServerError(error) => {
+                NATS_SERVER_ERRORS.counter(&[]).increment(1);
+                tracing::warn!(%error, "the broker reports an error");
+            }
+            Event::ClientError(error) => {
+                tracing::warn!(%error, "the broker cannot be connected to");
+                self.refusal(&error.to_string());
+            }
+            other => tracing::debug!(event = %other, "broker event"),
         }
-        Event::Disconnected => tracing::warn!("the connection to the broker is lost; reconnecting"),
-        // A denied publish is silent but for this event.
-        Event::ServerError(error) => {
-            NATS_SERVER_ERRORS.counter(&[]).increment(1);
-            tracing::warn!(%error, "the broker reports an error");
+    }
+
+    /// The client library gives the reason as text alone.
+    fn refusal(&self, error: &str) {
+        if !error.contains("authorization violation") && !error.contains("failed signing nonce") {
+            return;
         }
-        other => tracing::debug!(event = %other, "broker event"),
+        let mut since = self.refused_since.lock().unwrap_or_else(PoisonError::into_inner);
+        if since.get_or_insert_with(Instant::now).elapsed() >= REFUSED_MAX {
+            self.refused.send_replace(true);
+        }
     }
 }
 
@@ -166,7 +272,7 @@ impl Bus {
     /// [`Error::NotFound`] if the broker was never provisioned.
     pub async fn open(connection: Connection) -> Result<Self, Error> {
         let record = crate::provision::read_record(connection.jetstream()).await?;
-        let payloads = Payloads::new(connection.jetstream.clone());
+        let payloads = Payloads::new(connection.client.clone(), connection.jetstream.clone());
         Ok(Self(Arc::new(Inner { connection, record, payloads })))
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::Message;
+use async_nats::{Client, Message};
 use futures::StreamExt;
 
 use crate::{Bus, Error};
@@ -18,32 +18,47 @@ pub(crate) struct Answer {
     pub(crate) pending: u64,
 }
 
+impl Answer {
+    /// Where a further read begins: behind the last that was read, if there are more.
+    pub(crate) fn next(&self) -> Option<u64> {
+        let last: u64 = header(self.messages.last()?, "Nats-Sequence")?.parse().ok()?;
+        (self.pending > 0).then_some(last + 1)
+    }
+}
+
 impl Bus {
     /// Asks a stream for stored messages; nothing matching is an empty answer.
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the broker did not answer.
     pub(crate) async fn direct_get(&self, stream: &str, request: &serde_json::Value) -> Result<Answer, Error> {
-        let client = self.client();
-        let inbox = client.new_inbox();
-        let mut answers = client.subscribe(inbox.clone()).await.map_err(Error::unavailable)?;
-        let to = format!("$JS.API.DIRECT.GET.{stream}");
-        client.publish_with_reply(to, inbox, request.to_string().into()).await.map_err(Error::unavailable)?;
-        let mut messages = Vec::new();
-        loop {
-            let message = tokio::time::timeout(PATIENCE, answers.next())
-                .await
-                .map_err(|_| Error::Unavailable("no answer to a direct get".into()))?
-                .ok_or_else(|| Error::Unavailable("the connection is closed".into()))?;
-            match message.status.map(|s| s.as_u16()) {
-                None => messages.push(message),
-                Some(204) => {
-                    let pending = header(&message, "Nats-Num-Pending").and_then(|n| n.parse().ok()).unwrap_or(0);
-                    return Ok(Answer { messages, pending });
-                }
-                Some(404) => return Ok(Answer { messages, pending: 0 }),
-                Some(status) => return Err(Error::Unavailable(format!("direct get: status {status}"))),
+        get(self.client(), stream, request).await
+    }
+}
+
+/// The same without a bus.
+///
+/// # Errors
+/// [`Error::Unavailable`] if the broker did not answer.
+pub(crate) async fn get(client: &Client, stream: &str, request: &serde_json::Value) -> Result<Answer, Error> {
+    let inbox = client.new_inbox();
+    let mut answers = client.subscribe(inbox.clone()).await.map_err(Error::unavailable)?;
+    let to = format!("$JS.API.DIRECT.GET.{stream}");
+    client.publish_with_reply(to, inbox, request.to_string().into()).await.map_err(Error::unavailable)?;
+    let mut messages = Vec::new();
+    loop {
+        let message = tokio::time::timeout(PATIENCE, answers.next())
+            .await
+            .map_err(|_| Error::Unavailable("no answer to a direct get".into()))?
+            .ok_or_else(|| Error::Unavailable("the connection is closed".into()))?;
+        match message.status.map(|s| s.as_u16()) {
+            None => messages.push(message),
+            Some(204) => {
+                let pending = header(&message, "Nats-Num-Pending").and_then(|n| n.parse().ok()).unwrap_or(0);
+                return Ok(Answer { messages, pending });
             }
+            Some(404) => return Ok(Answer { messages, pending: 0 }),
+            Some(status) => return Err(Error::Unavailable(format!("direct get: status {status}"))),
         }
     }
 }

@@ -6,6 +6,9 @@ pub enum Error {
     /// The broker did not answer or is not ready (no leader, reconnecting): the same call may be repeated.
     #[error("the broker is not available: {0}")]
     Unavailable(String),
+    /// The broker does not take who we are: wrong, expired or revoked credentials. The same call fails until somebody mends it.
+    #[error("the broker does not take these credentials: {0}")]
+    Unauthorized(String),
     /// The broker answered that it will not do this.
     #[error("the broker refused: {refusal:?}: {message}")]
     Refused {
@@ -49,7 +52,7 @@ impl Error {
     pub const fn refusal(&self) -> Option<Refusal> {
         match self {
             Self::Refused { refusal, .. } => Some(*refusal),
-            Self::Unavailable(_) | Self::Unreadable(_) | Self::NotFound(_) => None,
+            Self::Unavailable(_) | Self::Unauthorized(_) | Self::Unreadable(_) | Self::NotFound(_) => None,
         }
     }
 

@@ -11,6 +11,7 @@
 
 pub mod audit;
 mod connect;
+mod credentials;
 pub mod cursors;
 pub mod dead;
 mod direct;
@@ -35,6 +36,7 @@ pub mod timers;
 pub mod tokens;
 pub mod window;
 
-pub use connect::{Bus, ConnectConfig, Connection};
+pub use connect::{Bus, ConnectConfig, Connection, TlsFiles};
+pub use credentials::Credentials;
 pub use error::{Error, Refusal};
 pub use publish::Acknowledgement;

@@ -1,14 +1,22 @@
 //! Payloads above the inline limit: stored by the SHA-256 of their bytes, fetched by claim check.
+//!
+//! Fetched with batched direct gets and not through a consumer, as the client library would: whoever may make a consumer
+//! names the subject that it delivers to, and so may write there.
 
 use std::sync::Arc;
 
+use async_nats::Client;
 use async_nats::jetstream::Context;
-use async_nats::jetstream::object_store::{GetErrorKind, ObjectStore};
+use async_nats::jetstream::object_store::{InfoErrorKind, ObjectStore};
 use kapelle_proto::bucket;
 use kapelle_types::{Payload, PayloadRef, Sha256, limits};
-use serde_json::Value;
-use tokio::io::AsyncReadExt;
+use serde_json::{Value, json};
 use tokio::sync::OnceCell;
+
+use crate::direct;
+
+/// Chunks that one read asks for: 8 MiB of the client library's 128 KiB, which fit any connection's buffer.
+const CHUNKS_A_READ: u32 = 64;
 
 /// Why a payload could not be stored or fetched.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +38,7 @@ pub enum Error {
 /// The object store of payloads. Cheap to clone.
 #[derive(Clone)]
 pub struct Payloads {
+    client: Client,
     jetstream: Context,
     store: Arc<OnceCell<ObjectStore>>,
 }
@@ -41,8 +50,8 @@ impl std::fmt::Debug for Payloads {
 }
 
 impl Payloads {
-    pub(crate) fn new(jetstream: Context) -> Self {
-        Self { jetstream, store: Arc::new(OnceCell::new()) }
+    pub(crate) fn new(client: Client, jetstream: Context) -> Self {
+        Self { client, jetstream, store: Arc::new(OnceCell::new()) }
     }
 
     async fn store(&self) -> Result<&ObjectStore, Error> {
@@ -102,13 +111,27 @@ impl Payloads {
 
     async fn download(&self, reference: &PayloadRef) -> Result<Arc<Value>, Error> {
         let name = reference.sha256.to_string();
-        let object = self.store().await?.get(&name).await.map_err(|e| match e.kind() {
-            GetErrorKind::NotFound => Error::Missing(reference.sha256),
+        let about = self.store().await?.info(&name).await.map_err(|e| match e.kind() {
+            InfoErrorKind::NotFound => Error::Missing(reference.sha256),
             _ => Error::Unavailable(e.to_string()),
         })?;
-        let mut bytes = Vec::new();
-        let mut limited = object.take(reference.size_bytes + 1);
-        limited.read_to_end(&mut bytes).await.map_err(|e| Error::Unavailable(e.to_string()))?;
+        if about.deleted {
+            return Err(Error::Missing(reference.sha256));
+        }
+        let chunks = format!("$O.{}.C.{}", bucket::PAYLOADS, about.nuid);
+        let (mut bytes, mut next) = (Vec::new(), Some(1));
+        while let Some(first) = next {
+            let request = json!({ "seq": first, "next_by_subj": chunks, "batch": CHUNKS_A_READ });
+            let answer = direct::get(&self.client, &format!("OBJ_{}", bucket::PAYLOADS), &request).await;
+            let answer = answer.map_err(|e| Error::Unavailable(e.to_string()))?;
+            for chunk in &answer.messages {
+                bytes.extend_from_slice(&chunk.payload);
+            }
+            if bytes.len() as u64 > reference.size_bytes {
+                return Err(Error::Damaged(reference.sha256));
+            }
+            next = answer.next();
+        }
         if bytes.len() as u64 != reference.size_bytes || Sha256::of(&bytes) != reference.sha256 {
             return Err(Error::Damaged(reference.sha256));
         }

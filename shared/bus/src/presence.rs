@@ -31,7 +31,7 @@ const FAREWELL_MAX: Duration = Duration::from_secs(2);
 /// What a living part says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// Its id: letters, digits, `-` and `_`.
+    /// Its id: letters, digits, `-` and `_`; a worker's may have one dot.
     pub id: String,
     /// What it is.
     pub kind: Kind,

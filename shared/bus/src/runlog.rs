@@ -88,10 +88,8 @@ impl Bus {
             let answer = self.direct_get(&stream::runs(partition), &request).await?;
             all.extend(answer.messages.iter().filter_map(stored_record));
             // By what was read, not by what could be parsed: a batch may hold nothing but garbage.
-            match answer.messages.last().and_then(stored_seq) {
-                Some(last) if answer.pending > 0 => next = last + 1,
-                Some(_) | None => return Ok(all),
-            }
+            let Some(behind) = answer.next() else { return Ok(all) };
+            next = behind;
         }
     }
 

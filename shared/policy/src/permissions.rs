@@ -21,7 +21,32 @@ pub struct Place {
     /// The partitions that are provisioned.
     pub partitions: Partitions,
     /// The agents whose tasks it takes.
-    pub agents: Vec<AgentVersion>,
+    pub agents: Agents,
+}
+
+/// Whose tasks a connection takes.
+#[derive(Debug, Clone)]
+pub enum Agents {
+    /// Those of these agents.
+    Named(Vec<AgentVersion>),
+    /// Those that each user's own tags name: `queue:<name>-<version>` and `agent:<name>.<version>`. nats-server fills them in
+    /// where these permissions are the template of a signing key.
+    Tagged,
+    /// Everybody's: what an account as a whole has to do with.
+    Any,
+}
+
+impl Agents {
+    /// What stands for an agent in a subject; `separator` is between its name and its version.
+    fn tokens(&self, separator: char, tag: &str, any: &str) -> Vec<String> {
+        match self {
+            Self::Named(agents) => {
+                agents.iter().map(|a| format!("{}{separator}{}", a.name, a.version.token())).collect()
+            }
+            Self::Tagged => vec![format!("{{{{tag({tag})}}}}")],
+            Self::Any => vec![any.to_owned()],
+        }
+    }
 }
 
 /// What the broker lets a connection do, in the shape of nats-server's `permissions`.
@@ -67,10 +92,10 @@ impl Place {
             return each("<runs>", self.partitions.all().map(|partition| format!("RUNS_{partition}")).collect());
         }
         if pattern.contains("<queue>") {
-            return each("<queue>", self.agents.iter().map(|a| format!("{}-{}", a.name, a.version.token())).collect());
+            return each("<queue>", self.agents.tokens('-', "queue", "*"));
         }
         if pattern.contains("<agent>") {
-            return each("<agent>", self.agents.iter().map(|a| format!("{}.{}", a.name, a.version.token())).collect());
+            return each("<agent>", self.agents.tokens('.', "agent", "*.*"));
         }
         vec![pattern.replace("<inbox>", &self.inbox).replace("<id>", &self.id)]
     }
@@ -128,7 +153,7 @@ mod tests {
             id: "w1".into(),
             inbox: "_INBOX_w1".into(),
             partitions: Partitions::new(2).unwrap(),
-            agents: vec!["echo@1.0.0".parse().unwrap()],
+            agents: Agents::Named(vec!["echo@1.0.0".parse().unwrap()]),
         };
         let filled = |patterns: &[&str]| -> Vec<String> { patterns.iter().flat_map(|p| place.fill(p)).collect() };
         for (n, class) in CLASSES.iter().enumerate() {

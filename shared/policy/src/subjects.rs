@@ -130,12 +130,14 @@ pub const CLASSES: &[Class] = &[
         ],
     ),
     to("cursors/write", &["$JS.API.DIRECT.GET.KV_cursors.>", "$KV.cursors.*"]),
-    to("presence/worker", &["$KV.presence.worker.<id>"]),
+    // Workers that share credentials are told apart by what comes after the dot.
+    to("presence/worker", &["$KV.presence.worker.<id>", "$KV.presence.worker.<id>.*"]),
     to("presence/coordinator", &["$KV.presence.coordinator.<id>"]),
     to("presence/read", &["$JS.API.DIRECT.GET.KV_presence"]),
     to(
         "payloads/read",
-        &["$JS.API.DIRECT.GET.OBJ_payloads.>", "$JS.API.CONSUMER.CREATE.OBJ_payloads", "$JS.FC.OBJ_payloads.>"],
+        // No consumer: one delivers to whatever subject its maker names, so making one is writing there.
+        &["$JS.API.DIRECT.GET.OBJ_payloads", "$JS.API.DIRECT.GET.OBJ_payloads.>"],
     ),
     to("payloads/write", &["$O.payloads.>"]),
     // -- the broker's own state: of streams whose names and sizes tell nothing of runs, and of all others

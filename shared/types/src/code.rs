@@ -180,6 +180,16 @@ codes! {
     IDENTITY_INVALID = "K0506";
     /// A certificate, key or certificate authority cannot be used.
     TLS_INVALID = "K0507";
+    /// The folder of the broker's operator is missing, there already, or cannot be used.
+    OPERATOR_INVALID = "K0510";
+    /// No such namespace at the broker, or no such credentials in it.
+    UNKNOWN_ACCOUNT = "K0511";
+    /// The namespace is still in use.
+    NAMESPACE_IN_USE = "K0512";
+    /// The broker does not take the NATS credentials: expired, revoked, or not of this broker.
+    BROKER_CREDENTIALS = "K0513";
+    /// The broker does not take an account.
+    ACCOUNT_REFUSED = "K0514";
     /// An act was refused because it could not be written into the audit trail.
     AUDIT_UNAVAILABLE = "K0515";
     /// The served policies are not known to be current, or cannot be used, so everything is denied.

@@ -27,7 +27,7 @@ pub use error::{Diagnosis, InvalidName};
 pub use id::{Principal, RunId};
 pub use money::Usd;
 pub use name::{
-    AgentName, AgentVersion, FolderName, Namespace, SecretName, StepId, TokenName, Version, WorkflowName,
+    AgentName, AgentVersion, FolderName, Namespace, SecretName, StepId, TokenName, UserName, Version, WorkflowName,
     WorkflowVersion,
 };
 pub use partition::{Partition, Partitions};

@@ -40,6 +40,16 @@ pub const TOKEN_LIFE_DEFAULT: Duration = Duration::from_secs(90 * 24 * 3600);
 pub const TOKEN_LIFE_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 /// API tokens at once: each coordinator keeps them all in memory.
 pub const TOKENS_MAX: usize = 10_000;
+/// How long NATS credentials hold where nobody says otherwise: a month, because renewing them restarts nobody.
+pub const CREDENTIALS_LIFE_DEFAULT: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The longest that NATS credentials may hold: a year and a day, as for API tokens.
+pub const CREDENTIALS_LIFE_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+/// How long ended NATS credentials are still listed: a quarter, for whoever asks who was there.
+pub const CREDENTIALS_KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
+/// Bytes of storage that a namespace is made with at least: two streams reserve a GiB each, and runs need some.
+pub const NAMESPACE_STORAGE_MIN: u64 = 3 << 30;
+/// NATS credentials that one namespace keeps a record of: revocations are part of its account, which every node holds.
+pub const CREDENTIALS_MAX: usize = 10_000;
 /// Characters of an idempotency key.
 pub const KEY_CHARS_MAX: usize = 256;
 /// Times that an attempt may be lost with its worker before the step gives up.

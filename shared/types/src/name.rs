@@ -87,6 +87,13 @@ name!(
     |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
 );
 name!(
+    /// The name of a user at the broker, which its inboxes and its presence go by: `[a-z][a-z0-9-]*`, at most 63 characters.
+    UserName,
+    "name of credentials",
+    "it starts with a lower-case letter and goes on with lower-case letters, digits and `-`, 63 characters at most",
+    |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
+);
+name!(
     /// The id of a step inside a workflow: `[a-z][a-z0-9_]*`, at most 63 characters, since it is a name in expressions.
     StepId,
     "step id",

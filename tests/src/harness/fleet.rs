@@ -158,7 +158,7 @@ impl Fleet {
 /// # Panics
 /// If it does not answer.
 pub async fn bus(url: &str) -> Bus {
-    let config = ConnectConfig { url: url.to_owned(), credentials: None, name: "e2e".into() };
+    let config = ConnectConfig { url: url.to_owned(), name: "e2e".into(), ..ConnectConfig::default() };
     let connection = Connection::open(&config, PATIENCE).await.expect("the broker answers");
     eventually("the broker is provisioned", || async { Bus::open(connection.clone()).await.ok() }).await
 }

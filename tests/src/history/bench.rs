@@ -32,7 +32,7 @@ impl Bench {
     /// Starts a broker with an empty registry.
     pub async fn start() -> Self {
         let server = TestServer::start().await;
-        let config = ConnectConfig { url: server.url(), credentials: None, name: "replay".into() };
+        let config = ConnectConfig { url: server.url(), name: "replay".into(), ..ConnectConfig::default() };
         let connection = Connection::open(&config, PATIENCE).await.expect("the broker answers");
         let partitions = Partitions::new(1).expect("one is not zero");
         let layout = Layout { partitions, replicas: 1, tasks: TaskStorage::AsyncFile };

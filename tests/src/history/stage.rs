@@ -43,7 +43,7 @@ impl Stage {
     /// A broker and a coordinator; no worker yet.
     pub(super) async fn set(key: &str) -> Self {
         let server = TestServer::start().await;
-        let connect = ConnectConfig { url: server.url(), credentials: None, name: NAME.into() };
+        let connect = ConnectConfig { url: server.url(), name: NAME.into(), ..ConnectConfig::default() };
         let connection = Connection::open(&connect, PATIENCE).await.unwrap();
         let grpc_address = "127.0.0.1:0".parse().unwrap();
         let (served, given) = watch::channel(BTreeSet::new());

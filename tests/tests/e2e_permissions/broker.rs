@@ -1,13 +1,13 @@
 //! A broker whose users have the permissions that follow from the policies.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions};
 use kapelle_broker::Binary;
 use kapelle_bus::{ConnectConfig, Connection};
-use kapelle_policy::{Class, Permissions, Place, Policies, permissions};
+use kapelle_policy::{Agents, Class, Permissions, Place, Policies, permissions};
 use kapelle_tests::harness::{PATIENCE, Process, eventually};
 use kapelle_types::{Caller, Namespace, Partitions, Principal, Role};
 use serde_json::Value;
@@ -18,7 +18,7 @@ const PASSWORD: &str = "secret";
 /// The user that the worker connects as.
 pub(crate) const WORKER: &str = "w1";
 
-/// A running nats-server with users.
+/// A running nats-server with users, or with accounts.
 pub(crate) struct Broker {
     address: String,
     _process: Process, // before the folder: the child must be gone before its store is
@@ -28,16 +28,21 @@ pub(crate) struct Broker {
 impl Broker {
     /// Starts a server that knows these users, with or without streams.
     pub(crate) async fn start(users: &[(&str, Permissions)], streams: bool) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().display();
-        let streams = if streams { format!("jetstream {{ store_dir: \"{path}/store\" }}\n") } else { String::new() };
         let user = |(name, permissions): &(&str, Permissions)| {
             format!("{{ user: \"{name}\", password: \"{PASSWORD}\", {permissions} }}\n")
         };
         let users: String = users.iter().map(user).collect();
+        Self::configured(tempfile::tempdir().unwrap(), &format!("authorization {{ users: [\n{users}] }}\n"), streams)
+            .await
+    }
+
+    /// Starts a server with what is given and, if wanted, streams. Its files lie in the folder.
+    pub(crate) async fn configured(folder: TempDir, more: &str, streams: bool) -> Self {
+        let path = folder.path().display();
+        let streams = if streams { format!("jetstream {{ store_dir: \"{path}/store\" }}\n") } else { String::new() };
         let conf = format!(
             "server_name: test\nlisten: \"127.0.0.1:-1\"\nports_file_dir: \"{path}\"\nlog_file: \"{path}/nats.log\"\n\
-             {streams}authorization {{ users: [\n{users}] }}\n"
+             {streams}{more}"
         );
         let file = folder.path().join("nats.conf");
         std::fs::write(&file, conf).unwrap();
@@ -58,13 +63,32 @@ impl Broker {
         self.folder.path()
     }
 
+    /// Where it is, for a user with a password or with a credentials file.
     pub(crate) fn url(&self, user: &str) -> String {
-        format!("nats://{user}:{PASSWORD}@{}", self.address)
+        match self.credentials(user) {
+            Some(_) => format!("nats://{}", self.address),
+            None => format!("nats://{user}:{PASSWORD}@{}", self.address),
+        }
+    }
+
+    /// Where a user's credentials file is to be.
+    pub(crate) fn credentials_file(&self, user: &str) -> PathBuf {
+        self.folder().join(format!("{user}.creds"))
+    }
+
+    /// A user's credentials file, if there is one.
+    pub(crate) fn credentials(&self, user: &str) -> Option<PathBuf> {
+        Some(self.credentials_file(user)).filter(|file| file.is_file())
     }
 
     pub(crate) async fn connect(&self, user: &str) -> Connection {
-        let config = ConnectConfig { url: self.url(user), credentials: None, name: user.to_owned() };
-        Connection::open(&config, PATIENCE).await.unwrap()
+        self.try_connect(user).await.unwrap()
+    }
+
+    pub(crate) async fn try_connect(&self, user: &str) -> Result<Connection, kapelle_bus::Error> {
+        let (url, credentials) = (self.url(user), self.credentials(user));
+        let config = ConnectConfig { url, credentials, name: user.to_owned(), ..ConnectConfig::default() };
+        Connection::open(&config, PATIENCE).await
     }
 
     pub(crate) async fn client(&self, user: &str) -> Client {
@@ -75,7 +99,10 @@ impl Broker {
     pub(crate) async fn listening_client(&self, user: &str) -> (Client, Arc<Mutex<Vec<String>>>) {
         let told = Arc::new(Mutex::new(Vec::new()));
         let listener = Arc::clone(&told);
-        let options = ConnectOptions::new().user_and_password(user.to_owned(), PASSWORD.to_owned());
+        let options = match self.credentials(user) {
+            Some(file) => ConnectOptions::with_credentials_file(file).await.unwrap(),
+            None => ConnectOptions::new().user_and_password(user.to_owned(), PASSWORD.to_owned()),
+        };
         let options = options.custom_inbox_prefix(format!("_INBOX_{user}"));
         let options = options.connection_timeout(Duration::from_secs(5)).event_callback(move |event| {
             if let async_nats::Event::ServerError(error) = event {
@@ -127,7 +154,7 @@ pub(crate) fn place(id: &str) -> Place {
         id: if id == WORKER { "*" } else { id }.to_owned(),
         inbox: format!("_INBOX_{id}"),
         partitions: Partitions::new(4).unwrap(),
-        agents: vec!["scripted@1.0.0".parse().unwrap()],
+        agents: Agents::Named(vec!["scripted@1.0.0".parse().unwrap()]),
     }
 }
 
@@ -140,6 +167,16 @@ pub(crate) fn filled(pattern: &str, id: &str) -> String {
     let pattern = pattern.replace("<runs>", "RUNS_3").replace("<inbox>", &format!("_INBOX_{id}")).replace("<id>", id);
     let pattern = pattern.replace("<queue>", "scripted-1_0_0").replace("<agent>", "scripted.1_0_0");
     pattern.replace('*', "x").replace('>', "y.z")
+}
+
+/// The same of somebody else: another agent, another inbox, another id. `None` where a pattern is the same for all.
+pub(crate) fn anothers(pattern: &str) -> Option<String> {
+    let own = pattern.contains("<inbox>")
+        || pattern.contains("<id>")
+        || pattern.contains("<queue>")
+        || pattern.contains("<agent>");
+    let pattern = pattern.replace("<queue>", "other-1_0_0").replace("<agent>", "other.1_0_0");
+    own.then(|| filled(&pattern, "another"))
 }
 
 /// The subjects of a class, each with the class and whether it is published to.

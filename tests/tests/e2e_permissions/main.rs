@@ -2,12 +2,16 @@
 //! coordinator, a worker, a publisher and an operator who have them and nothing else miss nothing.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test: it fails by panics and prints its figures")]
 
+mod accounts;
 mod broker;
+mod credentials;
+mod walls;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use broker::{Broker, WORKER, allowed, filled, place, subjects, violated};
+use accounts::Accounts;
+use broker::{Broker, WORKER, allowed, anothers, filled, place, subjects, violated};
 use futures::StreamExt;
 use kapelle_bus::Bus;
 use kapelle_bus::provision::differences;
@@ -20,19 +24,34 @@ use kapelle_tests::harness::{Api, Process, eventually, job, register, scripted_w
 use kapelle_types::Role;
 use serde_json::{Value, json};
 
-/// Everything at once that Kapelle does at a broker, each part with its own permissions: the broker refuses nothing.
+/// Who takes part in everything at once.
+const PARTS: [(&str, Role); 6] = [
+    ("c1", Role::Coordinator),
+    ("c2", Role::Coordinator),
+    (WORKER, Role::Worker),
+    ("erp", Role::Publisher),
+    ("ada", Role::Operator),
+    ("vera", Role::Viewer),
+];
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_part_needs_more_than_its_permissions() {
-    let parts = [
-        ("c1", Role::Coordinator),
-        ("c2", Role::Coordinator),
-        (WORKER, Role::Worker),
-        ("erp", Role::Publisher),
-        ("ada", Role::Operator),
-        ("vera", Role::Viewer),
-    ];
-    let users = parts.map(|(user, role)| (user, allowed(role, user)));
-    let broker = Broker::start(&users, true).await;
+    let users = PARTS.map(|(user, role)| (user, allowed(role, user)));
+    play(Broker::start(&users, true).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_part_needs_more_than_its_credentials() {
+    let accounts = Accounts::start(true).await;
+    let mut record = accounts.namespace("default").await;
+    for (user, role) in PARTS {
+        accounts.issue(&mut record, role, user);
+    }
+    play(accounts.broker).await;
+}
+
+/// Everything at once that Kapelle does at a broker, each part with its own permissions: the broker refuses nothing.
+async fn play(broker: Broker) {
     let api = Api::default();
     let mut coordinators = Vec::new();
     for id in ["c1", "c2"] {
@@ -46,7 +65,8 @@ async fn no_part_needs_more_than_its_permissions() {
     api.show(&token(&bus, &[Role::Admin], true).await);
     register(&api, &[scripted_agent(16), chain("two-steps", 2)]).await;
     let mut command = std::process::Command::new(scripted_worker());
-    let mut worker = Process::start(broker.folder(), "worker", command.args([&broker.url(WORKER), "4", "127.0.0.1:0"]));
+    command.args([&broker.url(WORKER), "4", "127.0.0.1:0"]).args(broker.credentials(WORKER));
+    let mut worker = Process::start(broker.folder(), "worker", &mut command);
     worker.ready().await;
 
     play_runs(&api).await;
@@ -135,36 +155,88 @@ async fn play_direct(broker: &Broker) {
 async fn the_broker_lets_through_what_the_policies_allow() {
     let users: Vec<(&str, Permissions)> = Role::ALL.iter().map(|role| (role.as_str(), allowed(*role, "x1"))).collect();
     let broker = Broker::start(&users, false).await;
-    let policies = Policies::embedded().unwrap();
     let mut cells = 0;
     for role in Role::ALL {
-        let mut expected = BTreeSet::new();
-        let (client, told) = broker.listening_client(role.as_str()).await;
-        for (class, publish, subject) in CLASSES.iter().flat_map(|class| subjects(class, "x1")) {
-            if publish {
-                client.publish(subject.clone(), "".into()).await.unwrap();
-            } else {
-                // Dropped at the end of the round: the refusal comes for the asking.
-                drop(client.subscribe(subject.clone()).await.unwrap());
-            }
-            let resource = kapelle_policy::Resource::of(place("x1").namespace);
-            if !policies.decide(&broker::caller(role), &class.action(), &resource).allowed() {
-                expected.insert((publish, subject.to_lowercase()));
-            }
-            cells += 1;
-        }
-        // Nobody may, so its refusal says that all before it has been judged.
-        client.publish("kapelle.end-of-the-list", "".into()).await.unwrap();
-        expected.insert((true, "kapelle.end-of-the-list".to_owned()));
-        let refused = eventually("the last refusal", || async {
-            let refused: BTreeSet<_> = told.lock().unwrap().iter().filter_map(|text| violated(text)).collect();
-            refused.contains(&(true, "kapelle.end-of-the-list".to_owned())).then_some(refused)
-        })
-        .await;
-        assert_eq!(refused, expected, "{role}");
+        cells += judged(&broker, role, role.as_str(), "x1").await;
     }
     println!("{cells} cells");
     assert!(cells > 8 * CLASSES.len());
+}
+
+/// The same with credentials and accounts, in which each user's name is its own; and what is another's, whatever holds many
+/// subjects at once, and all of that once more in a queue group.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn credentials_let_through_what_the_policies_allow() {
+    let accounts = Accounts::start(false).await;
+    let mut record = accounts.namespace("default").await;
+    let mut cells = 0;
+    for role in Role::ALL {
+        accounts.issue(&mut record, role, role.as_str());
+        cells += judged(&accounts.broker, role, role.as_str(), role.as_str()).await;
+    }
+    println!("{cells} cells");
+    assert!(cells > 16 * CLASSES.len());
+}
+
+/// Tries every subject as a user of a role, and everything that nobody may; says how many that were.
+async fn judged(broker: &Broker, role: Role, user: &str, id: &str) -> usize {
+    let policies = Policies::embedded().unwrap();
+    let resource = kapelle_policy::Resource::of(place(id).namespace);
+    let (client, told) = broker.listening_client(user).await;
+    let mut cells = 0;
+    let mut expected = BTreeSet::new();
+    for (class, publish, subject) in CLASSES.iter().flat_map(|class| subjects(class, id)) {
+        attempt(&client, publish, &subject).await;
+        if !policies.decide(&broker::caller(role), &class.action(), &resource).allowed() {
+            expected.insert((publish, subject.to_lowercase()));
+        }
+        cells += 1;
+    }
+    let publish = CLASSES.iter().flat_map(|class| class.publish).filter_map(|pattern| Some((true, anothers(pattern)?)));
+    let subscribe = CLASSES.iter().flat_map(|class| class.subscribe).filter_map(|p| Some((false, anothers(p)?)));
+    let greedy = GREEDY.iter().map(|subject| (false, (*subject).to_owned()));
+    for (publish, subject) in publish.chain(subscribe).chain(greedy) {
+        attempt(&client, publish, &subject).await;
+        expected.insert((publish, subject.to_lowercase()));
+        cells += 1;
+    }
+    // Nobody may, so its refusal says that all before it has been judged.
+    client.publish("kapelle.end-of-the-list", "".into()).await.unwrap();
+    expected.insert((true, "kapelle.end-of-the-list".to_owned()));
+    let refused = eventually("the last refusal", || async {
+        let refused: BTreeSet<_> = told.lock().unwrap().iter().filter_map(|text| violated(text)).collect();
+        refused.contains(&(true, "kapelle.end-of-the-list".to_owned())).then_some(refused)
+    })
+    .await;
+    let but = |a: &BTreeSet<(bool, String)>, b: &BTreeSet<(bool, String)>| a.difference(b).cloned().collect::<Vec<_>>();
+    assert_eq!((but(&refused, &expected), but(&expected, &refused)), (vec![], vec![]), "{role}: too much, too little");
+    let in_groups = told.lock().unwrap().iter().filter(|text| text.contains("using queue")).count();
+    let plain = expected.iter().filter(|(publish, _)| !publish).count();
+    assert_eq!(in_groups, plain, "{role}: what is refused is refused in a queue group");
+    cells
+}
+
+/// Subscriptions that hold more than anybody's.
+const GREEDY: [&str; 9] = [
+    ">",
+    "*.>",
+    "kapelle.>",
+    "kapelle.run.>",
+    "kapelle.run.*.*.control",
+    "kapelle.task.>",
+    "_INBOX.>",
+    "$JS.>",
+    "$KV.>",
+];
+
+/// Publishes; or subscribes, alone and in a queue group. A refusal comes for the asking.
+async fn attempt(client: &async_nats::Client, publish: bool, subject: &str) {
+    if publish {
+        client.publish(subject.to_owned(), "".into()).await.unwrap();
+        return;
+    }
+    drop(client.subscribe(subject.to_owned()).await.unwrap());
+    drop(client.queue_subscribe(subject.to_owned(), "q".to_owned()).await.unwrap());
 }
 
 /// What is provisioned or published anywhere is in the table of subjects.

@@ -25,6 +25,7 @@ const MAY: &[(&str, &[&str])] = &[
     ("kapelle-sdk", &[]),
     ("kapelle-proto", &["kapelle-types", "kapelle-engine"]),
     ("kapelle-bus", &["kapelle-types", "kapelle-engine", "kapelle-proto", "kapelle-retry", "kapelle-telemetry"]),
+    ("kapelle-accounts", &["kapelle-types", "kapelle-policy", "kapelle-bus"]),
     (
         "kapelle-coordinator",
         &[

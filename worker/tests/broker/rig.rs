@@ -95,7 +95,7 @@ impl Rig {
 }
 
 async fn connect(server: &TestServer) -> Connection {
-    let config = ConnectConfig { url: server.url(), credentials: None, name: "test".into() };
+    let config = ConnectConfig { url: server.url(), name: "test".into(), ..ConnectConfig::default() };
     Connection::open(&config, PATIENCE).await.unwrap()
 }
 

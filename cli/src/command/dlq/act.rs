@@ -1,6 +1,6 @@
 //! `kapelle dlq replay|discard|purge`: shows what it would do, asks, does it.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 
 use kapelle_proto::v1;
 use serde::Serialize;
@@ -10,6 +10,7 @@ use crate::app::{App, End};
 use crate::client::Client;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::output::confirmed;
 use crate::view::DeadLetter;
 
 /// Dead letters shown before the question.
@@ -145,15 +146,6 @@ fn summary(deed: Deed, done: &Done) -> String {
         text += &format!("\nnot done  {} {} {}", refused.code, refused.message, refused.hint);
     }
     text
-}
-
-fn confirmed(question: &str) -> Result<bool, Failure> {
-    let mut stderr = anstream::stderr();
-    write!(stderr, "{question}")?;
-    stderr.flush()?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Questions to policies about one caller: `explain` and `permissions`.
 
-use kapelle_policy::{Action, Decision, Permissions, Place, Policies, Resource, permissions};
+use kapelle_policy::{Action, Agents, Decision, Permissions, Place, Policies, Resource, permissions};
 use kapelle_types::{AgentVersion, Caller, Namespace, Partitions, Principal, Role};
 
 use super::Source;
@@ -113,7 +113,7 @@ impl Connection {
             id: self.id,
             inbox: self.inbox,
             partitions: self.partitions,
-            agents: self.agents,
+            agents: Agents::Named(self.agents),
         };
         app.output.show(&permissions(&policies, &caller, &place), Permissions::to_string)
     }

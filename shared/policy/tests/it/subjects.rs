@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kapelle_policy::{CLASSES, Class, Permissions, Place, Resource, permissions};
+use kapelle_policy::{Agents, CLASSES, Class, Permissions, Place, Resource, permissions};
 use kapelle_types::{Namespace, Partitions, Role};
 
 use crate::{caller, embedded, nobody, stranger};
@@ -13,7 +13,7 @@ fn place(id: &str) -> Place {
         id: id.into(),
         inbox: format!("_INBOX_{id}"),
         partitions: Partitions::new(2).unwrap(),
-        agents: vec![format!("{id}-agent@1.0.0").parse().unwrap()],
+        agents: Agents::Named(vec![format!("{id}-agent@1.0.0").parse().unwrap()]),
     }
 }
 

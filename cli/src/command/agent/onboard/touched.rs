@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kapelle_manifest::{Agent, Graph, Manifest, Performer, Severity, findings};
-use kapelle_policy::{Permissions, Place, Policies, permissions};
+use kapelle_policy::{Agents, Permissions, Place, Policies, permissions};
 use kapelle_types::{AgentVersion, Caller, Namespace, Partitions, Principal, Role};
 use serde::Serialize;
 
@@ -148,7 +148,7 @@ fn grants(version: &AgentVersion) -> Result<Grants, Failure> {
     let with = |agents: Vec<AgentVersion>| {
         let (namespace, id, inbox) = (Namespace::default(), "*".to_owned(), "_INBOX".to_owned());
         let partitions = Partitions::new(1).unwrap_or_else(|| kapelle_coordinator::Config::default().layout.partitions);
-        permissions(&policies, &caller, &Place { namespace, id, inbox, partitions, agents })
+        permissions(&policies, &caller, &Place { namespace, id, inbox, partitions, agents: Agents::Named(agents) })
     };
     let (all, common): (Permissions, Permissions) = (with(vec![version.clone()]), with(vec![]));
     let more = |all: Vec<String>, common: &[String]| all.into_iter().filter(|it| !common.contains(it)).collect();

@@ -1,0 +1,60 @@
+//! What crosses from the edge into the core of a namespace: one export and one import for each pattern of subjects that the
+//! policies let anybody but coordinators use. What is in no class cannot even be asked for.
+
+use kapelle_policy::{Agents, Place, Policies, permissions};
+use serde_json::{Value, json};
+
+use crate::claims::{EDGE, caller};
+use crate::record::Record;
+
+/// How long the way back of a request stays open without an answer: longer than a pull stands with its heartbeats, and short
+/// because each one that is open costs the broker memory.
+const WAY_BACK_NANOS: u64 = 15_000_000_000;
+/// Requests that are answered with many messages: pulls, and batched reads.
+const MANY_ANSWERS: [&str; 2] = ["$JS.API.CONSUMER.MSG.NEXT.", "$JS.API.DIRECT.GET."];
+/// What inboxes begin with where they are left out again.
+const INBOX: &str = "_INBOX";
+
+/// One pattern of subjects.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Crossing {
+    subject: String,
+    /// Whether it is news that comes out of the core, instead of a request that goes in.
+    news: bool,
+}
+
+/// Everything that crosses.
+pub(crate) fn crossings(policies: &Policies, record: &Record) -> Vec<Crossing> {
+    let place = Place {
+        namespace: record.name.clone(),
+        id: "*".into(),
+        inbox: INBOX.into(),
+        partitions: record.partitions,
+        agents: Agents::Any,
+    };
+    let all = permissions(policies, &caller(record, EDGE), &place);
+    let requests = all.publish.allow.into_iter().map(|subject| Crossing { subject, news: false });
+    // Inboxes are the edge's own.
+    let news = all.subscribe.allow.into_iter().filter(|subject| !subject.starts_with(INBOX));
+    requests.chain(news.map(|subject| Crossing { subject, news: true })).collect()
+}
+
+impl Crossing {
+    pub(crate) fn export(&self) -> Value {
+        let mut export = json!({ "name": self.subject, "subject": self.subject, "type": self.kind() });
+        if !self.news {
+            let many = MANY_ANSWERS.iter().any(|api| self.subject.starts_with(api));
+            export["response_type"] = json!(if many { "Stream" } else { "Singleton" });
+            export["response_threshold"] = json!(WAY_BACK_NANOS);
+        }
+        export
+    }
+
+    pub(crate) fn import(&self, from: &str) -> Value {
+        json!({ "name": self.subject, "subject": self.subject, "account": from, "type": self.kind() })
+    }
+
+    const fn kind(&self) -> &'static str {
+        if self.news { "stream" } else { "service" }
+    }
+}
