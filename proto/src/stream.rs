@@ -10,11 +10,12 @@ pub const SUBMIT: &str = "SUBMIT";
 pub const DEAD: &str = "DEAD";
 /// What anyone may want to hear about.
 pub const EVENTS: &str = "EVENTS";
-
 /// Who did, or was denied, what.
 pub const AUDIT: &str = "AUDIT";
+/// Timers, derived from the run logs, and those that went off.
+pub const TIMERS: &str = "TIMERS";
 
-/// The stream of a partition's run logs and timers: `RUNS_3`.
+/// The stream of a partition's run logs: `RUNS_3`.
 #[must_use]
 pub fn runs(partition: Partition) -> String {
     format!("RUNS_{partition}")

@@ -3,6 +3,7 @@
 //! ```text
 //!   kapelle.run.<p>.<run>.control|report               RunSubject      the run log
 //!   kapelle.timer.<p>.<run>.<timer>                    TimerSubject    durable timers
+//!   kapelle.fired.<p>.<run>                            TimerSubject    those that went off, on their way into the log
 //!   kapelle.task.<agent>.<version>.<run>.<step>.<n>    TaskSubject     the task queue
 //!   kapelle.dead.<agent>.<version>.<run>.<step>        DeadSubject     dead letters
 //!   kapelle.submit.<workflow>                          SubmitSubject   jobs without gRPC
@@ -24,8 +25,8 @@ mod token;
 pub use audit::{AuditSubject, AuditWord};
 pub use event::{EventSubject, EventType, SubmitSubject};
 pub use filter::{
-    audit_all, audit_filter, control_filter, dead_all, dead_filter, events_all, run_filter, runs_filter, submit_all,
-    task_filter, tasks_all, timers_filter, timers_of_run,
+    audit_all, audit_filter, control_filter, dead_all, dead_filter, events_all, fired_all, fired_to_control,
+    run_filter, runs_filter, submit_all, task_filter, tasks_all, timers_all,
 };
 pub use run::{RunSubject, TimerSubject};
 pub use task::{DeadSubject, TaskSubject};

@@ -23,16 +23,23 @@ pub fn run_filter(partition: Partition, run: RunId) -> String {
     format!("kapelle.run.{partition}.{run}.*")
 }
 
-/// The timers of a partition.
+/// Every timer.
 #[must_use]
-pub fn timers_filter(partition: Partition) -> String {
-    format!("kapelle.timer.{partition}.>")
+pub const fn timers_all() -> &'static str {
+    "kapelle.timer.*.*.*"
 }
 
-/// The timers of one run.
+/// Every timer that went off.
 #[must_use]
-pub fn timers_of_run(partition: Partition, run: RunId) -> String {
-    format!("kapelle.timer.{partition}.{run}.*")
+pub const fn fired_all() -> &'static str {
+    "kapelle.fired.*.*"
+}
+
+/// The timers of a partition that went off, and where each belongs in the log of its run, as the broker writes it: what it
+/// finds at the one wildcard of the first goes into the second.
+#[must_use]
+pub fn fired_to_control(partition: Partition) -> (String, String) {
+    (format!("kapelle.fired.{partition}.*"), format!("kapelle.run.{partition}.{{{{wildcard(1)}}}}.control"))
 }
 
 /// The queue of one agent version.
@@ -89,7 +96,7 @@ mod tests {
     use kapelle_engine::Channel;
 
     use super::*;
-    use crate::subject::{AuditSubject, DeadSubject, RunSubject, TaskSubject};
+    use crate::subject::{AuditSubject, DeadSubject, RunSubject, TaskSubject, TimerSubject};
 
     /// As the broker matches: `*` is one token, `>` is one or more.
     fn covers(filter: &str, subject: &str) -> bool {
@@ -113,12 +120,15 @@ mod tests {
             assert!(covers(&runs_filter(run.partition), subject));
             assert!(covers(&run_filter(run.partition, run_id), subject));
             assert!(!covers(&runs_filter(Partition(33)), subject));
-            assert!(!covers(&timers_filter(run.partition), subject));
+            assert!(!covers(timers_all(), subject));
         }
         assert!(covers(&control_filter(run.partition), &control) && !covers(&control_filter(run.partition), &report));
 
-        let timer = format!("kapelle.timer.3.{run_id}.retry=a:1=2");
-        assert!(covers(&timers_filter(run.partition), &timer) && covers(&timers_of_run(run.partition, run_id), &timer));
+        let timer: TimerSubject = format!("kapelle.timer.3.{run_id}.retry=a:1=2").parse().unwrap();
+        assert!(covers(timers_all(), &timer.to_string()) && covers(fired_all(), &timer.fired()));
+        let (fired, target) = fired_to_control(timer.partition);
+        assert!(covers(&fired, &timer.fired()) && !covers(&fired_to_control(Partition(33)).0, &timer.fired()));
+        assert_eq!(target.replace("{{wildcard(1)}}", &run_id.to_string()), control);
 
         let agent: AgentVersion = "a@1.0.0".parse().unwrap();
         let task: TaskSubject = format!("kapelle.task.a.1_0_0.{run_id}.s:1.1").parse().unwrap();

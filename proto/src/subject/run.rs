@@ -37,7 +37,7 @@ impl FromStr for RunSubject {
     }
 }
 
-/// Where a durable timer of a run is scheduled; it fires on the run's control subject.
+/// Where a durable timer of a run is scheduled.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TimerSubject {
     /// The run's partition.
@@ -46,6 +46,14 @@ pub struct TimerSubject {
     pub run_id: RunId,
     /// The timer inside the run.
     pub timer: TimerId,
+}
+
+impl TimerSubject {
+    /// Where it goes off: the broker takes what comes there into the run's log.
+    #[must_use]
+    pub fn fired(&self) -> String {
+        format!("kapelle.fired.{}.{}", self.partition, self.run_id)
+    }
 }
 
 impl fmt::Display for TimerSubject {

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::stream::{Config, DiscardPolicy, PersistenceMode, RetentionPolicy, StorageType};
-use async_nats::jetstream::{kv, object_store};
+use async_nats::jetstream::kv;
+use async_nats::jetstream::stream::{
+    Config, DiscardPolicy, PersistenceMode, RetentionPolicy, Source, StorageType, SubjectTransform,
+};
 use kapelle_proto::{bucket, stream, subject};
 use kapelle_types::limits::AUDIT_BYTES_MAX;
 use kapelle_types::{Partition, Partitions};
@@ -54,7 +56,7 @@ pub struct LayoutRecord {
 }
 
 /// The version of the layout that this build provisions.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 impl Layout {
     /// The record that fixes what may never change.
@@ -63,26 +65,51 @@ impl Layout {
         LayoutRecord { partitions: self.partitions, version: LAYOUT_VERSION }
     }
 
-    /// All streams: the run logs first.
+    /// All streams: the timers first, since the run logs take from them.
     #[must_use]
     pub fn streams(&self) -> Vec<Config> {
-        let mut all: Vec<_> = self.partitions.all().map(|p| self.runs(p)).collect();
+        let mut all = vec![self.timers()];
+        all.extend(self.partitions.all().map(|p| self.runs(p)));
         all.extend([self.tasks(), self.submit(), self.dead(), self.events(), self.audit()]);
         all
     }
 
-    /// One partition's run logs and their timers. Kept without limit of age, size or count: open runs may be old.
+    /// One partition's run logs. Kept without limit of age, size or count: open runs may be old.
+    ///
+    /// Workers publish here, and headers are theirs to choose. So what a header could do to the others' entries is off: no
+    /// rollups, which erase; no schedules, which write elsewhere; no times to live. Timers, which need all that, have a stream
+    /// of their own, and those that went off are taken over from it by the broker itself.
     #[must_use]
     pub fn runs(&self, partition: Partition) -> Config {
+        let (source, destination) = subject::fired_to_control(partition);
+        let fired = SubjectTransform { source, destination };
         Config {
-            subjects: vec![subject::runs_filter(partition), subject::timers_filter(partition)],
-            description: Some("run logs and their timers".into()),
+            subjects: vec![subject::runs_filter(partition)],
+            description: Some("run logs".into()),
             allow_direct: true,
             deny_delete: true,
+            duplicate_window: Duration::from_secs(10),
+            sources: Some(vec![Source {
+                name: stream::TIMERS.to_owned(),
+                subject_transforms: vec![fired],
+                ..Source::default()
+            }]),
+            ..self.base(stream::runs(partition))
+        }
+    }
+
+    /// Durable timers. They are derived from the run logs: one that is lost is found overdue.
+    #[must_use]
+    pub fn timers(&self) -> Config {
+        let behind = matches!(self.tasks, TaskStorage::AsyncFile).then_some(PersistenceMode::Async);
+        Config {
+            subjects: vec![subject::timers_all().to_owned(), subject::fired_all().to_owned()],
+            description: Some("timers, derived from the run logs".into()),
+            allow_direct: true,
             allow_message_schedules: true,
             allow_message_ttl: true,
-            duplicate_window: Duration::from_secs(10),
-            ..self.base(stream::runs(partition))
+            persist_mode: behind,
+            ..self.base(stream::TIMERS.to_owned())
         }
     }
 
@@ -176,15 +203,17 @@ impl Layout {
         ]
     }
 
-    /// The object store of payloads.
+    /// The object store of payloads, as the client library would make it but for the rollups: workers publish here, and one
+    /// header of theirs could erase everything.
     #[must_use]
-    pub fn objects(&self) -> object_store::Config {
-        object_store::Config {
-            bucket: bucket::PAYLOADS.to_owned(),
+    pub fn objects(&self) -> Config {
+        let bucket = bucket::PAYLOADS;
+        Config {
+            subjects: vec![format!("$O.{bucket}.C.>"), format!("$O.{bucket}.M.>")],
             description: Some("payloads above the inline limit, by SHA-256".into()),
-            storage: StorageType::File,
-            num_replicas: self.replicas,
-            ..object_store::Config::default()
+            discard: DiscardPolicy::New,
+            allow_direct: true,
+            ..self.base(format!("OBJ_{bucket}"))
         }
     }
 

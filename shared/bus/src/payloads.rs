@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use async_nats::Client;
 use async_nats::jetstream::Context;
-use async_nats::jetstream::object_store::{InfoErrorKind, ObjectStore};
+use async_nats::jetstream::object_store::{InfoErrorKind, ObjectInfo, ObjectStore};
+use base64::Engine;
+use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
+use bytes::Bytes;
 use kapelle_proto::bucket;
 use kapelle_types::{Payload, PayloadRef, Sha256, limits};
 use serde_json::{Value, json};
@@ -15,7 +18,9 @@ use tokio::sync::OnceCell;
 
 use crate::direct;
 
-/// Chunks that one read asks for: 8 MiB of the client library's 128 KiB, which fit any connection's buffer.
+/// Bytes of one message of a stored payload, as the client library has it.
+const CHUNK_BYTES: usize = 128 * 1024;
+/// Chunks that one read asks for: 8 MiB, which fit any connection's buffer.
 const CHUNKS_A_READ: u32 = 64;
 
 /// Why a payload could not be stored or fetched.
@@ -93,9 +98,40 @@ impl Payloads {
         if store.info(&name).await.is_ok_and(|i| i.size as u64 == reference.size_bytes && !i.deleted) {
             return Ok(reference);
         }
-        let mut reader: &[u8] = json;
-        store.put(name.as_str(), &mut reader).await.map_err(|e| Error::Unavailable(e.to_string()))?;
+        self.write(json, name).await.map_err(Error::Unavailable)?;
         Ok(reference)
+    }
+
+    /// As the client library writes an object, but without a rollup of what describes it: the store takes none.
+    async fn write(&self, json: &[u8], name: String) -> Result<(), String> {
+        let mut id = [0; 16];
+        getrandom::fill(&mut id).map_err(|e| e.to_string())?;
+        let nuid = URL_SAFE_NO_PAD.encode(id);
+        for chunk in json.chunks(CHUNK_BYTES) {
+            self.append(format!("$O.{}.C.{nuid}", bucket::PAYLOADS), Bytes::copy_from_slice(chunk)).await?;
+        }
+        let subject = format!("$O.{}.M.{}", bucket::PAYLOADS, URL_SAFE.encode(&name));
+        let about = ObjectInfo {
+            name,
+            bucket: bucket::PAYLOADS.to_owned(),
+            nuid,
+            size: json.len(),
+            chunks: json.chunks(CHUNK_BYTES).len(),
+            digest: None, // the name is the digest
+            description: None,
+            metadata: std::collections::HashMap::new(),
+            headers: None,
+            options: None,
+            modified: None,
+            deleted: false,
+        };
+        self.append(subject, serde_json::to_vec(&about).map_err(|e| e.to_string())?.into()).await
+    }
+
+    /// Publishes and waits until it is stored.
+    async fn append(&self, subject: String, payload: Bytes) -> Result<(), String> {
+        let receipt = self.jetstream.publish(subject, payload).await.map_err(|e| e.to_string())?;
+        receipt.await.map(drop).map_err(|e| e.to_string())
     }
 
     /// Fetches and checks a stored payload.

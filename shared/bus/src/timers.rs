@@ -1,15 +1,17 @@
 //! Durable timers: JetStream schedules that come back as `TimerFired` on the run's control subject.
 
 use async_nats::HeaderMap;
-use async_nats::header::{NATS_SCHEDULE, NATS_SCHEDULE_TARGET};
+use async_nats::header::{NATS_SCHEDULE, NATS_SCHEDULE_TARGET, NATS_SCHEDULE_TTL};
 use bytes::Bytes;
-use kapelle_engine::Channel;
 use kapelle_proto::stream;
-use kapelle_proto::subject::{RunSubject, TimerSubject};
+use kapelle_proto::subject::TimerSubject;
 use kapelle_types::{Timestamp, printed};
 
 use crate::publish::Acknowledgement;
 use crate::{Bus, Error};
+
+/// How long a timer that went off is kept for its run's log to take it over: longer than any fail-over.
+const FIRED_KEPT: &str = "1h";
 
 impl Bus {
     /// Sets a timer, replacing one of the same name. `record` is what the broker appends to the run's control subject when
@@ -23,10 +25,10 @@ impl Bus {
         due: Timestamp,
         record: Bytes,
     ) -> Result<Acknowledgement, Error> {
-        let target = RunSubject { partition: timer.partition, run_id: timer.run_id, channel: Channel::Control };
         let mut headers = HeaderMap::new();
         headers.insert(NATS_SCHEDULE, format!("@at {}", due.rfc3339()));
-        headers.insert(NATS_SCHEDULE_TARGET, target.to_string());
+        headers.insert(NATS_SCHEDULE_TARGET, timer.fired());
+        headers.insert(NATS_SCHEDULE_TTL, FIRED_KEPT);
         self.publisher().publish(printed(timer), Some(headers), record).await
     }
 
@@ -35,6 +37,6 @@ impl Bus {
     /// # Errors
     /// [`Error::Unavailable`] if the broker did not answer.
     pub async fn cancel_timer(&self, timer: &TimerSubject) -> Result<(), Error> {
-        self.purge(&stream::runs(timer.partition), &timer.to_string()).await
+        self.purge(stream::TIMERS, &timer.to_string()).await
     }
 }

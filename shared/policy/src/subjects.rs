@@ -53,7 +53,7 @@ pub const CLASSES: &[Class] = &[
         ],
     ),
     to("logs/purge", &["$JS.API.STREAM.PURGE.<runs>"]),
-    to("timers/publish", &["kapelle.timer.*.*.*"]),
+    to("timers/publish", &["kapelle.timer.*.*.*", "$JS.API.STREAM.PURGE.TIMERS"]),
     // -- the task queue: a worker takes from the queues of its agents, by name
     to("tasks/publish", &["kapelle.task.*.*.*.*.*"]),
     to(
@@ -147,6 +147,7 @@ pub const CLASSES: &[Class] = &[
         &[
             "$JS.API.INFO",
             "$JS.API.STREAM.INFO.<runs>",
+            "$JS.API.STREAM.INFO.TIMERS",
             "$JS.API.STREAM.INFO.TASKS",
             "$JS.API.STREAM.INFO.SUBMIT",
             "$JS.API.STREAM.INFO.DEAD",
@@ -163,6 +164,7 @@ pub const CLASSES: &[Class] = &[
         "storage/provision",
         &[
             "$JS.API.STREAM.CREATE.<runs>",
+            "$JS.API.STREAM.CREATE.TIMERS",
             "$JS.API.STREAM.CREATE.TASKS",
             "$JS.API.STREAM.CREATE.SUBMIT",
             "$JS.API.STREAM.CREATE.DEAD",

@@ -5,6 +5,7 @@
 mod accounts;
 mod broker;
 mod credentials;
+mod tls;
 mod walls;
 
 use std::collections::BTreeSet;
@@ -245,7 +246,7 @@ fn the_table_of_subjects_has_every_stream_and_every_subject() {
     let layout = Config::default().layout;
     let coordinator = allowed(Role::Coordinator, "c1");
     let buckets = layout.buckets().into_iter().map(|bucket| format!("KV_{}", bucket.bucket));
-    let objects = format!("OBJ_{}", layout.objects().bucket);
+    let objects = layout.objects().name;
     let streams = layout.streams().into_iter().map(|stream| stream.name).chain(buckets).chain([objects]);
     for stream in streams {
         for verb in ["CREATE", "INFO"] {

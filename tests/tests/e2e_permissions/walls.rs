@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use async_nats::Client;
+use async_nats::{Client, HeaderMap};
 use kapelle_bus::Bus;
 use kapelle_bus::layout::{Layout, TaskStorage};
 use kapelle_bus::provision::{ensure_queue, provision};
@@ -55,6 +55,23 @@ async fn no_answer_finds_its_way_into_a_log() {
     let publisher = accounts.broker.client("erp").await;
     publisher.publish_with_reply("kapelle.submit.x", CONTROL, "{}".into()).await.unwrap();
     ask(&publisher, "kapelle.submit.y", "{}").await.unwrap();
+    // Headers are the publisher's: what they could do to the entries of others, the streams refuse.
+    let due = ("Nats-Schedule", "@at 2026-01-01T00:00:00Z");
+    for (subject, headers) in [
+        (REPORT, vec![("Nats-Rollup", "all")]),
+        (REPORT, vec![("Nats-Rollup", "sub")]),
+        (REPORT, vec![due, ("Nats-Schedule-Target", CONTROL)]),
+        (REPORT, vec![("Nats-Schedule-Next", "purge"), ("Nats-Scheduler", CONTROL)]),
+        (REPORT, vec![("Nats-TTL", "1s")]),
+        ("$O.payloads.C.y", vec![("Nats-Rollup", "all")]),
+        ("$O.payloads.M.y", vec![("Nats-Rollup", "sub")]),
+    ] {
+        let mut told = HeaderMap::new();
+        headers.iter().for_each(|(name, value)| told.insert(*name, *value));
+        let answer = worker.request_with_headers(subject, told, "harm".into()).await.unwrap();
+        let answer: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap();
+        assert!(answer["error"]["err_code"].is_u64(), "{subject} {headers:?}: {answer}");
+    }
     // What is asked last is answered last: all before it has been carried out.
     ask(&worker, REPORT, "the last report").await.unwrap();
     let log = eventually("the reports", || async {
