@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use kapelle_policy::{Action, Decision, Resource, UNKNOWN_ACTION, Verdict};
+use kapelle_policy::{Action, Decision, Resource, UNKNOWN_ACTION};
 use kapelle_telemetry::metrics::POLICY_DECISIONS;
 use kapelle_types::{AuditWhat, AuditWho, Caller, Code, Diagnosis, Namespace, Principal};
 
@@ -51,7 +51,7 @@ impl Access {
     /// `DENIED`, with the policy and its reason; `POLICIES_UNAVAILABLE`.
     pub(crate) fn call(&self, caller: &Caller, rpc: &str) -> Result<(), Diagnosis> {
         let owner = JUDGED_AGAIN.contains(&rpc).then_some(&caller.principal);
-        self.judge(caller, rpc, owner, &AuditWhat::default()).map(drop)
+        self.judge(caller, rpc, owner, &AuditWhat::default())
     }
 
     /// Whether a caller may make a call on a run that somebody submitted.
@@ -65,7 +65,7 @@ impl Access {
         submitted_by: &Principal,
         run: &AuditWhat,
     ) -> Result<(), Diagnosis> {
-        self.judge(caller, rpc, Some(submitted_by), run).map(drop)
+        self.judge(caller, rpc, Some(submitted_by), run)
     }
 
     /// Puts an act that a call leads to on record. The act is done only if this returns well.
@@ -74,7 +74,12 @@ impl Access {
     /// `AUDIT_UNAVAILABLE`; as [`Access::call`], if the policies changed meanwhile.
     pub(crate) async fn act(&self, caller: &Caller, act: Act<'_>) -> Result<(), Diagnosis> {
         let Act { verb, rpc, owner, what, reason } = act;
-        let policy = self.judge(caller, rpc, owner, &what)?.policy.clone();
+        // Counted as a decision when the gate let the call in.
+        let decision = self.serving.served()?.policies.decide(caller, &Action::named(rpc), &self.resource(owner));
+        if !decision.allowed() {
+            return self.judge(caller, rpc, owner, &what);
+        }
+        let policy = decision.policy.clone();
         let what = AuditWhat { action: rpc.to_owned(), ..what };
         let (who, code) = (caller.into(), None);
         self.trail.act(Fact { component: "api", verb, who, what, policy, code, reason }).await
@@ -121,15 +126,9 @@ impl Access {
         Resource { namespace: self.namespace.clone(), owner: owner.cloned() }
     }
 
-    fn judge(
-        &self,
-        caller: &Caller,
-        rpc: &str,
-        owner: Option<&Principal>,
-        what: &AuditWhat,
-    ) -> Result<Arc<Decision>, Diagnosis> {
+    fn judge(&self, caller: &Caller, rpc: &str, owner: Option<&Principal>, what: &AuditWhat) -> Result<(), Diagnosis> {
         if self.governance == Governance::Off {
-            return Ok(Arc::new(ungoverned()));
+            return Ok(());
         }
         let served = self.serving.served().inspect_err(|unavailable| {
             POLICY_DECISIONS.counter(&["deny", "unavailable"]).increment(1);
@@ -143,7 +142,7 @@ impl Access {
             tracing::error!(caller = %caller.principal, rpc, error, "a policy cannot be evaluated, which denies");
         }
         if decision.allowed() {
-            return Ok(decision);
+            return Ok(());
         }
         tracing::debug!(caller = %caller.principal, rpc, policy, "denied"); // counted above; whoever is denied may try for ever
         let method = if policy == UNKNOWN_ACTION { "" } else { rpc };
@@ -180,11 +179,6 @@ impl Access {
             reason: reason.to_owned(),
         });
     }
-}
-
-fn ungoverned() -> Decision {
-    let (policy, why) = ("ungoverned".to_owned(), String::new());
-    Decision { verdict: Verdict::Allow, policy, why, log_only: Vec::new(), errors: Vec::new() }
 }
 
 /// Something that a call changes.

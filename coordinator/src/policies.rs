@@ -72,8 +72,8 @@ impl Serving {
     pub(crate) async fn open(bus: &Bus, trail: Arc<Trail>, stop: CancellationToken) -> Result<Arc<Self>, Error> {
         let follower = Follower { sets: PolicySets::open(bus).await?, trail, seen: None };
         let serving = Arc::new(Self::holding(Err("the policies are not read yet".into())));
-        let follow = tokio::spawn(follower.follow(Arc::clone(&serving), stop));
         let mut news = serving.version.subscribe();
+        let follow = tokio::spawn(follower.follow(Arc::clone(&serving), stop));
         if timeout(OPEN_PATIENCE, news.changed()).await.is_err() {
             follow.abort();
             return Err(Error::Unavailable("the policies cannot be read".into()));

@@ -5,10 +5,13 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use kapelle_proto::v1;
+use kapelle_proto::v1::audit_service_client::AuditServiceClient;
 use kapelle_proto::v1::dead_letter_service_client::DeadLetterServiceClient;
 use kapelle_proto::v1::fleet_service_client::FleetServiceClient;
+use kapelle_proto::v1::policy_service_client::PolicyServiceClient;
 use kapelle_proto::v1::registry_service_client::RegistryServiceClient;
 use kapelle_proto::v1::run_service_client::RunServiceClient;
+use kapelle_proto::v1::token_service_client::TokenServiceClient;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::metadata::{Ascii, MetadataValue};
@@ -150,6 +153,24 @@ impl Api {
     #[must_use]
     pub fn fleet(&self) -> FleetServiceClient<Authorized> {
         FleetServiceClient::with_interceptor(self.channel(), self.bearer())
+    }
+
+    /// API tokens, at the next coordinator.
+    #[must_use]
+    pub fn tokens(&self) -> TokenServiceClient<Authorized> {
+        TokenServiceClient::with_interceptor(self.channel(), self.bearer())
+    }
+
+    /// The served policies, at the next coordinator.
+    #[must_use]
+    pub fn policies(&self) -> PolicyServiceClient<Authorized> {
+        PolicyServiceClient::with_interceptor(self.channel(), self.bearer())
+    }
+
+    /// The audit trail, at the next coordinator.
+    #[must_use]
+    pub fn audit(&self) -> AuditServiceClient<Authorized> {
+        AuditServiceClient::with_interceptor(self.channel(), self.bearer())
     }
 
     /// Submits a keyed job until somebody acknowledges it, as a client does that must not lose it.

@@ -73,6 +73,7 @@ async fn play(broker: Broker) {
     play_runs(&api).await;
     play_dead_letters(&api).await;
     play_direct(&broker).await;
+    play_administration(&api).await;
     let coordinators_seen = api.fleet().list_coordinators(v1::ListCoordinatorsRequest {}).await.unwrap().into_inner();
     assert_eq!(coordinators_seen.coordinators.len(), 2);
     let workers = api.fleet().list_workers(v1::ListWorkersRequest {}).await.unwrap().into_inner().workers;
@@ -139,6 +140,27 @@ async fn play_dead_letters(api: &Api) {
     let discarded = api.dead_letters().discard(one).await.unwrap().into_inner();
     assert!(discarded.errors.is_empty(), "{discarded:?}");
     assert_eq!(api.settled(&run).await.status(), RunStatus::Failed);
+}
+
+/// Policies are applied and tokens made, and the trail tells of both.
+async fn play_administration(api: &Api) {
+    let request = v1::CreateTokenRequest { name: "ci".into(), roles: vec!["viewer".into()], ..Default::default() };
+    api.tokens().create(request).await.unwrap();
+    assert_eq!(api.tokens().list(v1::ListTokensRequest {}).await.unwrap().into_inner().tokens.len(), 2);
+    let embedded = v1::GetPoliciesRequest { version: Some(0) };
+    let mut files = api.policies().get(embedded).await.unwrap().into_inner().files;
+    files[0].text.push_str("// tried\n");
+    let request = v1::ApplyPoliciesRequest { files, why: "a test".into() };
+    assert_eq!(api.policies().apply(request).await.unwrap().into_inner().outcome, "applied");
+    eventually("every coordinator serves it", || async {
+        let history = v1::PolicyHistoryRequest::default();
+        let sets = api.policies().history(history).await.ok()?.into_inner().sets;
+        (sets.len() == 2).then_some(())
+    })
+    .await;
+    let on_record = api.audit().list(v1::ListAuditRequest::default()).await.unwrap().into_inner().entries;
+    let verbs: BTreeSet<_> = on_record.into_iter().filter_map(|entry| Some(entry.record?.verb)).collect();
+    assert!(verbs.contains("token-create") && verbs.contains("applied"), "{verbs:?}");
 }
 
 /// A job by a plain publish; a viewer hears what becomes of it.
@@ -240,6 +262,28 @@ async fn attempt(client: &async_nats::Client, publish: bool, subject: &str) {
     drop(client.queue_subscribe(subject.to_owned(), "q".to_owned()).await.unwrap());
 }
 
+/// At a real server: a coordinator's own permissions do not reach the audit trail but to write and to read it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_coordinator_cannot_take_back_what_is_on_record() {
+    let broker = Broker::start(&[("c1", allowed(Role::Coordinator, "c1"))], true).await;
+    let grpc_address = "127.0.0.1:0".parse().unwrap();
+    let config = Config { id: "c1".to_owned(), grpc_address, ..Config::default() };
+    let coordinator = Coordinator::start(config, broker.connect("c1").await).await.unwrap();
+    let (client, told) = broker.listening_client("c1").await;
+    let mut expected = BTreeSet::new();
+    for verb in ["PURGE", "DELETE", "UPDATE", "MSG.DELETE"] {
+        let subject = format!("$JS.API.STREAM.{verb}.AUDIT");
+        client.publish(subject.clone(), "{}".into()).await.unwrap();
+        expected.insert((true, subject.to_lowercase()));
+    }
+    eventually("all are refused", || async {
+        let refused: BTreeSet<_> = told.lock().unwrap().iter().filter_map(|text| violated(text)).collect();
+        (refused == expected).then_some(())
+    })
+    .await;
+    coordinator.stop().await;
+}
+
 /// What is provisioned or published anywhere is in the table of subjects.
 #[test]
 fn the_table_of_subjects_has_every_stream_and_every_subject() {
@@ -262,6 +306,7 @@ fn the_table_of_subjects_has_every_stream_and_every_subject() {
         (format!("kapelle.task.echo.1_0_0.{run}.review:17.3"), Role::Coordinator),
         (format!("kapelle.dead.echo.1_0_0.{run}.review:17"), Role::Coordinator),
         ("kapelle.event.run.finished".to_owned(), Role::Coordinator),
+        ("kapelle.audit.api.denied".to_owned(), Role::Coordinator),
         ("kapelle.submit.intake".to_owned(), Role::Publisher),
     ] {
         for role in [Role::Coordinator, Role::Worker, Role::Publisher] {

@@ -93,6 +93,10 @@ fn who_only_looks_changes_nothing_and_parts_call_nothing() {
         assert!(!allowed(&policies, &caller(&[role]), "nats/tokens/keep"), "{role}: who writes tokens gives roles");
     }
     assert!(!allowed(&policies, &caller(&[Role::Coordinator]), "nats/reports/publish"), "only workers report");
+    for role in Role::ALL.into_iter().filter(|role| *role != Role::Coordinator) {
+        assert!(!allowed(&policies, &caller(&[role]), "nats/policies/keep"), "{role}: who writes policies may do all");
+        assert!(!allowed(&policies, &caller(&[role]), "nats/audit/publish"), "{role}: who writes the trail can lie");
+    }
 }
 
 #[test]

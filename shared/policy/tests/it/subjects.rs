@@ -99,3 +99,16 @@ fn permissions_are_written_as_the_broker_reads_them() {
     insta::assert_snapshot!("publisher", permissions(&policies, &caller(&[Role::Publisher]), &place("p")).to_string());
     insta::assert_snapshot!("nobody", permissions(&policies, &caller(&[]), &place("x")).to_string());
 }
+
+/// What would change the audit trail, whose stream denies the rest by itself.
+#[test]
+fn no_part_of_kapelle_changes_the_audit_trail() {
+    for role in Role::ALL {
+        let permissions = permissions(&embedded(), &caller(&[role]), &place("w1"));
+        for verb in ["PURGE", "DELETE", "UPDATE", "MSG.DELETE", "RESTORE", "SNAPSHOT"] {
+            assert!(!permissions.may_publish(&format!("$JS.API.STREAM.{verb}.AUDIT")), "{role} {verb}");
+        }
+        let writes = permissions.may_publish("kapelle.audit.api.denied");
+        assert_eq!(writes, role == Role::Coordinator, "{role}");
+    }
+}
