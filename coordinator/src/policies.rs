@@ -70,7 +70,7 @@ impl Serving {
     /// # Errors
     /// The broker is not ready.
     pub(crate) async fn open(bus: &Bus, trail: Arc<Trail>, stop: CancellationToken) -> Result<Arc<Self>, Error> {
-        let follower = Follower { sets: PolicySets::open(bus).await?, trail, seen: None };
+        let follower = Follower { sets: PolicySets::open(bus).await?, trail, seen: None, last: None };
         let serving = Arc::new(Self::holding(Err("the policies are not read yet".into())));
         let mut news = serving.version.subscribe();
         let follow = tokio::spawn(follower.follow(Arc::clone(&serving), stop));
@@ -149,6 +149,8 @@ struct Follower {
     trail: Arc<Trail>,
     /// The last sequence of the bucket that was read.
     seen: Option<u64>,
+    /// The last set that was served: what comes is not less than that, even if something else came between.
+    last: Option<Arc<Served>>,
 }
 
 impl Follower {
@@ -175,9 +177,8 @@ impl Follower {
             serving.is_current(asked);
             return Ok(());
         }
-        let before = serving.state.load().served.clone().ok();
         let served = match self.sets.served().await {
-            Ok(set) => next(before, set).await,
+            Ok(set) => next(self.last.clone(), set).await,
             Err(Error::Unreadable(why)) => Err(format!("the served set cannot be read: {why}")),
             Err(error) => return Err(error),
         };
@@ -186,6 +187,7 @@ impl Follower {
             Err(why) => tracing::error!(why, "no policies can be served; everything is denied"),
         }
         let proposals = self.sets.proposals().await?.into();
+        self.last = served.as_ref().ok().cloned().or_else(|| self.last.take());
         serving.take(State { served, proposals, current_at: asked });
         self.seen = Some(seq);
         Ok(())

@@ -37,16 +37,16 @@ pub(crate) enum Verb {
 /// What a record has to be; what is not said may be anything.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Filter {
-    /// Which part of Kapelle says it: api, policies, partition or worker
+    /// Which part of Kapelle says it: api, policies, partition or worker. Default: any
     #[arg(long, default_value = "", hide_default_value = true)]
     component: String,
-    /// What was done or tried, such as denied, apply or cancel
+    /// What was done or tried, such as denied, apply or cancel. Default: any
     #[arg(long, default_value = "", hide_default_value = true)]
     verb: String,
-    /// Who did or tried it, such as token:ci
+    /// Who did or tried it, such as token:ci. Default: anybody
     #[arg(long, default_value = "", hide_default_value = true)]
     principal: String,
-    /// Whether it was allowed
+    /// Whether it was allowed. Default: either
     #[arg(long)]
     decision: Option<Decision>,
 }

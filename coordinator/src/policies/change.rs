@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use kapelle_bus::policies::{File, PolicySets, Proposal, Set, digest};
-use kapelle_policy::{Action, Policies, Resource, breaches, weakened};
+use kapelle_policy::{Action, Invalid, Policies, Resource, breaches, weakened};
 use kapelle_telemetry::clock;
 use kapelle_types::{AuditWhat, Caller, Code, Diagnosis, Namespace, Sha256, limits};
 
@@ -19,6 +19,10 @@ use crate::identity::vouched_person;
 const KEPT: [&str; 2] = ["kapelle.v1.PolicyService/Apply", "kapelle.v1.PolicyService/Rollback"];
 /// Characters of a file's name.
 const FILE_NAME_CHARS_MAX: usize = 100;
+
+/// Problems that a refusal tells of, and their characters: statuses travel in headers, which are some kilobytes.
+const PROBLEMS_TOLD: usize = 3;
+const PROBLEMS_CHARS_MAX: usize = 1_000;
 
 /// Where policies are changed.
 pub(crate) struct Desk {
@@ -248,16 +252,26 @@ impl Desk {
 /// Policies that are valid and keep the bounds that hold for every set.
 async fn checked(files: Vec<File>) -> Result<Policies, Diagnosis> {
     let check = move || {
-        let policies = load(&files)?;
+        let policies = load(&files).map_err(|invalid| shortened(&invalid))?;
         let broken = breaches(&policies);
         if broken.is_empty() {
             return Ok(policies);
         }
-        let message = format!("these policies break a bound that holds for every set: {}", broken.join("; "));
+        let some = broken.iter().take(PROBLEMS_TOLD).cloned().collect::<Vec<_>>().join("; ");
+        let message =
+            format!("these policies break a bound that holds for every set, in {} ways: {some}", broken.len());
         Err(Diagnosis::new(Code::POLICY_INVALID, message).hint("`kapelle policy check -f DIR` shows every breach"))
     };
     let checked = tokio::task::spawn_blocking(check).await;
     checked.map_err(|e| Diagnosis::new(Code::POLICY_INVALID, format!("the check broke off: {e}")))?
+}
+
+/// The first problems, since a status has little room; whoever wrote the files finds the others with `validate`.
+fn shortened(invalid: &Invalid) -> Diagnosis {
+    let some = Invalid(invalid.0.iter().take(PROBLEMS_TOLD).cloned().collect());
+    let Diagnosis { message, hint, .. } = some.into();
+    let message = message.chars().take(PROBLEMS_CHARS_MAX).collect::<String>();
+    Diagnosis::new(Code::POLICY_INVALID, format!("{} problems: {message}", invalid.0.len())).hint(hint)
 }
 
 fn bounded(wanted: &Wanted) -> Result<(), Diagnosis> {

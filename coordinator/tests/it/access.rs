@@ -155,8 +155,9 @@ async fn a_token_ends_by_itself() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_that_may_be_out_of_date_are_refused_until_they_are_current_again() {
     let mut place = Place::start(1).await;
-    let (token, record) = place.token("reader", &[Role::Viewer], |_| {}).await;
+    let (token, record) = place.token("reader", &[Role::Auditor], |_| {}).await;
     let client = place.client(&token).await;
+    let mut open = client.audit().watch(v1::WatchAuditRequest::default()).await.unwrap().into_inner();
     place.server.kill9().await;
     let status = eventually("tokens are refused", || async {
         let answer = client.runs().list(list()).await.err();
@@ -164,6 +165,12 @@ async fn tokens_that_may_be_out_of_date_are_refused_until_they_are_current_again
     })
     .await;
     assert_eq!(status.code(), Code::Unavailable);
+    let ended = loop {
+        if let Err(status) = open.next().await.expect("a stream ends with a status") {
+            break status;
+        }
+    };
+    assert_eq!(code(&ended), "K0504", "what is open ends as well");
     place.server.restart().await;
     eventually("tokens are accepted again", || async { client.runs().list(list()).await.ok() }).await;
     // And the watch that came back is a living one.

@@ -83,8 +83,8 @@ async fn what_cannot_be_used_denies_everything_and_nobody_falls_back() {
     let status = eventually("everything is denied", || lists(&admin)).await;
     refused(&status, (Code::Unavailable, "K0516"));
     bucket.purge("set.2").await.unwrap();
-    let status = eventually("what was applied is gone", || async {
-        lists(&admin).await.filter(|status| status.message().contains("gone"))
+    let status = eventually("what was served is removed", || async {
+        lists(&admin).await.filter(|status| status.message().contains("was removed"))
     })
     .await;
     refused(&status, (Code::Unavailable, "K0516"));

@@ -108,12 +108,17 @@ impl PolicySets {
         Ok(self.bus.stream_state(STREAM).await?.last_seq)
     }
 
-    /// The set that was written last, by the word of the leader: a replica that lags would serve an older one.
+    /// The set that was written last, by the word of the leader: a replica that lags would serve an older one. `None` if none
+    /// ever was.
     ///
     /// # Errors
-    /// [`Error::Unreadable`] if it is no set, [`Error::Unavailable`] while the broker is not ready.
+    /// [`Error::Unreadable`] if it is no set or was removed, [`Error::Unavailable`] while the broker is not ready.
     pub async fn served(&self) -> Result<Option<Set>, Error> {
-        self.last(&format!("$KV.{}.set.*", bucket::POLICIES)).await
+        match self.last(&format!("$KV.{}.set.*", bucket::POLICIES)).await? {
+            Some(Last::There(set)) => Ok(Some(set)),
+            Some(Last::Removed) => Err(Error::Unreadable("the set that was written last was removed".into())),
+            None => Ok(None),
+        }
     }
 
     /// One set; `None` if there is none of that number.
@@ -121,7 +126,7 @@ impl PolicySets {
     /// # Errors
     /// As [`PolicySets::served`].
     pub async fn get(&self, version: u64) -> Result<Option<Set>, Error> {
-        self.last(&format!("$KV.{}.set.{version}", bucket::POLICIES)).await
+        self.there(&format!("$KV.{}.set.{version}", bucket::POLICIES)).await
     }
 
     /// Writes a set under its version; false if somebody else was first.
@@ -154,7 +159,7 @@ impl PolicySets {
         if id.is_empty() || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Ok(None);
         }
-        self.last(&format!("$KV.{}.proposal.{id}", bucket::POLICIES)).await
+        self.there(&format!("$KV.{}.proposal.{id}", bucket::POLICIES)).await
     }
 
     /// Keeps a proposal; false if it is there already.
@@ -182,19 +187,35 @@ impl PolicySets {
         }
     }
 
-    /// The last message of a subject, or of all that match; a removed one is none.
-    async fn last<T: DeserializeOwned>(&self, subject: &str) -> Result<Option<T>, Error> {
+    /// What a subject holds; what was removed is not there.
+    async fn there<T: DeserializeOwned>(&self, subject: &str) -> Result<Option<T>, Error> {
+        Ok(match self.last(subject).await? {
+            Some(Last::There(value)) => Some(value),
+            Some(Last::Removed) | None => None,
+        })
+    }
+
+    /// The last message of a subject, or of all that match.
+    async fn last<T: DeserializeOwned>(&self, subject: &str) -> Result<Option<Last<T>>, Error> {
         let stream = self.bus.jetstream().get_stream_no_info(STREAM).await.map_err(Error::unavailable)?;
         match stream.get_last_raw_message_by_subject(subject).await {
-            Ok(message) if message.payload.is_empty() => Ok(None),
+            Ok(message) if message.payload.is_empty() => Ok(Some(Last::Removed)),
             Ok(message) => {
                 let read = serde_json::from_slice(&message.payload);
-                read.map(Some).map_err(|e| Error::Unreadable(format!("{}: {e}", message.subject)))
+                read.map(|value| Some(Last::There(value)))
+                    .map_err(|e| Error::Unreadable(format!("{}: {e}", message.subject)))
             }
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(Error::unavailable(error)),
         }
     }
+}
+
+/// The last message of a subject.
+enum Last<T> {
+    There(T),
+    /// The mark of something that was removed.
+    Removed,
 }
 
 #[cfg(test)]

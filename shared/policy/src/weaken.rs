@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn another_reason_is_the_same_policy_and_a_comment_is_another_one() {
-        let forbid = format!("{FORBID} // of submitting\nunless {{ principal.sees_payloads }}");
+        let forbid = format!("{FORBID} // of submitting\nunless {{ principal.sees_payloads }}\n");
         let (old, same) = (set(&[policy("no", "enforce", &forbid)]), policy("no", "enforce", &forbid));
         assert!(weakened(&old, &set(&[same.replace("because", "for a better reason")])).is_empty());
         let new = set(&[policy("no", "enforce", &forbid.replace("\nunless", " unless"))]);
