@@ -194,9 +194,95 @@ fn schema(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use kapelle_manifest::Manifest;
     use serde_json::json;
 
+    use super::super::components::{Stated, complete};
+    use super::super::draft::Draft;
+    use super::super::program::Program;
+    use super::super::samples::Sample;
+    use super::super::{learned, open, refused};
     use super::*;
+    use crate::command::apply::Applied;
+    use crate::view::Error;
+
+    fn task(sample: &str, error: Option<Error>) -> Task {
+        let status = if error.is_none() { "COMPLETED" } else { "FAILED" };
+        Task {
+            sample: sample.into(),
+            status: status.into(),
+            duration_ms: 1_234,
+            cost_usd: 0.002,
+            input_tokens: 10,
+            output_tokens: 2,
+            output: json!({ "words": 2 }),
+            as_in_sample: error.is_none().then_some(true),
+            error,
+        }
+    }
+
+    /// What an agent without a manifest comes to, for which nobody said its risk.
+    fn report(plan: bool) -> Report {
+        let folder = tempfile::tempdir().unwrap();
+        let input = json!({ "text": "a b" });
+        let samples = [Sample { name: "a".into(), input, output: Some(json!({ "words": 2 })) }];
+        let program = Program { command: vec!["./count".into()], because: "#!/bin/sh".into() };
+        let said = |text: &str| Some(text.to_owned());
+        let name = Some("count".parse().unwrap());
+        let stated = Stated { name, owner: said("me"), purpose: said("Count."), ..Stated::default() };
+        let mut draft = Draft::read(folder.path(), false).unwrap();
+        complete(&mut draft, &stated, folder.path(), &[program], &samples);
+        let trial = Trial { passed: true, sandbox: true, tasks: vec![task("a", None)], refused: vec![] };
+        learned::take(&mut draft, &samples, &trial);
+        let (found, agent) = draft.manifests().unwrap();
+        let cost = Some(learned::cost(&agent, &trial));
+        let [kind, name, version, outcome] = ["Agent", "count", "1.0.0", "created"].map(str::to_owned);
+        Report {
+            agent: agent.version().to_string(),
+            folder: "/agents/count".into(),
+            source: None,
+            open: open(&draft),
+            touches: Touched::of(&agent, &found, (!plan).then_some(&[][..]), cost).unwrap(),
+            file: File { path: "/agents/count/agent.yaml".into(), outcome: "created", changes: vec![] },
+            manifest: Manifest::Agent(agent).to_value(),
+            components: draft.facts,
+            trial: Some(trial),
+            applied: vec![Applied { kind, name, version, outcome }],
+            plan,
+            asked: !plan,
+        }
+    }
+
+    fn plain(text: &str) -> String {
+        anstream::adapter::strip_str(text).to_string()
+    }
+
+    #[test]
+    fn everything_is_said_in_the_order_in_which_it_was_done() {
+        insta::assert_snapshot!("registered", plain(&page(&report(false), "kapelle")));
+    }
+
+    #[test]
+    fn a_plan_says_that_it_is_one() {
+        let page = plain(&page(&report(true), "kapelle"));
+        assert!(page.contains("agent.yaml would be written") && !page.contains("OUTCOME"), "{page}");
+        assert!(page.ends_with("nothing that is registered was looked at."), "{page}");
+    }
+
+    #[test]
+    fn a_failed_trial_shows_what_is_known_of_it() {
+        let error = Error {
+            code: "K0402".into(),
+            message: "the agent ended with exit status: 1 without an answer".into(),
+            kind: "agent".into(),
+            retryable: true,
+            evidence: "Traceback\nPermissionError: [Errno 13] Permission denied: '/srv/models'".into(),
+        };
+        let refused = refused::explain(&error);
+        let tasks = vec![task("a", None), task("b", Some(error))];
+        let trial = Trial { passed: false, sandbox: false, tasks, refused };
+        insta::assert_snapshot!("failed", plain(&failed(&trial)));
+    }
 
     #[test]
     fn amounts_are_short() {
