@@ -160,7 +160,7 @@ fn measured(mut task: Task, entry: Option<v1::LogEntry>) -> Task {
         Some(Body::StepFailed(it)) => (it.work, it.usage),
         _ => return task,
     };
-    task.duration_ms = work.map_or(0, |it| u64::try_from(it.duration_nanos / 1_000_000).unwrap_or_default());
+    task.duration_ms = work.map_or(0, |it| it.duration_nanos / 1_000_000);
     let usage = usage.unwrap_or_default();
     (task.cost_usd, task.input_tokens, task.output_tokens) = (usage.cost_usd, usage.input_tokens, usage.output_tokens);
     task
