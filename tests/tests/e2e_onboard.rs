@@ -251,11 +251,13 @@ async fn an_archive_is_fetched_within_bounds_or_not_at_all() {
     }
     assert!(!lab.folder().join("evil.py").exists());
 
-    let url = format!("http://{at}/grabby.tar.gz");
-    let arguments = onboard(&url, &[&OWNED[..], &["--into", "in/grabby", "--write", "-o", "json"]].concat());
-    let grabby = cli.run(&arguments).await.expect(1).error();
-    assert_eq!(grabby["code"], "K0117");
-    assert!(grabby["message"].as_str().unwrap().ends_with("The agent was not tried."), "{grabby:#}");
+    for (name, more) in [("grabby", &["--write"][..]), ("count", &["--sandbox", "off"])] {
+        let (url, into) = (format!("http://{at}/{name}.tar.gz"), format!("in/untrusted-{name}"));
+        let arguments = onboard(&url, &[&OWNED[..], &["--into", &into, "-o", "json"], more].concat());
+        let refused = cli.run(&arguments).await.expect(1).error();
+        assert_eq!(refused["code"], "K0117");
+        assert!(refused["message"].as_str().unwrap().ends_with("The agent was not tried."), "{refused:#}");
+    }
 
     let url = format!("http://{at}/count.tar.gz");
     let wrong = "0".repeat(64);

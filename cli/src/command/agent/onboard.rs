@@ -42,7 +42,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::manifests::registered;
 use crate::manifests::{self, Found};
-use crate::stack::Confinement;
+use crate::stack::{Confinement, Switch};
 
 /// What to take in, and how.
 #[derive(Debug, clap::Args)]
@@ -127,7 +127,7 @@ pub(crate) async fn run(app: &App, mut args: Args) -> End {
         true => dry_run(there.as_ref(), &at_best(&found, there.as_ref())).await?,
         false => dry_run(there.as_ref(), &found).await?,
     };
-    no_grants_of_strangers(&agent, &place)?;
+    no_trust_in_strangers(&agent, &place, args.confinement.sandbox)?;
     let trial = if !applied.is_empty() && applied.iter().all(|it| it.outcome == "unchanged") {
         None
     } else {
@@ -212,18 +212,23 @@ fn checked(draft: &Draft, there: Option<&There>) -> Result<(Vec<Found>, Agent), 
     Ok((found, agent))
 }
 
-/// Who fetches a manifest has not read it, so what it grants itself counts when its folder is onboarded by somebody who has.
-fn no_grants_of_strangers(agent: &Agent, place: &Place) -> Result<(), Failure> {
-    if place.source.is_none() || agent.spec.access.is_none() {
-        return Ok(());
-    }
-    let access = serde_json::to_string(&agent.spec.access).unwrap_or_default();
-    let message = format!("The agent.yaml that was fetched grants itself access: {access}. The agent was not tried.");
-    let hint = format!(
-        "Look at it; if you mean to grant that, onboard the folder that it was fetched to, {}.",
-        place.kept().map_or("without --plan".to_owned(), |it| format!("`kapelle agent onboard {}`", it.display()))
-    );
-    Err(Failure::coded(Code::ONBOARD_INCOMPLETE, message, hint))
+/// Who fetches a program has not read it. It is run in the sandbox, with nothing granted; for more its folder is onboarded, by
+/// somebody who has looked.
+fn no_trust_in_strangers(agent: &Agent, place: &Place, sandbox: Switch) -> Result<(), Failure> {
+    let access = &agent.spec.access;
+    let what = match place.source {
+        Some(_) if sandbox == Switch::Off => "A program that was fetched is not run without the sandbox.".to_owned(),
+        Some(_) if !access.is_none() => {
+            let access = serde_json::to_string(access).unwrap_or_default();
+            format!("The agent.yaml that was fetched grants its agent access: {access}.")
+        }
+        _ => return Ok(()),
+    };
+    let how = place.kept().map_or("fetch it without --plan and onboard its folder.".to_owned(), |it| {
+        format!("onboard the folder that it was fetched to, `kapelle agent onboard {}`.", it.display())
+    });
+    let message = format!("{what} The agent was not tried.");
+    Err(Failure::coded(Code::ONBOARD_INCOMPLETE, message, format!("Look at what came; if you trust it, {how}")))
 }
 
 /// The agent of the trial. An output that was inferred from samples is no promise that an output of the trial could break: it
