@@ -26,10 +26,7 @@ pub(super) fn unpack(bytes: &[u8], into: &Path) -> Result<(), Failure> {
     let (mut count, mut bytes) = (0, 0_u64);
     for entry in archive.entries().map_err(unreadable)? {
         let mut entry = entry.map_err(unreadable)?;
-        count += 1;
-        if count > UNPACKED_FILES_MAX {
-            return Err(refused(format!("The archive holds more than {UNPACKED_FILES_MAX} files and folders.")));
-        }
+        add(&mut count, 1)?;
         // Before any of it is written.
         bytes = bytes.saturating_add(entry.size());
         if bytes > UNPACKED_BYTES_MAX {
@@ -40,12 +37,12 @@ pub(super) fn unpack(bytes: &[u8], into: &Path) -> Result<(), Failure> {
         match kind {
             // What git says of the whole archive.
             EntryType::XGlobalHeader => {}
-            EntryType::Directory => fs::create_dir_all(whole.join(inside(&name)?)).map_err(unreadable)?,
+            EntryType::Directory => folder(&whole.join(inside(&name)?), &mut count)?,
             EntryType::Regular | EntryType::Continuous => {
                 let executable = entry.header().mode().is_ok_and(|mode| mode & 0o111 != 0);
                 let path = whole.join(inside(&name)?);
                 if let Some(above) = path.parent() {
-                    fs::create_dir_all(above).map_err(unreadable)?;
+                    folder(above, &mut count)?;
                 }
                 let mode = if executable { 0o755 } else { 0o644 };
                 let mut file = OpenOptions::new()
@@ -68,6 +65,20 @@ pub(super) fn unpack(bytes: &[u8], into: &Path) -> Result<(), Failure> {
         return Err(too_much());
     }
     fs::rename(only_folder(&whole)?.unwrap_or(whole), into)?;
+    Ok(())
+}
+
+/// Makes a folder with those above it. They count too: a name alone can stand for thousands.
+fn folder(path: &Path, count: &mut usize) -> Result<(), Failure> {
+    add(count, path.ancestors().take_while(|it| !it.exists()).count())?;
+    fs::create_dir_all(path).map_err(|e| refused(format!("`{}` cannot be made: {e}.", path.display())))
+}
+
+fn add(count: &mut usize, more: usize) -> Result<(), Failure> {
+    *count += more;
+    if *count > UNPACKED_FILES_MAX {
+        return Err(refused(format!("The archive holds more than {UNPACKED_FILES_MAX} files and folders.")));
+    }
     Ok(())
 }
 
@@ -105,7 +116,7 @@ mod tests {
     }
 
     /// An entry with a name that `tar` itself would not write.
-    fn add(builder: &mut Builder<GzEncoder<Vec<u8>>>, name: &str, kind: EntryType, link: &str, data: &[u8]) {
+    fn entry(builder: &mut Builder<GzEncoder<Vec<u8>>>, name: &str, kind: EntryType, link: &str, data: &[u8]) {
         let mut header = Header::new_gnu();
         header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
         header.set_entry_type(kind);
@@ -128,8 +139,8 @@ mod tests {
     fn files_come_out_as_they_went_in() {
         use std::os::unix::fs::PermissionsExt;
         let folder = unpacked(&packed(|it| {
-            add(it, "./a/main.py", EntryType::Regular, "", b"print()");
-            add(it, "a/run.sh", EntryType::Regular, "", b"#!/bin/sh");
+            entry(it, "./a/main.py", EntryType::Regular, "", b"print()");
+            entry(it, "a/run.sh", EntryType::Regular, "", b"#!/bin/sh");
         }))
         .unwrap();
         let at = |name: &str| folder.path().join("agent").join(name);
@@ -137,8 +148,8 @@ mod tests {
         let mode = fs::metadata(at("run.sh")).unwrap().permissions().mode();
         assert_eq!(mode & 0o6111, 0o111, "executable, and nobody else's");
         let folder = unpacked(&packed(|it| {
-            add(it, "main.py", EntryType::Regular, "", b"");
-            add(it, "lib/x.py", EntryType::Regular, "", b"");
+            entry(it, "main.py", EntryType::Regular, "", b"");
+            entry(it, "lib/x.py", EntryType::Regular, "", b"");
         }))
         .unwrap();
         assert!(folder.path().join("agent/lib/x.py").is_file());
@@ -156,12 +167,12 @@ mod tests {
             ("pipe", EntryType::Fifo, "", "links and devices"),
             ("disk", EntryType::Block, "", "links and devices"),
         ] {
-            let refused = unpacked(&packed(|it| add(it, name, kind, link, b""))).unwrap_err();
+            let refused = unpacked(&packed(|it| entry(it, name, kind, link, b""))).unwrap_err();
             assert!(refused.contains(why), "{name}: {refused}");
         }
         let twice = packed(|it| {
-            add(it, "a", EntryType::Regular, "", b"1");
-            add(it, "a", EntryType::Regular, "", b"2");
+            entry(it, "a", EntryType::Regular, "", b"1");
+            entry(it, "a", EntryType::Regular, "", b"2");
         });
         assert!(unpacked(&twice).unwrap_err().contains("cannot be written"));
         assert!(unpacked(b"no archive").unwrap_err().contains("cannot be read"));
@@ -169,8 +180,11 @@ mod tests {
 
     #[test]
     fn archives_without_end_are_refused() {
-        let many = packed(|it| (0..100_000).for_each(|n| add(it, &format!("f{n}"), EntryType::Directory, "", b"")));
+        let many = packed(|it| (0..100_000).for_each(|n| entry(it, &format!("f{n}"), EntryType::Directory, "", b"")));
         assert!(unpacked(&many).unwrap_err().contains("more than 20000 files"));
+        let deep = |n: usize| format!("{n}/{}f", "d/".repeat(40));
+        let deep = packed(|it| (0..1_000).for_each(|n| entry(it, &deep(n), EntryType::Regular, "", b"")));
+        assert!(unpacked(&deep).unwrap_err().contains("more than 20000 files"));
         // It says how large it is, and is refused before any of that is read.
         let mut header = Header::new_gnu();
         header.set_path("zeros").unwrap();
