@@ -55,6 +55,8 @@ pub(crate) struct Settings {
     pub(crate) grpc_address: SocketAddr,
     /// Tasks that the worker does at once; `None` is its own default.
     pub(crate) slots: Option<usize>,
+    /// Whether OpenLineage events are published.
+    pub(crate) openlineage: bool,
     /// What the worker's agents are kept to.
     pub(crate) confinement: Confinement,
 }
@@ -85,6 +87,7 @@ impl Stack {
             grpc_address: settings.grpc_address,
             layout: settings.layout,
             accepted: Accepted::Development,
+            openlineage: settings.openlineage,
             ..kapelle_coordinator::Config::default()
         };
         let coordinator = Coordinator::start(config, connection.clone()).await.map_err(ports::taken_grpc)?;

@@ -36,6 +36,8 @@ pub struct Config {
     pub tls: Option<tls::Files>,
     /// The namespace that is served; callers of others are denied. Default: `default`.
     pub namespace: Namespace,
+    /// Whether OpenLineage events are published for the runs of our partitions: two a run. Default: no.
+    pub openlineage: bool,
     /// How partitions are assigned. Default: shared among the living.
     pub assignment: Assignment,
     /// Whether contracts, task tokens and policies hold. Default: they do.
@@ -75,6 +77,7 @@ impl Default for Config {
             accepted: Accepted::default(),
             tls: None,
             namespace: Namespace::default(),
+            openlineage: false,
             assignment: Assignment::Shared,
             governance: Governance::On,
         }

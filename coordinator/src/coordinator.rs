@@ -33,7 +33,7 @@ use crate::retire::Retirement;
 use crate::runs::Waiters;
 use crate::submit::Submitter;
 use crate::tls::Certificates;
-use crate::{direct, listing, pinned, questions, watchers};
+use crate::{direct, listing, openlineage, pinned, questions, watchers};
 
 /// How long the broker may take to be ready when a coordinator starts.
 const START_PATIENCE: Duration = Duration::from_secs(30);
@@ -91,19 +91,9 @@ impl Coordinator {
         let admission = Admission::start(bus.clone(), ownership.peers.clone(), config.open_runs_max, stop_all.clone());
         let peers = ownership.peers.clone();
         let submitter = Arc::new(Submitter::new(bus.clone(), Arc::clone(&catalog), admission, peers, behaviour));
-        tokio::spawn(direct::take_jobs(
-            bus.clone(),
-            Arc::clone(&submitter),
-            config.namespace.clone(),
-            stop_api.clone(),
-        ));
+        let (taker, namespace) = (Arc::clone(&submitter), config.namespace.clone());
+        tokio::spawn(direct::take_jobs(bus.clone(), taker, namespace, stop_api.clone()));
         answer_peers(&bus, &config.id, &served, &stop_all);
-        let watched =
-            watchers::watch_queues(bus.clone(), Arc::clone(&catalog), config.layout.clone(), stop_all.clone());
-        tokio::spawn(watched);
-        let announcer = announce(&bus, &config, started_at, &served);
-        let open = |files| Certificates::open(files, stop_all.clone()).inspect_err(|_| stop_all.cancel());
-        let certificates = config.tls.map(open).transpose()?;
         let retirement = Retirement {
             bus: bus.clone(),
             id: config.id.clone(),
@@ -111,7 +101,10 @@ impl Coordinator {
             served: served.clone(),
             peers: ownership.peers.clone(),
         };
-        tokio::spawn(retirement.clone().sweep(stop_all.clone()));
+        stand_by(&config, &retirement, &stop_all);
+        let announcer = announce(&bus, &config, started_at, &served);
+        let open = |files| Certificates::open(files, stop_all.clone()).inspect_err(|_| stop_all.cancel());
+        let certificates = config.tls.map(open).transpose()?;
         let gate = Gate::new(Arc::new(identity), Arc::clone(&access));
         let context = Context {
             id: config.id,
@@ -204,6 +197,18 @@ async fn prepare(config: &Config, connection: Connection) -> Result<Bus, Diagnos
     let ensured = async { Keys::open(&bus).await?.ensure().await };
     ensured.await.map_err(|e| provisioning(&e))?;
     Ok(bus)
+}
+
+/// What goes on beside the runs: the queues are watched, what nobody decides is taken back, and lineage is published if that is
+/// wanted.
+fn stand_by(config: &Config, retirement: &Retirement, stop: &CancellationToken) {
+    let Retirement { bus, catalog, served, .. } = retirement.clone();
+    let (layout, namespace) = (config.layout.clone(), config.namespace.clone());
+    tokio::spawn(watchers::watch_queues(bus.clone(), Arc::clone(&catalog), layout, stop.clone()));
+    tokio::spawn(retirement.clone().sweep(stop.clone()));
+    if config.openlineage {
+        tokio::spawn(openlineage::Publisher { bus, catalog, namespace }.run(served, stop.clone()));
+    }
 }
 
 /// Tells other coordinators what only we know, until `stop`.

@@ -19,6 +19,7 @@ mod direct;
 mod identity;
 pub mod listing;
 mod observed;
+mod openlineage;
 pub mod ownership;
 pub mod partition;
 pub mod partitions;

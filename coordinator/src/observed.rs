@@ -11,7 +11,6 @@
 //! reports say is counted as it stands in the log, also if the engine ignored it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::time::Duration;
 
 use kapelle_bus::runlog::RawRecord;
@@ -238,7 +237,7 @@ impl Plan {
         let steps: Vec<(StepId, AgentVersion)> =
             submitted.pins.iter().map(|pin| (pin.step.clone(), pin.agent.clone())).collect();
         let place = |id: &StepId| steps.iter().position(|(step, _)| step == id);
-        let manifest = snapshot.workflow_manifests().find(|it| it.version() == submitted.workflow).map(Arc::clone);
+        let manifest = snapshot.workflow(&submitted.workflow);
         let mut edges = Vec::new();
         for (taker, step) in manifest.iter().flat_map(|it| &it.spec.steps).enumerate() {
             edges.extend(needs(step).iter().filter_map(place).map(|giver| (giver, taker)));

@@ -68,6 +68,9 @@ pub(crate) struct Start {
     /// Runs that may be open at once, over all coordinators; beyond it, submissions are refused
     #[arg(long, default_value_t = Config::default().open_runs_max, value_name = "RUNS")]
     open_runs_max: u64,
+    /// Publish OpenLineage events on kapelle.event.lineage.*: two a run
+    #[arg(long)]
+    openlineage: bool,
     /// Memory for runs that are kept rebuilt, in MiB
     #[arg(long, default_value_t = Config::default().cache_bytes_max >> 20, value_name = "MIB")]
     cache_mib: usize,
@@ -112,6 +115,7 @@ impl Start {
             layout: Layout { partitions: self.partitions, replicas: usize::from(self.replicas), tasks },
             open_runs_max: self.open_runs_max,
             cache_bytes_max: self.cache_mib << 20,
+            openlineage: self.openlineage,
             accepted: Accepted::Known(identities),
             tls,
             ..defaults

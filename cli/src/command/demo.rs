@@ -109,6 +109,7 @@ async fn prepare(args: &Args, folder: &Path, progress: &mut Progress) -> Result<
     progress.done("tree", &tree.describe());
     progress.begin("broker", "starting");
     let settings = Settings {
+        openlineage: false,
         broker: BrokerPlan::Embedded(Embedded {
             folder: folder.join("nats"),
             port: None,

@@ -61,6 +61,9 @@ pub(crate) struct Args {
     /// Partitions of the run log, fixed when the store is created. Default: 4, or 8 with `--durability power`
     #[arg(long, value_parser = stack::partitions)]
     partitions: Option<Partitions>,
+    /// Publish OpenLineage events on kapelle.event.lineage.*: two a run
+    #[arg(long)]
+    openlineage: bool,
     #[command(flatten)]
     confinement: Confinement,
 }
@@ -85,6 +88,7 @@ impl Args {
             layout: stack::one_node(self.partitions, self.durability),
             grpc_address: self.grpc_address,
             slots: self.slots.map(usize::from),
+            openlineage: self.openlineage,
             confinement: self.confinement.clone(),
         }
     }

@@ -146,7 +146,7 @@ impl Snapshot {
     }
 
     /// Every registered workflow version.
-    pub fn workflow_manifests(&self) -> impl Iterator<Item = &Arc<Workflow>> {
+    fn workflow_manifests(&self) -> impl Iterator<Item = &Arc<Workflow>> {
         self.workflows.values().flat_map(BTreeMap::values).map(|entry| &entry.manifest)
     }
 
@@ -186,6 +186,12 @@ impl Snapshot {
                 all.map(|entry| Manifest::Workflow(Workflow::clone(&entry.manifest))).collect()
             }
         }
+    }
+
+    /// A registered workflow version.
+    #[must_use]
+    pub fn workflow(&self, version: &WorkflowVersion) -> Option<Arc<Workflow>> {
+        Some(Arc::clone(&self.workflows.get(&version.name)?.get(&version.version)?.manifest))
     }
 
     /// The digest of what an agent version promises to give: of its output's schema, as RFC 8785 writes it.

@@ -48,13 +48,14 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     pub(crate) async fn start() -> Self {
+        Self::start_with(Config::default()).await
+    }
+
+    /// The same with a coordinator that is set up otherwise.
+    pub(crate) async fn start_with(config: Config) -> Self {
         let server = TestServer::start().await;
         let connection = connect(&server.url()).await;
-        let config = Config {
-            grpc_address: "127.0.0.1:0".parse().unwrap(),
-            accepted: Accepted::Development,
-            ..Config::default()
-        };
+        let config = Config { grpc_address: "127.0.0.1:0".parse().unwrap(), accepted: Accepted::Development, ..config };
         let coordinator = Coordinator::start(config, connection.clone()).await.unwrap();
         let endpoint = format!("http://{}", coordinator.grpc_address());
         let channel = Channel::from_shared(endpoint).unwrap().connect().await.unwrap();

@@ -1,4 +1,4 @@
-//! How far each partition is done: one key a partition, written by its owner.
+//! How far each partition is done: one key a partition, written by its owner; and how far its lineage is published, another.
 
 use async_nats::jetstream::kv::Store;
 use kapelle_proto::bucket;
@@ -37,8 +37,7 @@ impl Cursors {
     /// # Errors
     /// [`Error::Unavailable`] while the broker is not ready.
     pub async fn load(&self, partition: Partition) -> Result<Option<Cursor>, Error> {
-        let bytes = self.store.get(partition.to_string()).await.map_err(Error::unavailable)?;
-        Ok(bytes.and_then(|b| serde_json::from_slice(&b).ok()))
+        self.get(partition.to_string()).await
     }
 
     /// Writes the cursor. A cursor that goes back is harmless: entries are applied again and their commands absorbed.
@@ -46,7 +45,36 @@ impl Cursors {
     /// # Errors
     /// [`Error::Unavailable`] while the broker is not ready.
     pub async fn save(&self, partition: Partition, cursor: Cursor) -> Result<(), Error> {
-        let bytes = serde_json::to_vec(&cursor).map_err(|e| Error::Unreadable(e.to_string()))?;
-        self.store.put(partition.to_string(), bytes.into()).await.map(drop).map_err(Error::unavailable)
+        self.put(partition.to_string(), cursor).await
     }
+
+    /// Up to where the partition's events of lineage are published; `None` if none ever was.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] while the broker is not ready.
+    pub async fn load_lineage(&self, partition: Partition) -> Result<Option<Cursor>, Error> {
+        self.get(lineage(partition)).await
+    }
+
+    /// Writes up to where the partition's events of lineage are published.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] while the broker is not ready.
+    pub async fn save_lineage(&self, partition: Partition, cursor: Cursor) -> Result<(), Error> {
+        self.put(lineage(partition), cursor).await
+    }
+
+    async fn get(&self, key: String) -> Result<Option<Cursor>, Error> {
+        let bytes = self.store.get(key).await.map_err(Error::unavailable)?;
+        Ok(bytes.and_then(|b| serde_json::from_slice(&b).ok()))
+    }
+
+    async fn put(&self, key: String, cursor: Cursor) -> Result<(), Error> {
+        let bytes = serde_json::to_vec(&cursor).map_err(|e| Error::Unreadable(e.to_string()))?;
+        self.store.put(key, bytes.into()).await.map(drop).map_err(Error::unavailable)
+    }
+}
+
+fn lineage(partition: Partition) -> String {
+    format!("lineage-{partition}")
 }

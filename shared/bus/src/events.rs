@@ -1,9 +1,10 @@
 //! CloudEvents 1.0 on `kapelle.event.<type>`, for anyone who wants to know.
 
+use async_nats::HeaderMap;
 use kapelle_proto::subject::EventSubject;
 use serde_json::{Value, json};
 
-use crate::Bus;
+use crate::{Acknowledgement, Bus, Error};
 
 impl Bus {
     /// Publishes an event in the structured JSON form of CloudEvents 1.0, at most once: an event is news, never truth.
@@ -31,5 +32,14 @@ impl Bus {
         if let Err(error) = self.client().publish(to, body.into()).await {
             tracing::debug!(%error, kind, "an event was not published");
         }
+    }
+
+    /// Publishes an event with headers of its own, and waits for no answer yet: it is stored when it is acknowledged.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the connection is closed, [`Error::Unreadable`] if `kind` is no type of events.
+    pub async fn publish_event(&self, kind: &str, headers: HeaderMap, body: Vec<u8>) -> Result<Acknowledgement, Error> {
+        let kind = kind.parse().map_err(|_| Error::Unreadable(format!("`{kind}` is no type of events")))?;
+        self.publisher().publish(EventSubject { kind }.to_string(), Some(headers), body.into()).await
     }
 }

@@ -36,7 +36,9 @@ pub enum Read {
 }
 
 impl Read {
-    const fn seq(&self) -> u64 {
+    /// Where it stands.
+    #[must_use]
+    pub const fn seq(&self) -> u64 {
         match self {
             Self::Record(record) => record.stamp.seq,
             Self::Foreign { seq } => *seq,

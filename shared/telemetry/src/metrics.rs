@@ -95,6 +95,8 @@ metrics! {
     ENTRIES_IGNORED Counter "kapelle_entries_ignored_total" ["reason"] "Entries that changed nothing, by reason";
     ENTRIES_REFUSED Counter "kapelle_entries_refused_total" ["reason"] "Messages on our subjects that are no entries";
 
+    LINEAGE_EVENTS Counter "kapelle_lineage_events_total" [] "OpenLineage events that the broker acknowledged";
+
     // Who calls
     CREDENTIALS_REFUSED Counter "kapelle_credentials_refused_total" ["reason"]
         "Calls whose credential was not accepted, by reason";
