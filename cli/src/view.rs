@@ -15,6 +15,8 @@ use serde_json::Value;
 pub(crate) use audit::AuditEntry;
 pub(crate) use dead_letter::{DeadLetter, DeadLetterCount};
 pub(crate) use entry::Entry;
+#[cfg(test)]
+pub(crate) use fleet::Held;
 pub(crate) use fleet::{Coordinator, Queue, Worker};
 pub(crate) use manifest::{Manifest, Standing};
 pub(crate) use policy::{PolicyChange, PolicySet, Proposal};

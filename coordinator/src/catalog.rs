@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::tickets::Tickets;
 use crate::plans::PlanStore;
+use snapshot::Queue;
 
 /// How long opening waits for the registry's content.
 const OPEN_PATIENCE: Duration = Duration::from_secs(10);
@@ -131,8 +132,8 @@ impl Catalog {
     /// Takes a record in at once, so that whoever registered it can use it with the next call.
     pub async fn learn(&self, record: &Registered) -> Result<(), kapelle_bus::Error> {
         if let Some(agent) = self.take(record) {
-            let (version, concurrency) = agent;
-            ensure_queue(self.bus.jetstream(), &version, concurrency).await?;
+            let (version, limits) = agent;
+            ensure_queue(self.bus.jetstream(), &version, limits).await?;
         }
         Ok(())
     }
@@ -142,14 +143,14 @@ impl Catalog {
     /// # Errors
     /// The broker is not ready.
     pub(crate) async fn ensure_queues(&self) -> Result<(), kapelle_bus::Error> {
-        for (agent, concurrency) in self.snapshot.load().queues() {
-            ensure_queue(self.bus.jetstream(), &agent, concurrency).await?;
+        for (agent, limits) in self.snapshot.load().queues() {
+            ensure_queue(self.bus.jetstream(), &agent, limits).await?;
         }
         Ok(())
     }
 
     /// Adds a record to the snapshot; says which queue an agent needs.
-    fn take(&self, record: &Registered) -> Option<(AgentVersion, u32)> {
+    fn take(&self, record: &Registered) -> Option<Queue> {
         let mut queue = None;
         self.change(|before| match before.with(record) {
             Ok(Some((after, needed))) => {
@@ -179,7 +180,7 @@ impl Catalog {
     }
 
     /// Takes in what the registry tells; says which queue an agent needs.
-    fn hear(&self, Change { seq, news }: Change) -> Option<(AgentVersion, u32)> {
+    fn hear(&self, Change { seq, news }: Change) -> Option<Queue> {
         let mut queue = None;
         match &news {
             News::Registered(record) => queue = self.take(record),
@@ -209,10 +210,10 @@ impl Catalog {
                 };
                 let Some(change) = change else { break };
                 queues.extend(self.hear(change));
-                for (agent, concurrency) in std::mem::take(&mut queues) {
-                    if let Err(error) = ensure_queue(self.bus.jetstream(), &agent, concurrency).await {
+                for (agent, limits) in std::mem::take(&mut queues) {
+                    if let Err(error) = ensure_queue(self.bus.jetstream(), &agent, limits).await {
                         tracing::warn!(%agent, %error, "its queue is not there yet");
-                        queues.push((agent, concurrency));
+                        queues.push((agent, limits));
                     }
                 }
             }

@@ -240,6 +240,7 @@ fn announce(bus: &Bus, config: &Config, started_at: Timestamp, served: &Served) 
         started_at,
         host: host.clone(),
         draining: false,
+        held: Vec::new(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     presence::Announcer::start(bus.clone(), record)

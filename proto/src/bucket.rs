@@ -8,6 +8,8 @@ pub const KEYS: &str = "keys";
 pub const CURSORS: &str = "cursors";
 /// Living workers and coordinators, for people to see.
 pub const PRESENCE: &str = "presence";
+/// When the next task of an agent with a `rate` may start.
+pub const PACE: &str = "pace";
 /// API tokens by their ids: hashes, never secrets.
 pub const TOKENS: &str = "tokens";
 /// The policies that are served, set after set, and what is proposed.

@@ -8,6 +8,8 @@ pub const TASKS: &str = "TASKS";
 pub const SUBMIT: &str = "SUBMIT";
 /// Steps that gave up.
 pub const DEAD: &str = "DEAD";
+/// What agents with a `cost_per_day` have spent: counters.
+pub const SPEND: &str = "SPEND";
 /// What anyone may want to hear about.
 pub const EVENTS: &str = "EVENTS";
 /// Who did, or was denied, what.

@@ -7,6 +7,7 @@
 //!   kapelle.task.<agent>.<version>.<run>.<step>.<n>    TaskSubject     the task queue
 //!   kapelle.dead.<agent>.<version>.<run>.<step>        DeadSubject     dead letters
 //!   kapelle.submit.<workflow>                          SubmitSubject   jobs without gRPC
+//!   kapelle.spend.<agent>.<version>.<day>             spend           what an agent spent in a UTC day
 //!   kapelle.event.<type>                               EventSubject    what anyone may want to hear about
 //!   kapelle.audit.<component>.<verb>                   AuditSubject    who did, or was denied, what
 //! ```
@@ -19,6 +20,7 @@ mod audit;
 mod event;
 mod filter;
 mod run;
+mod spend;
 mod task;
 mod token;
 
@@ -29,6 +31,7 @@ pub use filter::{
     run_filter, runs_filter, submit_all, task_filter, tasks_all, timers_all,
 };
 pub use run::{RunSubject, TimerSubject};
+pub use spend::{spend, spend_all};
 pub use task::{DeadSubject, TaskSubject};
 
 use kapelle_types::InvalidName;

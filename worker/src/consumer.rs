@@ -15,6 +15,8 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::executor::Executor;
+use crate::gate::Gate;
+use crate::holds::Holds;
 use crate::lease::{Key, RENEWAL};
 use crate::{admission, failure};
 
@@ -34,6 +36,9 @@ pub(crate) struct Consumer {
     puller: TaskPuller,
     executor: Arc<Executor>,
     drain_grace: Duration,
+    bus: Bus,
+    holds: Holds,
+    gate: Gate,
     attempts: JoinSet<()>,
     /// How to stop each attempt; those that ended leave when the table has grown to twice what runs.
     aborts: HashMap<Key, AbortHandle>,
@@ -51,26 +56,35 @@ impl Consumer {
         puller: TaskPuller,
         executor: Executor,
         drain_grace: Duration,
+        holds: Holds,
     ) -> Result<Self, kapelle_bus::Error> {
         let withdrawn = Box::pin(bus.withdrawals(&executor.agent).await?);
         let executor = Arc::new(executor);
         let (attempts, aborts) = (JoinSet::new(), HashMap::new());
         let unwanted = VecDeque::new();
-        Ok(Self { puller, executor, drain_grace, attempts, aborts, unwanted, withdrawn })
+        let (bus, gate) = (bus.clone(), Gate::default());
+        Ok(Self { puller, executor, drain_grace, bus, holds, gate, attempts, aborts, unwanted, withdrawn })
     }
 
     /// Runs until the worker drains. Says how many attempts had to be abandoned.
     pub(crate) async fn run(mut self) -> usize {
+        match Gate::open(&self.bus, &self.executor.agent, &self.holds, &self.executor.draining).await {
+            Some(gate) => self.gate = gate,
+            None => return self.finish().await,
+        }
         let draining = self.executor.draining.clone().cancelled_owned();
         tokio::pin!(draining);
         let mut check = interval(LEASE_CHECK_INTERVAL);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let (room, again_at) = self.gate.room();
+            self.puller.allow(room);
             tokio::select! {
                 biased;
                 () = &mut draining => break,
                 _ = check.tick() => self.renew().await,
                 Some(task) = self.withdrawn.next() => self.withdraw(&task),
+                () = self.gate.changed(again_at) => {}
                 delivery = self.puller.next() => match delivery {
                     Some(delivery) => self.accept(delivery).await,
                     None => {
@@ -92,6 +106,7 @@ impl Consumer {
             return delivery.ack().await;
         }
         let (admitted, queued_at) = (admission::admit(&delivery, clock::now()), delivery.stored_at);
+        let behind = delivery.pending;
         let token = if admitted.is_err() { Task::token_in(&delivery.payload) } else { None };
         if delivery.delivered > 1 {
             executor.meters.redelivered();
@@ -103,7 +118,8 @@ impl Consumer {
         match admitted {
             Ok(task) => {
                 let executor = Arc::clone(executor);
-                let abort = self.attempts.spawn(async move { executor.execute(task, queued_at).await });
+                let terms = self.gate.terms(behind, self.puller.free());
+                let abort = self.attempts.spawn(async move { executor.execute(task, queued_at, terms).await });
                 self.aborts.insert(key, abort);
                 if self.aborts.len() > 2 * self.attempts.len() + ABORTS_MIN {
                     self.aborts.retain(|_, abort| !abort.is_finished());

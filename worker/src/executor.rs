@@ -13,11 +13,13 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::gate::Terms;
 use crate::lease::{GRACE, Key, Leases};
 use crate::meters::AgentMeters;
 use crate::reporter::{Report, Sender};
 use crate::runtime::{Attempt, Runtime};
-use crate::slots::Slots;
+use crate::slots::{Slot, Slots};
+use crate::turns::Outside;
 use crate::usage::Meter;
 use crate::{failure, output};
 
@@ -48,9 +50,9 @@ struct Outcome {
 
 impl Executor {
     /// Executes a task that is held and reports what became of it.
-    pub(crate) async fn execute(&self, task: Task, queued_at: Timestamp) {
+    pub(crate) async fn execute(&self, task: Task, queued_at: Timestamp, terms: Terms) {
         let key = (task.run_id, task.task.clone());
-        let Some(slot) = self.slots.take(&self.draining).await else {
+        let Some(slot) = self.slot(terms.turn).await else {
             return self.refuse(key, task.token, failure::returned(&self.worker)).await;
         };
         let started_at = clock::now();
@@ -72,7 +74,24 @@ impl Executor {
         self.meters.ran(duration);
         // Nothing is left that could hang but the broker itself, so the lease holds until the report is stored.
         self.leases.limit(&key, None);
+        // Before the report: money that is gone counts even if this worker dies before anybody hears what for.
+        if let Some(purse) = terms.purse {
+            purse.pay(&key, &usage).await;
+        }
         self.report(key, task.traceparent, Outcome { result, work, usage, token: task.token }).await;
+    }
+
+    /// A slot, and where the agent has a rate a start that is good when the slot is free. `None` if the worker drains.
+    async fn slot(&self, outside: Option<Outside>) -> Option<Slot<'_>> {
+        let Some(mut outside) = outside else { return self.slots.take(&self.draining).await };
+        loop {
+            let (turn, turns) = outside.turn(&self.draining).await?;
+            let slot = self.slots.take(&self.draining).await?;
+            if turn.is_good() {
+                return Some(slot);
+            }
+            outside = turns.again();
+        }
     }
 
     /// Reports a task that was not executed.

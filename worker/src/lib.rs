@@ -15,12 +15,15 @@
 
 mod access;
 mod admission;
+mod budget;
 mod config;
 mod consumer;
 mod drain;
 mod error;
 mod executor;
 mod failure;
+mod gate;
+mod holds;
 mod lease;
 mod meters;
 mod output;
@@ -30,6 +33,7 @@ mod runtime;
 pub mod sandbox;
 mod secrets;
 mod slots;
+mod turns;
 mod usage;
 mod worker;
 

@@ -15,6 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::config::{AgentSpec, Config};
 use crate::consumer::Consumer;
 use crate::executor::Executor;
+use crate::holds::Holds;
 use crate::lease::Leases;
 use crate::meters::AgentMeters;
 use crate::reporter;
@@ -40,6 +41,7 @@ pub struct Handle {
     config: Config,
     slots: Slots,
     served: Arc<Mutex<Vec<AgentVersion>>>,
+    holds: Holds,
 }
 
 impl Worker {
@@ -56,7 +58,8 @@ impl Worker {
         }
         let agents = std::mem::take(&mut config.agents);
         let (slots, draining, served) = (Slots::new(config.slots), CancellationToken::new(), Arc::default());
-        let record = presence(&config, &slots, &draining, &served, clock::now());
+        let holds = Holds::default();
+        let record = presence(&config, &slots, &draining, &served, &holds, clock::now());
         let (reports, reporter) = reporter::start(bus.clone());
         let handle = Handle {
             announcer: Announcer::start(bus.clone(), record),
@@ -68,6 +71,7 @@ impl Worker {
             config,
             slots,
             served,
+            holds,
             bus,
         };
         for agent in agents {
@@ -115,7 +119,7 @@ impl Handle {
         let credit = spec.concurrency.unwrap_or(usize::MAX).clamp(1, self.slots.total());
         let executor = self.executor(spec)?;
         let puller = TaskPuller::open(&self.bus, version.clone(), credit).await?;
-        let consumer = Consumer::open(&self.bus, puller, executor, self.config.drain_grace).await?;
+        let consumer = Consumer::open(&self.bus, puller, executor, self.config.drain_grace, self.holds.clone()).await?;
         consumers.insert(version.clone(), AbortOnDropHandle::new(tokio::spawn(consumer.run())));
         self.served.lock().unwrap_or_else(PoisonError::into_inner).push(version.clone());
         self.announcer.changed();
@@ -150,12 +154,13 @@ fn presence(
     slots: &Slots,
     draining: &CancellationToken,
     served: &Arc<Mutex<Vec<AgentVersion>>>,
+    holds: &Holds,
     started_at: Timestamp,
 ) -> impl Fn() -> Record + Send + 'static {
     // Whoever looks at the workers sees those that hold their agents to nothing.
     let remark = if config.sandbox == Sandbox::Off { " (sandbox off)" } else { "" };
     let (id, host) = (config.id.clone(), format!("{}{remark}", config.host));
-    let (slots, draining, served) = (slots.clone(), draining.clone(), Arc::clone(served));
+    let (slots, draining, served, holds) = (slots.clone(), draining.clone(), Arc::clone(served), holds.clone());
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     move || Record {
         id: id.clone(),
@@ -167,6 +172,7 @@ fn presence(
         started_at,
         host: host.clone(),
         draining: draining.is_cancelled(),
+        held: holds.told(),
         version: env!("CARGO_PKG_VERSION").into(),
     }
 }

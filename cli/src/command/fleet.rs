@@ -50,7 +50,14 @@ fn queue_table(queues: &[view::Queue]) -> String {
         let numbers = [q.pending, q.in_flight, q.max_in_flight, q.redelivered].map(|n| n.to_string());
         table.row([q.agent.clone(), q.version.clone()].into_iter().chain(numbers));
     }
-    table.render("No queues: no agent is registered. Register some with `kapelle apply -f FILE`.")
+    let none = "No queues: no agent is registered. Register some with `kapelle apply -f FILE`.";
+    let held = queues.iter().filter_map(|q| Some((format!("{}@{}", q.agent, q.version), q.held.as_deref()?)));
+    table.render(none) + &held_lines(held)
+}
+
+/// Why nothing moves, below the table: the reasons are sentences.
+fn held_lines<'h>(held: impl Iterator<Item = (String, &'h str)>) -> String {
+    held.map(|(agent, why)| format!("\n{agent} is held: {why}")).collect()
 }
 
 fn worker_table(workers: &[view::Worker], now: Timestamp) -> String {
@@ -63,7 +70,9 @@ fn worker_table(workers: &[view::Worker], now: Timestamp) -> String {
         let row = [&w.id, &w.host, &slots, &since(w.started_at.as_deref(), now), state, &agents];
         table.row(row.map(str::to_owned));
     }
-    table.render("No workers. Start one with `kapelle worker start`.")
+    let held =
+        workers.iter().flat_map(|w| w.held.iter().map(move |h| (format!("{} {}", w.id, h.agent), h.why.as_str())));
+    table.render("No workers. Start one with `kapelle worker start`.") + &held_lines(held)
 }
 
 fn coordinator_table(coordinators: &[view::Coordinator], now: Timestamp) -> String {
@@ -96,6 +105,7 @@ mod tests {
             slots_used: 3,
             draining: true,
             started_at: crate::output::moment(1_000_000),
+            held: vec![view::Held { agent: "a@1.0.0".into(), why: "its money is spent".into() }],
         };
         insta::assert_snapshot!("workers", worker_table(&[worker], now));
         let queue = view::Queue {
@@ -105,6 +115,7 @@ mod tests {
             in_flight: 8,
             redelivered: 1,
             max_in_flight: 8,
+            held: Some("its money is spent".into()),
         };
         insta::assert_snapshot!("queues", queue_table(&[queue]));
         let one = view::Coordinator { id: "c-1".into(), partitions: vec![0, 2], started_at: None };

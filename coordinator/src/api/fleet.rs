@@ -39,6 +39,7 @@ impl FleetService for Fleet {
             started_at_unix_nanos: p.started_at.nanos(),
             draining: p.draining,
             host: p.host,
+            held: p.held.into_iter().map(held).collect(),
         });
         Ok(Response::new(v1::ListWorkersResponse { workers: workers.collect() }))
     }
@@ -47,6 +48,9 @@ impl FleetService for Fleet {
         &self,
         _request: Request<v1::ListQueuesRequest>,
     ) -> Result<Response<v1::ListQueuesResponse>, tonic::Status> {
+        // Why nothing moves is known to the workers; without their word the numbers are still there.
+        let present = self.context.bus.present().await.unwrap_or_default();
+        let holds: Vec<presence::Held> = present.into_iter().flat_map(|p| p.held).collect();
         let mut queues = Vec::new();
         for agent in self.context.catalog.agent_versions() {
             match self.context.bus.queue_state(&agent).await {
@@ -57,6 +61,7 @@ impl FleetService for Fleet {
                     in_flight: state.in_flight,
                     redelivered: state.redelivered,
                     max_in_flight: state.max_in_flight,
+                    held: holds.iter().find(|it| it.agent == agent).map(|it| it.why.clone()).unwrap_or_default(),
                 }),
                 Err(error) => tracing::warn!(%agent, %error, "its queue cannot be seen"),
             }
@@ -76,4 +81,8 @@ impl FleetService for Fleet {
         });
         Ok(Response::new(v1::ListCoordinatorsResponse { coordinators: coordinators.collect() }))
     }
+}
+
+fn held(held: presence::Held) -> v1::HeldAgent {
+    v1::HeldAgent { agent: held.agent.to_string(), why: held.why }
 }

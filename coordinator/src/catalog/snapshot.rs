@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kapelle_bus::registry::{Kind, Registered, Standing};
+use kapelle_bus::tasks::QueueLimits;
 use kapelle_expression::nearest;
 use kapelle_manifest::{Agent, Graph, Manifest, Nobody, Workflow};
 use kapelle_types::{AgentName, AgentVersion, Code, Diagnosis, Sha256, Version, WorkflowName, WorkflowVersion};
@@ -36,7 +37,16 @@ pub struct Snapshot {
 }
 
 /// Another snapshot, and the queue that a new agent needs.
-type Changed = (Snapshot, Option<(AgentVersion, u32)>);
+type Changed = (Snapshot, Option<Queue>);
+
+/// A queue that has to be there.
+pub(super) type Queue = (AgentVersion, QueueLimits);
+
+/// What the queue of an agent has to tell.
+const fn limits(agent: &Agent) -> QueueLimits {
+    let limits = &agent.spec.role.limits;
+    QueueLimits { concurrency: limits.concurrency, rate: limits.rate, cost_per_day: limits.cost_per_day }
+}
 
 impl Snapshot {
     /// This snapshot with one record more; `None` if it is there already.
@@ -48,10 +58,10 @@ impl Snapshot {
         Ok(match manifest {
             Manifest::Agent(agent) => {
                 let id = AgentVersion { name: agent.metadata.name.clone(), version: version.clone() };
-                let concurrency = agent.spec.role.limits.concurrency;
+                let limits = limits(&agent);
                 let entry = Entry { manifest: Arc::new(agent), record };
                 let there = next.agents.entry(id.name.clone()).or_default().insert(version, entry);
-                there.is_none().then_some((next, Some((id, concurrency))))
+                there.is_none().then_some((next, Some((id, limits))))
             }
             Manifest::Workflow(workflow) => {
                 let name = workflow.metadata.name.clone();
@@ -130,10 +140,10 @@ impl Snapshot {
         self.agents.iter().flat_map(versions).collect()
     }
 
-    /// The queue that each agent version needs: how many of its tasks may be worked on at once.
-    pub(super) fn queues(&self) -> Vec<(AgentVersion, u32)> {
+    /// The queue that each agent version needs: what the fleet keeps about its tasks.
+    pub(super) fn queues(&self) -> Vec<Queue> {
         let entries = self.agents.values().flat_map(BTreeMap::values);
-        entries.map(|e| (e.manifest.version(), e.manifest.spec.role.limits.concurrency)).collect()
+        entries.map(|e| (e.manifest.version(), limits(&e.manifest))).collect()
     }
 
     fn agent_manifests(&self) -> impl Iterator<Item = &Arc<Agent>> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_nats::{Client, Message};
+use bytes::Bytes;
 use futures::StreamExt;
 
 use crate::{Bus, Error};
@@ -59,6 +60,35 @@ pub(crate) async fn get(client: &Client, stream: &str, request: &serde_json::Val
             }
             Some(404) => return Ok(Answer { messages, pending: 0 }),
             Some(status) => return Err(Error::Unavailable(format!("direct get: status {status}"))),
+        }
+    }
+}
+
+/// The last message of a subject.
+pub(crate) struct Last {
+    /// Its place in the stream.
+    pub(crate) seq: u64,
+    pub(crate) payload: Bytes,
+}
+
+impl Bus {
+    /// The last message of a subject; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the broker did not answer.
+    pub(crate) async fn last(&self, stream: &str, subject: &str) -> Result<Option<Last>, Error> {
+        let to = format!("$JS.API.DIRECT.GET.{stream}.{subject}");
+        let asked = tokio::time::timeout(PATIENCE, self.client().request(to, Bytes::new()));
+        let answer = asked.await.map_err(|_| Error::Unavailable("no answer to a direct get".into()))?;
+        let message = answer.map_err(Error::unavailable)?;
+        match message.status.map(|s| s.as_u16()) {
+            Some(404) => Ok(None),
+            Some(status) => Err(Error::Unavailable(format!("direct get: status {status}"))),
+            None => {
+                let seq = header(&message, "Nats-Sequence").and_then(|n| n.parse().ok());
+                let seq = seq.ok_or_else(|| Error::Unreadable(format!("an answer about {subject}")))?;
+                Ok(Some(Last { seq, payload: message.payload }))
+            }
         }
     }
 }

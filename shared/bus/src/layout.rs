@@ -21,6 +21,8 @@ pub const PRESENCE_TTL: Duration = Duration::from_secs(15);
 const EVENTS_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Bytes of events kept.
 const EVENTS_BYTES_MAX: i64 = 1 << 30;
+/// How long the sums of a day are kept: two months and some, for whoever asks what last month cost.
+const SPEND_AGE_MAX: Duration = Duration::from_secs(70 * 24 * 3600);
 /// Bytes of direct submissions that may wait; beyond it publishers are refused.
 const SUBMIT_BYTES_MAX: i64 = 1 << 30;
 
@@ -70,7 +72,7 @@ impl Layout {
     pub fn streams(&self) -> Vec<Config> {
         let mut all = vec![self.timers()];
         all.extend(self.partitions.all().map(|p| self.runs(p)));
-        all.extend([self.tasks(), self.submit(), self.dead(), self.events(), self.audit()]);
+        all.extend([self.tasks(), self.submit(), self.dead(), self.spend(), self.events(), self.audit()]);
         all
     }
 
@@ -155,6 +157,19 @@ impl Layout {
         }
     }
 
+    /// Counters: what was counted is added up by the broker, and only the sums are kept.
+    fn spend(&self) -> Config {
+        Config {
+            subjects: vec![subject::spend_all().to_owned()],
+            description: Some("what agents with a daily limit have spent".into()),
+            allow_message_counter: true,
+            max_messages_per_subject: 1,
+            max_age: SPEND_AGE_MAX,
+            allow_direct: true,
+            ..self.base(stream::SPEND.to_owned())
+        }
+    }
+
     fn events(&self) -> Config {
         Config {
             subjects: vec![subject::events_all().to_owned()],
@@ -200,6 +215,7 @@ impl Layout {
             bucket(bucket::PRESENCE, 1, PRESENCE_TTL),
             bucket(bucket::TOKENS, 1, Duration::ZERO),
             bucket(bucket::POLICIES, 1, Duration::ZERO),
+            bucket(bucket::PACE, 1, Duration::ZERO),
         ]
     }
 

@@ -1,9 +1,10 @@
 //! The one place that speaks NATS: what is provisioned, and small ports for the run log, tasks, timers, dead letters,
-//! manifests, tokens, policies, the audit trail, cursors, payloads, presence and direct submissions.
+//! manifests, tokens, policies, the audit trail, cursors, payloads, presence, pace and money of agents, and direct
+//! submissions.
 //!
 //! ```text
 //!   coordinator ──┬── runlog ── timers ── tasks ── dead ── registry ── tokens ── cursors ── submit ──┬── nats-server
-//!   worker ───────┴── pull ──── runlog (reports) ── payloads ── presence ────────────────────────────┘
+//!   worker ───────┴── pull ──── runlog (reports) ── payloads ── presence ── pace ── spend ───────────┘
 //! ```
 //!
 //! This crate decides nothing about runs. It turns values into messages and back, retries what is safe to retry and says
@@ -21,6 +22,7 @@ pub mod keys;
 mod latest;
 pub mod layout;
 mod news;
+pub mod pace;
 pub mod payloads;
 pub mod policies;
 pub mod presence;
@@ -29,6 +31,7 @@ mod publish;
 pub mod pull;
 pub mod registry;
 pub mod runlog;
+pub mod spend;
 pub mod submit;
 pub mod tail;
 pub mod tasks;

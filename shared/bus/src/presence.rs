@@ -54,8 +54,20 @@ pub struct Record {
     /// Whether it takes nothing new and will leave.
     #[serde(default)]
     pub draining: bool,
+    /// Agents of which a worker takes no tasks for now.
+    #[serde(default)]
+    pub held: Vec<Held>,
     /// The version of Kapelle that it runs.
     pub version: String,
+}
+
+/// An agent of which a worker takes no tasks for now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Which.
+    pub agent: AgentVersion,
+    /// Why, for people.
+    pub why: String,
 }
 
 /// What announces itself.

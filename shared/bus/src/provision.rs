@@ -9,6 +9,7 @@ use kapelle_types::{AgentVersion, limits};
 
 use crate::Error;
 use crate::layout::{LAYOUT_VERSION, Layout, LayoutRecord};
+use crate::tasks::QueueLimits;
 
 /// The registry key that fixes the layout.
 const LAYOUT_KEY: &str = "layout";
@@ -143,11 +144,12 @@ pub async fn ensure_tasks(jetstream: &Context, layout: &Layout) -> Result<bool, 
     }
 }
 
-/// Creates or widens the queue of one agent version: `concurrency` is enforced over the whole fleet by the broker.
+/// Creates or widens the queue of one agent version. Its concurrency is enforced over the whole fleet by the broker itself;
+/// what else the fleet has to keep, it tells the workers.
 ///
 /// # Errors
 /// [`Error::Unavailable`] while the broker is not ready.
-pub async fn ensure_queue(jetstream: &Context, agent: &AgentVersion, concurrency: u32) -> Result<(), Error> {
+pub async fn ensure_queue(jetstream: &Context, agent: &AgentVersion, limits: QueueLimits) -> Result<(), Error> {
     let config = pull::Config {
         durable_name: Some(crate::tasks::queue_name(agent)),
         description: Some(format!("tasks of {agent}")),
@@ -155,7 +157,8 @@ pub async fn ensure_queue(jetstream: &Context, agent: &AgentVersion, concurrency
         ack_policy: AckPolicy::Explicit,
         ack_wait: limits::LEASE,
         max_deliver: -1,
-        max_ack_pending: i64::from(concurrency),
+        max_ack_pending: i64::from(limits.concurrency),
+        metadata: limits.metadata(),
         max_waiting: 4096,
         ..pull::Config::default()
     };

@@ -61,6 +61,8 @@ pub struct TaskPuller {
     heard_at: Instant,
     check_at: Instant,
     pause: Pause,
+    /// How many tasks may come now beyond those that are held; `None` is as many as there are slots.
+    room: Option<usize>,
     stopping: bool,
 }
 
@@ -88,6 +90,7 @@ impl TaskPuller {
             credit: Credit::new(client.clone(), epochs.clone()),
             requests: Requests::new(slots),
             pause: Pause { until: None, next: PAUSE_MIN },
+            room: None,
             stopping: false,
             heard_at: now,
             check_at: now + CHECK_INTERVAL,
@@ -133,6 +136,11 @@ impl TaskPuller {
         }
     }
 
+    /// How many tasks may come from here on; `None` is as many as there are slots. What was asked for before may still come.
+    pub const fn allow(&mut self, room: Option<usize>) {
+        self.room = room;
+    }
+
     /// Asks for nothing more. What the broker has sent already still comes out of [`TaskPuller::next`].
     pub async fn stop(&mut self) {
         self.stopping = true;
@@ -145,6 +153,12 @@ impl TaskPuller {
     #[must_use]
     pub fn held(&self) -> usize {
         self.credit.held()
+    }
+
+    /// Tasks that could be held beyond those that are.
+    #[must_use]
+    pub fn free(&self) -> usize {
+        self.requests.slots().saturating_sub(self.credit.held())
     }
 
     /// Tasks that were asked for and did not come yet.
@@ -165,7 +179,12 @@ impl TaskPuller {
             return;
         }
         loop {
-            let Some(count) = self.requests.due(self.credit.held()) else {
+            let due = self.requests.due(self.credit.held());
+            let room = self.room.map(|room| room.saturating_sub(self.requests.requested()));
+            if room == Some(0) {
+                return;
+            }
+            let Some(count) = due.map(|due| room.map_or(due, |room| due.min(room))) else {
                 // Between reading `held` and setting the threshold some may have been freed: look again then.
                 if self.credit.wake_at(self.requests.held_to_ask()) {
                     return;

@@ -1,13 +1,20 @@
 //! The task queue: publish an attempt, take it out, say how much waits.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use kapelle_proto::stream;
 use kapelle_proto::subject::TaskSubject;
-use kapelle_types::{AgentVersion, printed};
+use kapelle_types::{AgentVersion, Rate, Timestamp, Usd, printed};
+use serde::Deserialize;
 
 use crate::publish::Acknowledgement;
 use crate::{Bus, Error};
+
+/// How long a queue may take to tell about itself.
+const TOLD_WAIT_MAX: Duration = Duration::from_secs(3);
 
 /// The name of the durable consumer that is the queue of an agent version.
 #[must_use]
@@ -28,6 +35,72 @@ pub struct QueueState {
     pub redelivered: u64,
     /// Tasks that the fleet may have at once.
     pub max_in_flight: u64,
+}
+
+/// What the fleet as a whole keeps about the tasks of one agent version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueLimits {
+    /// Tasks that workers may have at a time.
+    pub concurrency: u32,
+    /// How often a task may start.
+    pub rate: Option<Rate>,
+    /// What its tasks may cost together in a UTC day.
+    pub cost_per_day: Option<Usd>,
+}
+
+/// The names under which a queue tells its limits.
+const RATE: &str = "kapelle.rate";
+const COST_PER_DAY: &str = "kapelle.cost_per_day_micro_usd";
+
+impl QueueLimits {
+    /// Nothing but a number of tasks at a time.
+    #[must_use]
+    pub const fn of(concurrency: u32) -> Self {
+        Self { concurrency, rate: None, cost_per_day: None }
+    }
+
+    pub(crate) fn metadata(&self) -> HashMap<String, String> {
+        let rate = self.rate.map(|it| (RATE.to_owned(), it.to_string()));
+        let day = self.cost_per_day.map(|it| (COST_PER_DAY.to_owned(), it.micros().to_string()));
+        rate.into_iter().chain(day).collect()
+    }
+}
+
+/// What a queue tells about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Told {
+    /// What the workers have to keep.
+    pub rate: Option<Rate>,
+    /// The same.
+    pub cost_per_day: Option<Usd>,
+    /// When the broker answered, by its own clock.
+    pub at: Timestamp,
+}
+
+/// The parts of the broker's answer about a consumer that matter here.
+#[derive(Deserialize)]
+struct Answer {
+    config: Option<Declared>,
+    ts: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Declared {
+    #[serde(default)]
+    metadata: HashMap<String, String>,
+}
+
+impl Told {
+    fn read(answer: &[u8]) -> Result<Self, Error> {
+        let unreadable = |what: &str| Error::Unreadable(format!("a queue's {what}"));
+        let answer: Answer = serde_json::from_slice(answer).map_err(|_| unreadable("description"))?;
+        let declared = answer.config.ok_or_else(|| Error::NotFound("the queue".into()))?.metadata;
+        let rate = declared.get(RATE).map(|text| text.parse()).transpose().map_err(|_| unreadable("rate"))?;
+        let day = declared.get(COST_PER_DAY).map(|text| text.parse()).transpose();
+        let day = day.map_err(|_| unreadable("cost per day"))?;
+        let at = answer.ts.as_deref().and_then(Timestamp::parse).ok_or_else(|| unreadable("time"))?;
+        Ok(Self { rate, cost_per_day: day.map(Usd::from_micros), at })
+    }
 }
 
 /// Where workers of an agent version hear what is withdrawn: a core subject, since it is news and no fact.
@@ -68,6 +141,18 @@ impl Bus {
         Ok(messages.filter_map(subject))
     }
 
+    /// What the queue of an agent version tells the workers that serve it.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] while the broker is not ready, [`Error::NotFound`] if there is no such queue,
+    /// [`Error::Unreadable`] if it says what this release does not understand.
+    pub async fn queue_told(&self, agent: &AgentVersion) -> Result<Told, Error> {
+        let subject = format!("$JS.API.CONSUMER.INFO.{}.{}", stream::TASKS, queue_name(agent));
+        let asked = tokio::time::timeout(TOLD_WAIT_MAX, self.client().request(subject, Bytes::new()));
+        let answer = asked.await.map_err(|_| Error::Unavailable("the queue does not answer".into()))?;
+        Told::read(&answer.map_err(Error::unavailable)?.payload)
+    }
+
     /// How much waits in the queue of an agent version.
     ///
     /// # Errors
@@ -83,5 +168,29 @@ impl Bus {
             redelivered: info.num_redelivered as u64,
             max_in_flight: u64::try_from(info.config.max_ack_pending).unwrap_or(0),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_tells_what_it_was_declared_with_and_nothing_is_taken_for_no_limit() {
+        let limits =
+            QueueLimits { concurrency: 4, rate: "20/s".parse().ok(), cost_per_day: Some(Usd::from_micros(1_500_000)) };
+        let answer = |metadata: &HashMap<String, String>| {
+            let ts = "2026-11-22T08:00:00.5Z";
+            serde_json::json!({ "config": { "metadata": metadata }, "ts": ts }).to_string()
+        };
+        let told = Told::read(answer(&limits.metadata()).as_bytes()).unwrap();
+        assert_eq!((told.rate, told.cost_per_day), (limits.rate, limits.cost_per_day));
+        let none = Told::read(answer(&QueueLimits::of(4).metadata()).as_bytes()).unwrap();
+        assert_eq!((none.rate, none.cost_per_day), (None, None));
+        for (key, value) in [(RATE, "fast"), (COST_PER_DAY, "-1")] {
+            let told = Told::read(answer(&[(key.to_owned(), value.to_owned())].into()).as_bytes());
+            assert!(matches!(told, Err(Error::Unreadable(_))), "{told:?}");
+        }
+        assert!(matches!(Told::read(br#"{"error":{"code":404}}"#), Err(Error::NotFound(_))));
     }
 }

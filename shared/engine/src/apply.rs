@@ -116,9 +116,16 @@ fn authentic(run: &Run, task: &TaskId, token: Option<&TaskToken>) -> Result<(), 
     }
 }
 
-/// Counts what an attempt cost, whatever becomes of its report: one that comes too late was paid all the same.
+/// Counts what an attempt cost, whatever becomes of its report: one that comes too late was paid all the same. An attempt
+/// that was never dispatched cost nothing.
 fn bill(run: &mut Run, task: &TaskId, usage: &Usage) {
-    if let Ok(place) = locate(run, &task.step) {
+    let Ok(place) = locate(run, &task.step) else { return };
+    let dispatched = match (run.slot(place), run.state(place.step)) {
+        (Some(slot), _) => slot.attempt,
+        (None, Some(StepState::Succeeded { attempts, .. })) => *attempts,
+        (None, _) => 0,
+    };
+    if (1..=dispatched).contains(&task.attempt) {
         spending::count(run, place, task, usage);
     }
 }

@@ -82,6 +82,11 @@ metrics! {
     TASK_REDELIVERIES Counter "kapelle_task_redeliveries_total" []
         "Tasks that came a second time because a worker was lost, and were not executed again";
 
+    AGENT_HELD Gauge "kapelle_agent_held" ["agent", "version", "limit"]
+        "1 while this worker takes no tasks of the agent because of a limit";
+    BUDGET_REMAINING Gauge "kapelle_budget_remaining_usd" ["agent", "version"]
+        "What an agent with a daily limit may still spend today, in US dollars";
+
     // Partitions
     PARTITION_LAG Gauge "kapelle_partition_lag" ["partition"] "Entries that are recorded and not yet applied";
     PARTITION_OWNER Gauge "kapelle_partition_owner" ["partition"] "1 while this coordinator owns the partition";

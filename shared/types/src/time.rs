@@ -55,6 +55,12 @@ impl Timestamp {
         DateTime::<Utc>::from_timestamp_nanos(self.0).to_rfc3339_opts(SecondsFormat::Millis, true)
     }
 
+    /// Its day in UTC: `20261122`.
+    #[must_use]
+    pub fn day(self) -> String {
+        DateTime::<Utc>::from_timestamp_nanos(self.0).format("%Y%m%d").to_string()
+    }
+
     /// Reads RFC 3339; `None` if it is something else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -76,6 +82,7 @@ mod tests {
     fn prints_and_parses() {
         let t = Timestamp::from_millis(1_795_000_000_123);
         assert_eq!(Timestamp::parse(&t.rfc3339()), Some(t));
+        assert_eq!((t.day().as_str(), Timestamp::default().day().as_str()), ("20261118", "19700101"));
         assert_eq!(t.plus(Duration::from_secs(1)).since(t), Duration::from_secs(1));
         assert_eq!(t.since(t.plus(Duration::from_secs(1))), Duration::ZERO);
         assert_eq!(Timestamp::from_nanos(i64::MAX).plus(Duration::MAX).nanos(), i64::MAX);

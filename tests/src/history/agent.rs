@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kapelle_sdk::{Agent, AgentError, Output, Task, async_trait};
+use kapelle_sdk::{Agent, AgentError, Output, Task, Usage, async_trait};
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -55,7 +55,7 @@ impl Cues {
 
 /// Fields of its input, each of which may be missing: `gate` that it waits at, `hang_attempts` first attempts that never
 /// answer, `fail_attempts` first attempts that fail with `code`, `final` and `after_ms`, `wrong_attempts` first attempts that
-/// answer with a text. It answers with its input.
+/// answer with a text; `cost` and `tokens` that it uses up. It answers with its input.
 pub(super) struct Scripted(pub(super) Cues);
 
 #[async_trait]
@@ -80,6 +80,8 @@ impl Agent for Scripted {
         if attempt <= number("wrong_attempts").unwrap_or(0) {
             return Ok(Output::new(Value::from("not what the contract says")));
         }
-        Ok(Output::new(task.input.as_ref().clone()))
+        let cost_usd = task.input.get("cost").and_then(Value::as_f64).unwrap_or(0.0);
+        let usage = Usage { cost_usd, output_tokens: number("tokens").unwrap_or(0), ..Usage::default() };
+        Ok(Output::new(task.input.as_ref().clone()).with_usage(usage))
     }
 }

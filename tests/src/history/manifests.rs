@@ -10,13 +10,19 @@ pub(super) const SECOND: &str = "second@^1";
 /// One that takes and gives objects with a number `value`.
 pub(super) const STRICT: &str = "strict@^1";
 
+/// One that may spend little.
+pub(super) const THRIFTY: &str = "thrifty@^1";
+
 /// All agents.
 pub(super) fn agents() -> Vec<Value> {
     let mut strict = agent("strict");
     let schema = json!({ "type": "object", "required": ["value"], "properties": { "value": { "type": "number" } } });
     strict["spec"]["input"]["schema"] = schema.clone();
     strict["spec"]["output"]["schema"] = schema;
-    vec![agent("player"), agent("second"), strict]
+    let mut thrifty = agent("thrifty");
+    let limits = json!({ "concurrency": 16, "timeout": "60s", "cost_per_run": 1, "tokens": 100, "payload": "1KiB" });
+    thrifty["spec"]["role"]["limits"] = limits;
+    vec![agent("player"), agent("second"), strict, thrifty]
 }
 
 fn agent(name: &str) -> Value {

@@ -3,7 +3,9 @@
 use futures::future::BoxFuture;
 use kapelle_types::RunId;
 
-use super::scenarios::{contracts, fan_outs, faults, flows, latecomers, noise, payloads, requests, retries, stalls};
+use super::scenarios::{
+    contracts, fan_outs, faults, flows, latecomers, limits, noise, payloads, requests, retries, stalls,
+};
 use super::stage::Stage;
 
 /// One way that a run can take.
@@ -112,6 +114,17 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     }),
     scenario("forged_reports", "reports without the token of their task, and with another task's", |s| {
         Box::pin(contracts::forged(s))
+    }),
+    scenario(
+        "cost_per_run",
+        "members of an agent that has spent its limit are held until a retry grants it anew",
+        |s| Box::pin(limits::cost(s)),
+    ),
+    scenario("cost_of_attempts", "failed attempts cost too: the step gives up before its retries are used up", |s| {
+        Box::pin(limits::failures(s))
+    }),
+    scenario("task_limits", "a task that used too many tokens, and one that would be given too much", |s| {
+        Box::pin(limits::tasks(s))
     }),
     scenario("payload_stored", "input and outputs by reference", |s| Box::pin(payloads::stored(s))),
     scenario("payload_missing", "an output whose object is gone stalls the step that needs a part of it", |s| {

@@ -5,6 +5,7 @@ pub(super) mod fan_outs;
 pub(super) mod faults;
 pub(super) mod flows;
 pub(super) mod latecomers;
+pub(super) mod limits;
 pub(super) mod noise;
 pub(super) mod payloads;
 pub(super) mod requests;

@@ -83,7 +83,7 @@ impl Stage {
         self.coordinator.stop().await;
     }
 
-    /// One more worker for both agents. Dropped, it ends as a crash ends it.
+    /// One more worker for all agents. Dropped, it ends as a crash ends it.
     pub(super) async fn worker(&self, slots: usize, drain_grace: Duration) -> kapelle_worker::Handle {
         let config = kapelle_worker::Config {
             id: NAME.into(),
@@ -95,7 +95,8 @@ impl Stage {
         let config = config
             .native("player@1.0.0".parse().unwrap(), Scripted(self.cues.clone()))
             .native("second@1.0.0".parse().unwrap(), Scripted(self.cues.clone()))
-            .native("strict@1.0.0".parse().unwrap(), Scripted(self.cues.clone()));
+            .native("strict@1.0.0".parse().unwrap(), Scripted(self.cues.clone()))
+            .native("thrifty@1.0.0".parse().unwrap(), Scripted(self.cues.clone()));
         Worker::start(config, Bus::open(self.connection.clone()).await.unwrap()).await.unwrap()
     }
 

@@ -50,5 +50,8 @@ const EARLY: std::time::Duration = std::time::Duration::from_millis(251);
 
 fn fails_by_itself(fold: &Fold) -> bool {
     let may_fail = fold.run.plan().steps.iter().any(|s| s.on_give_up == OnGiveUp::Fail);
-    may_fail && (fold.slots.some_exhausted() || fold.run.plan().steps.iter().any(|s| s.retry.total.is_some()))
+    may_fail
+        && (fold.slots.some_exhausted()
+            || fold.slots.some_spent()
+            || fold.run.plan().steps.iter().any(|s| s.retry.total.is_some()))
 }

@@ -9,7 +9,7 @@ use kapelle_engine::{
     Body, Command, Decision, DispatchTask, FailureKind, Ignored, Plan, PlanStep, Run, StepFailed, StepStatus, TimerId,
 };
 use kapelle_types::limits::LEASE_LOST_MAX;
-use kapelle_types::{StepRef, TaskId, Timestamp};
+use kapelle_types::{AgentVersion, StepRef, TaskId, Timestamp};
 
 use super::agents::key;
 
@@ -27,6 +27,10 @@ pub(crate) struct Slots {
     paused: bool,
     ended: bool,
     submitted_at: Timestamp,
+    /// What each attempt cost at most, in quarters of a dollar.
+    paid: BTreeMap<TaskId, u64>,
+    /// What an agent may cost since somebody retried its steps, in quarters of a dollar.
+    granted: BTreeMap<AgentVersion, u64>,
     pub(crate) asked_to_end: bool,
 }
 
@@ -52,6 +56,8 @@ impl Slots {
             paused: false,
             ended: false,
             submitted_at: Timestamp::default(),
+            paid: BTreeMap::new(),
+            granted: BTreeMap::new(),
             asked_to_end: false,
         }
     }
@@ -69,6 +75,31 @@ impl Slots {
     /// Whether some slot is out of attempts.
     pub(crate) fn some_exhausted(&self) -> bool {
         self.slots.values().any(|slot| slot.exhausted && !slot.done)
+    }
+
+    /// Whether some agent has spent what it may.
+    pub(crate) fn some_spent(&self) -> bool {
+        self.plan.steps.iter().any(|planned| self.has_spent(planned))
+    }
+
+    /// Whether an agent has spent what it may, by the reports of all attempts that were ever dispatched.
+    fn has_spent(&self, planned: &PlanStep) -> bool {
+        let Some(limit) = planned.cost_per_run else { return false };
+        self.spent(planned) >= self.granted.get(&planned.agent).copied().unwrap_or(quarters(limit.as_f64()))
+    }
+
+    fn spent(&self, planned: &PlanStep) -> u64 {
+        let does = |task: &TaskId| self.plan.steps.iter().any(|s| s.id == task.step.step && s.agent == planned.agent);
+        self.paid.iter().filter(|(task, _)| does(task)).map(|(_, quarters)| quarters).sum()
+    }
+
+    /// A report says what an attempt cost. It counts whatever becomes of it, unless the run is over.
+    fn pay(&mut self, task: &TaskId, cost_usd: f64, shown: bool) {
+        let dispatched = self.slots.get(&task.step).is_some_and(|s| (1..=s.attempts).contains(&task.attempt));
+        if shown && !self.ended && dispatched {
+            let known = self.paid.entry(task.clone()).or_default();
+            *known = quarters(cost_usd).max(*known);
+        }
     }
 
     /// Attempts that are in flight by this count.
@@ -95,10 +126,12 @@ impl Slots {
         match body {
             Body::StepSucceeded(report) => {
                 let shown = on_report && report.token == Some(key(run.id()).token(&report.task));
+                self.pay(&report.task, report.usage.cost_usd, shown);
                 self.succeeded(&report.task, shown, ignored)?;
             }
             Body::StepFailed(report) => {
                 let shown = on_report && report.token == Some(key(run.id()).token(&report.task));
+                self.pay(&report.task, report.usage.cost_usd, shown);
                 self.failed(report, shown, ignored)?;
             }
             Body::RunSubmitted(_) if ignored.is_none() => self.submitted_at = at,
@@ -169,6 +202,15 @@ impl Slots {
         let meant = |step: &StepRef| {
             steps.is_empty() || steps.iter().any(|s| s.step == step.step && (s.item.is_none() || s.item == step.item))
         };
+        let agents = self
+            .plan
+            .steps
+            .iter()
+            .filter(|s| self.has_spent(s) && (steps.is_empty() || steps.iter().any(|m| m.step == s.id)));
+        let granted: Vec<_> = agents
+            .filter_map(|s| Some((s.agent.clone(), self.spent(s) + quarters(s.cost_per_run?.as_f64()))))
+            .collect();
+        self.granted.extend(granted);
         // Who has a budget left keeps it: only what gave up is renewed.
         for (step, slot) in &mut self.slots {
             if meant(step) && slot.gave_up && !slot.done {
@@ -179,7 +221,7 @@ impl Slots {
 
     fn gave_up(&mut self, step: &StepRef) -> Result<(), Wrong> {
         let planned = self.plan.steps.iter().find(|s| s.id == step.step);
-        let limited = planned.is_some_and(|s| s.retry.total.is_some());
+        let limited = planned.is_some_and(|s| s.retry.total.is_some() || self.has_spent(s));
         let slot = self.slots.entry(step.clone()).or_default();
         slot.gave_up = true;
         hold("nobody_gives_up_with_attempts_left", slot.exhausted || limited, || step.to_string())
@@ -197,6 +239,8 @@ impl Slots {
         hold("no_attempt_beyond_the_budget", !slot.exhausted, || id.to_string())?;
         slot.attempts = id.attempt;
         slot.in_flight = true;
+        let spent = self.plan.steps.iter().any(|s| s.id == step.step && self.has_spent(s));
+        hold("nothing_begins_that_may_cost_nothing_more", !spent, || id.to_string())?;
         let Some(planned) = self.plan.steps.iter().find(|s| s.id == step.step) else {
             return Err(("only_planned_steps_are_dispatched", id.to_string()));
         };
@@ -215,6 +259,12 @@ impl Slots {
         let waits = self.slots.iter().find(|(step, slot)| names.contains(&&step.step) && !slot.done);
         hold("needs_end_before_a_step_starts", open.is_none() && waits.is_none(), || planned.id.to_string())
     }
+}
+
+/// Costs in simulations are whole quarters of a dollar.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few quarters")]
+fn quarters(usd: f64) -> u64 {
+    (usd * 4.0).round().max(0.0) as u64
 }
 
 fn within_budget(task: &TaskId, slot: &Slot, planned: &PlanStep) -> Result<(), Wrong> {

@@ -7,6 +7,7 @@ use async_nats::{Client, HeaderMap};
 use kapelle_bus::Bus;
 use kapelle_bus::layout::{Layout, TaskStorage};
 use kapelle_bus::provision::{ensure_queue, provision};
+use kapelle_bus::tasks::QueueLimits;
 use kapelle_coordinator::{Config, Coordinator, Handle};
 use kapelle_proto::v1::RunStatus;
 use kapelle_tests::harness::manifests::{chain, scripted_agent};
@@ -31,7 +32,7 @@ async fn no_answer_finds_its_way_into_a_log() {
     let coordinator = accounts.broker.connect("c1").await;
     let layout = Layout { partitions: Partitions::new(4).unwrap(), replicas: 1, tasks: TaskStorage::AsyncFile };
     provision(coordinator.jetstream(), &layout).await.unwrap();
-    ensure_queue(coordinator.jetstream(), &"scripted@1.0.0".parse().unwrap(), 4).await.unwrap();
+    ensure_queue(coordinator.jetstream(), &"scripted@1.0.0".parse().unwrap(), QueueLimits::of(4)).await.unwrap();
     let bus = Bus::open(coordinator.clone()).await.unwrap();
     let task = "kapelle.task.scripted.1_0_0.0192f3c4-5a6b-7c8d-9e0f-112233445566.a.1";
     coordinator.jetstream().publish(task, "a task".into()).await.unwrap().await.unwrap();

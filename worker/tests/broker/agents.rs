@@ -17,7 +17,7 @@ async fn an_answer_is_reported_and_the_task_acknowledged() {
     let agent = Does(|task: kapelle_sdk::Task| async move {
         task.progress.report(1, 1, "done");
         let seen = json!({ "input": *task.input, "key": task.idempotency_key(), "attempt": task.attempt });
-        let usage = Usage { cost_usd: 0.25, input_tokens: 3, output_tokens: 4 };
+        let usage = Usage { cost_usd: 0.25, input_tokens: 3, output_tokens: 4, tool_calls: 5 };
         Ok(Output::new(seen).with_usage(usage))
     });
     let worker = rig.worker(4, agent).await;

@@ -5,6 +5,7 @@
 mod agents;
 mod drain;
 mod faults;
+mod limits;
 mod payloads;
 mod presence;
 mod pull;

@@ -44,6 +44,7 @@ async fn records_are_replaced_removed_and_written_anew() {
         started_at: Timestamp::from_millis(1),
         host: "h".into(),
         draining: false,
+        held: Vec::new(),
         version: "0.1.0".into(),
     };
     for partition in 0..3 {

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use kapelle_broker::testing::TestServer;
 use kapelle_bus::layout::{Layout, TaskStorage};
+use kapelle_bus::tasks::QueueLimits;
 use kapelle_bus::{Bus, ConnectConfig, Connection, provision};
-use kapelle_engine::{Body, Channel, StepFailed};
+use kapelle_engine::{Body, Channel, StepFailed, TaskLimits};
 use kapelle_proto::subject::TaskSubject;
 use kapelle_proto::{Task, decode_record};
 use kapelle_sdk::{Agent, AgentError, Output, async_trait};
@@ -40,7 +41,7 @@ impl Rig {
     }
 
     pub(crate) async fn queue(&self, agent: &AgentVersion) {
-        provision::ensure_queue(self.bus.jetstream(), agent, 10_000).await.unwrap();
+        provision::ensure_queue(self.bus.jetstream(), agent, QueueLimits::of(10_000)).await.unwrap();
     }
 
     /// Starts a worker with one native agent, whose queue is there.
@@ -121,6 +122,7 @@ pub(crate) fn task(run: &str, item: u32, input: Value) -> Task {
         principal: Principal("test".into()),
         queued_at: Timestamp::default(),
         token: None,
+        limits: TaskLimits::default(),
     }
 }
 

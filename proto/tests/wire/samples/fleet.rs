@@ -1,7 +1,7 @@
 //! Samples of `api.proto`: manifests, workers, queues, coordinators.
 
 use kapelle_proto::v1::{
-    Applied, ApplyRequest, ApplyResponse, CoordinatorView, GetManifestRequest, ListCoordinatorsRequest,
+    Applied, ApplyRequest, ApplyResponse, CoordinatorView, GetManifestRequest, HeldAgent, ListCoordinatorsRequest,
     ListCoordinatorsResponse, ListManifestsRequest, ListManifestsResponse, ListQueuesRequest, ListQueuesResponse,
     ListWorkersRequest, ListWorkersResponse, ManifestSource, ManifestView, QueueView, ReinstateRequest,
     ReinstateResponse, RetireRequest, RetireResponse, StandingView, WorkerView,
@@ -44,9 +44,12 @@ pub(super) fn samples() -> Vec<Sample> {
         Sample::new(ListWorkersResponse { workers: vec![worker()] }),
         Sample::new(worker()),
         Sample::named("retired", WorkerView { retired_agents: vec!["sbom@1.0.0".into()], ..worker() }),
+        Sample::named("held", WorkerView { held: vec![held()], ..worker() }),
+        Sample::new(held()),
         Sample::new(ListQueuesRequest {}),
         Sample::new(ListQueuesResponse { queues: vec![queue()] }),
         Sample::new(queue()),
+        Sample::named("held", QueueView { held: held().why, ..queue() }),
         Sample::new(ListCoordinatorsRequest {}),
         Sample::new(ListCoordinatorsResponse { coordinators: vec![coordinator()] }),
         Sample::new(coordinator()),
@@ -96,6 +99,10 @@ fn worker() -> WorkerView {
     }
 }
 
+fn held() -> HeldAgent {
+    HeldAgent { agent: "sbom@1.0.0".into(), why: "its money is spent".into() }
+}
+
 fn queue() -> QueueView {
     QueueView {
         agent: "licence-review".into(),
@@ -104,6 +111,7 @@ fn queue() -> QueueView {
         in_flight: 32,
         redelivered: 1,
         max_in_flight: 64,
+        held: String::new(),
     }
 }
 

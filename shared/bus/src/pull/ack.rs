@@ -11,6 +11,8 @@ pub(super) struct AckInfo {
     pub(super) stream_seq: u64,
     /// When TASKS took it.
     pub(super) stored_at: Timestamp,
+    /// How many messages waited behind it then.
+    pub(super) pending: u64,
 }
 
 impl AckInfo {
@@ -27,7 +29,8 @@ impl AckInfo {
         let delivered = tokens.nth(skip)?.parse().ok()?;
         let stream_seq = tokens.next()?.parse().ok()?;
         let stored_at = Timestamp::from_nanos(tokens.nth(1)?.parse().ok()?);
-        Some(Self { delivered, stream_seq, stored_at })
+        let pending = tokens.next()?.parse().ok()?;
+        Some(Self { delivered, stream_seq, stored_at, pending })
     }
 }
 
@@ -37,7 +40,7 @@ mod tests {
 
     #[test]
     fn both_forms_are_read_and_nothing_else() {
-        let want = AckInfo { delivered: 3, stream_seq: 100, stored_at: Timestamp::from_nanos(1_700) };
+        let want = AckInfo { delivered: 3, stream_seq: 100, stored_at: Timestamp::from_nanos(1_700), pending: 42 };
         for good in [
             "$JS.ACK.TASKS.echo-1_0_0.3.100.7.1700.42",
             "$JS.ACK._.szMpdrwD.TASKS.echo-1_0_0.3.100.7.1700.42",

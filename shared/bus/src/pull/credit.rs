@@ -56,6 +56,7 @@ impl Credit {
             delivered: ack.delivered,
             stream_seq: ack.stream_seq,
             stored_at: ack.stored_at,
+            pending: ack.pending,
             reply,
             epoch: *self.0.epochs.borrow(),
             credit: Arc::clone(&self.0),
@@ -77,6 +78,8 @@ pub struct Delivery {
     pub stream_seq: u64,
     /// When it was queued, by the broker's clock.
     pub stored_at: Timestamp,
+    /// How many tasks waited in the queue behind it.
+    pub pending: u64,
     reply: Subject,
     epoch: u64,
     credit: Arc<Shared>,

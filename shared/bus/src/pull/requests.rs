@@ -32,6 +32,10 @@ impl Requests {
         Self { slots, requested: 0, live: VecDeque::new(), live_batches: 0, first_id: 0 }
     }
 
+    pub(super) const fn slots(&self) -> usize {
+        self.slots
+    }
+
     pub(super) const fn requested(&self) -> usize {
         self.requested
     }

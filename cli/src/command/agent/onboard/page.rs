@@ -201,6 +201,7 @@ mod tests {
     use super::super::draft::Draft;
     use super::super::program::Program;
     use super::super::samples::Sample;
+    use super::super::touched::Registered;
     use super::super::{learned, open, refused};
     use super::*;
     use crate::command::apply::Applied;
@@ -242,7 +243,7 @@ mod tests {
             folder: "/agents/count".into(),
             source: None,
             open: open(&draft),
-            touches: Touched::of(&agent, &found, (!plan).then_some(&[][..]), cost).unwrap(),
+            touches: Touched::of(&agent, &found, (!plan).then(Registered::default).as_ref(), cost).unwrap(),
             file: File { path: "/agents/count/agent.yaml".into(), outcome: "created", changes: vec![] },
             manifest: Manifest::Agent(agent).to_value(),
             components: draft.facts,

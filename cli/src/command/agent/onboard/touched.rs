@@ -67,6 +67,7 @@ pub(super) struct Row {
 }
 
 /// What is registered.
+#[derive(Default)]
 pub(super) struct Registered {
     pub(super) manifests: Vec<Manifest>,
     pub(super) retired: BTreeSet<AgentVersion>,

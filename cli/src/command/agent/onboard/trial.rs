@@ -88,6 +88,7 @@ pub(super) async fn run(
         grpc_address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         slots: Some(1),
         confinement,
+        openlineage: false,
     };
     let Some(stack) = signals.unless(Stack::start(settings)).await.transpose()? else { return Err(interrupted()) };
     let tried = signals.unless(all(&stack, agent, folder, samples)).await;

@@ -1,0 +1,126 @@
+//! What an agent with a `cost_per_day` may still spend today, fleet-wide.
+//!
+//! ```text
+//!   executor ──cost of an attempt, before its report──▶ ledger at the broker ──read every second──▶ budget ──▶ ask for tasks?
+//! ```
+//!
+//! When the day's money is spent, or nobody can say whether it is, no worker asks for more: tasks wait in their queue and
+//! burn no attempt. What was asked for or is running goes on, so the day can cost more by that. The day is the worker's
+//! UTC day; clocks that differ count some seconds around midnight for the other day.
+
+use std::time::Duration;
+
+use kapelle_bus::spend::Ledger;
+use kapelle_engine::Usage;
+use kapelle_retry::{Delays, Policy};
+use kapelle_telemetry::clock;
+use kapelle_telemetry::metrics::BUDGET_REMAINING;
+use kapelle_types::{AgentVersion, Usd};
+use metrics::Gauge;
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::holds::Hold;
+use crate::lease::Key;
+
+/// How often the ledger is read: what the rest of the fleet spends is noticed this late.
+const READ_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The day's budget of one agent version.
+pub(crate) struct Budget {
+    ledger: Ledger,
+    open: watch::Receiver<bool>,
+    _reader: AbortOnDropHandle<()>,
+}
+
+impl Budget {
+    /// Starts to read the ledger. Nothing may be spent before it was read.
+    pub(crate) fn start(ledger: Ledger, agent: &AgentVersion, limit: Usd, hold: Hold) -> Self {
+        let (told, open) = watch::channel(false);
+        let version = agent.version.to_string();
+        let remaining = BUDGET_REMAINING.gauge(&[agent.name.as_str(), &version]);
+        let reader = Reader { ledger: ledger.clone(), limit, hold, told, remaining };
+        Self { ledger, open, _reader: AbortOnDropHandle::new(tokio::spawn(reader.run())) }
+    }
+
+    /// Whether there is something left to spend, by the last look.
+    pub(crate) fn is_open(&self) -> bool {
+        *self.open.borrow()
+    }
+
+    /// Waits until [`Budget::is_open`] may say something else.
+    pub(crate) async fn changed(&mut self) {
+        if self.open.changed().await.is_err() {
+            std::future::pending::<()>().await; // the reader lives as long as this
+        }
+    }
+
+    /// What pays for attempts.
+    pub(crate) fn purse(&self) -> Purse {
+        Purse(self.ledger.clone())
+    }
+}
+
+/// Pays what attempts cost.
+#[derive(Debug, Clone)]
+pub(crate) struct Purse(Ledger);
+
+impl Purse {
+    /// Adds what an attempt cost to the day, however long the broker takes: the report would have to wait for it too.
+    pub(crate) async fn pay(&self, key: &Key, usage: &Usage) {
+        let cost = Usd::reported(usage.cost_usd).unwrap_or_default();
+        if cost == Usd::ZERO {
+            return;
+        }
+        let (attempt, at) = (format!("{}/{}", key.0, key.1), clock::now());
+        let mut delays = Delays::new(&Policy::default());
+        while let Err(error) = self.0.add(at, cost, &attempt).await {
+            tracing::warn!(attempt, %error, "what an attempt cost is not counted yet; trying again");
+            tokio::time::sleep(delays.next()).await;
+        }
+    }
+}
+
+struct Reader {
+    ledger: Ledger,
+    limit: Usd,
+    hold: Hold,
+    told: watch::Sender<bool>,
+    remaining: Gauge,
+}
+
+impl Reader {
+    async fn run(self) {
+        let mut tick = tokio::time::interval(READ_INTERVAL);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            let open = self.read().await;
+            self.told.send_if_modified(|told| std::mem::replace(told, open) != open);
+        }
+    }
+
+    /// Reads the ledger and says whether something is left.
+    async fn read(&self) -> bool {
+        let limit = self.limit;
+        match self.ledger.spent(clock::now()).await {
+            Ok(spent) => {
+                self.remaining.set(limit.minus(spent).as_f64());
+                if spent < limit {
+                    self.hold.release();
+                    return true;
+                }
+                let why =
+                    format!("its tasks have cost {spent} today, {limit} are allowed a day; it goes on at 00:00 UTC");
+                self.hold.because(&why);
+            }
+            // Money that nobody can count is not spent.
+            Err(error) => {
+                let why = format!("what its tasks have cost today cannot be read, so nothing more is spent: {error}");
+                self.hold.because(&why);
+            }
+        }
+        false
+    }
+}
