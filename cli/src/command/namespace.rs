@@ -151,7 +151,11 @@ async fn create(app: &App, args: Create) -> Result<(), Failure> {
     let quotas = args.quotas.over(kapelle_accounts::Quotas::default())?;
     quotas::check_room(&quotas)?;
     let record = operator.create(args.name, args.partitions, quotas, clock::now())?;
-    args.reach.push(&operator, &record).await?;
+    args.reach.push(&operator, &record).await.map_err(|failure| {
+        let again =
+            format!("Its keys are made; `kapelle namespace push {}` tells the broker when it answers.", record.name);
+        failure.hint(again)
+    })?;
     app.output.show(&record, |record| {
         let next =
             format!("Then: kapelle credentials issue coordinator --namespace {} --name c1 --out c1.creds", record.name);

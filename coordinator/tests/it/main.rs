@@ -9,6 +9,7 @@ mod contracts;
 mod fleet;
 mod issuer;
 mod keys;
+mod layout;
 mod lineage;
 mod pinned;
 mod policies;

@@ -132,7 +132,7 @@ mod tests {
         let (text, key) = file(r#"{"name":"w1","exp":1700000000,"nats":{}}"#);
         let credentials = Credentials::parse(&text).unwrap();
         assert_eq!(credentials.name(), "w1");
-        assert_eq!(credentials.expires_at().unwrap().rfc3339(), "2023-11-14T22:13:20Z");
+        assert_eq!(credentials.expires_at().unwrap().rfc3339(), "2023-11-14T22:13:20.000Z");
         let auth = credentials.answer("w1", b"nonce").unwrap();
         key.verify(b"nonce", &auth.signature.unwrap()).unwrap();
         assert!(matches!(credentials.answer("w2", b"nonce"), Err(Error::Unauthorized(_))));
