@@ -11,7 +11,7 @@ use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use kapelle_engine::behaviour::knows;
-use kapelle_engine::{Body, Channel, Command, Decision, Record, Run, RunStatus, Stamp, apply, outstanding};
+use kapelle_engine::{Body, Channel, Command, Record, Run, RunStatus, Stamp, apply, outstanding};
 use kapelle_telemetry::metrics::{ENTRIES_REFUSED, REBUILDS, RECONCILED_RUNS};
 use kapelle_types::{RunId, Timestamp};
 use lru::LruCache;
@@ -227,7 +227,7 @@ impl Core {
         for (nth, entry) in record.entries.iter().enumerate() {
             let decision = apply(run, entry, record.channel, record.stamp);
             self.meters.applied(run, &entry.body, &decision);
-            refused(id, record.stamp, nth, entry, &decision, out);
+            out.extend(Refused::told(id, record.stamp, nth, entry, &decision));
             emit(&mut self.progress, run, record.stamp, decision.commands, out);
         }
         if run.status() != before && (run.is_finished() || run.status() == RunStatus::Stalled) {
@@ -312,7 +312,7 @@ impl Core {
                 let decision = apply(&mut run, entry, record.channel, record.stamp);
                 if record.stamp.seq >= unseen {
                     self.meters.applied(&run, &entry.body, &decision);
-                    refused(run.id(), record.stamp, nth, entry, &decision, out);
+                    out.extend(Refused::told(run.id(), record.stamp, nth, entry, &decision));
                 }
             }
         }
@@ -388,18 +388,6 @@ impl Core {
     pub fn knows_run(&self, run: &RunId) -> bool {
         self.cache.contains(run) || self.loading.contains_key(run)
     }
-}
-
-/// What was refused goes into the audit trail.
-fn refused(
-    run: RunId,
-    stamp: Stamp,
-    nth: usize,
-    entry: &kapelle_engine::Entry,
-    decision: &Decision,
-    out: &mut Vec<Effect>,
-) {
-    out.extend(Refused::told(run, stamp, nth, entry, decision).map(|refused| Effect::Refused(Box::new(refused))));
 }
 
 /// What a run wants done becomes orders, which the entry at `cause` waits for (none: sequence 0).

@@ -54,7 +54,7 @@ pub(crate) const REFUSALS: [Code; 3] = [Code::AGENT_SANDBOX, Code::SECRET_MISSIN
 
 impl Refused {
     /// What an entry that was applied tells of a refusal, if it does.
-    pub(crate) fn told(run: RunId, stamp: Stamp, nth: usize, entry: &Entry, decision: &Decision) -> Option<Self> {
+    pub(crate) fn told(run: RunId, stamp: Stamp, nth: usize, entry: &Entry, decision: &Decision) -> Option<Effect> {
         let (step, code) = match (&entry.body, decision.ignored) {
             (Body::StepSucceeded(report), Some(Ignored::BadToken)) => (&report.task.step, None),
             (Body::StepFailed(report), Some(Ignored::BadToken)) => (&report.task.step, None),
@@ -64,7 +64,8 @@ impl Refused {
             }
             _ => return None,
         };
-        Some(Self { run, place: (stamp.seq, nth), principal: entry.principal.clone(), step: step.clone(), code })
+        let (place, principal) = ((stamp.seq, nth), entry.principal.clone());
+        Some(Effect::Refused(Box::new(Self { run, place, principal, step: step.clone(), code })))
     }
 }
 
