@@ -139,7 +139,8 @@ fn runtime(draft: &mut Draft, stated: &Stated, programs: &[Program]) {
         let fact =
             Fact { component: "runtime", about: "native", value: native, state: State::Written, from: from.clone() };
         draft.note(fact);
-        draft.lacks.push(format!("native: {from} says that it is code in a worker of your own, which is not tried here; apply it with `kapelle apply`"));
+        let why = "it is code in a worker of your own, which is not tried here; apply it with `kapelle apply`";
+        draft.lacks.push(format!("native: {from} says that {why}"));
         return;
     }
     let given = stated.command.as_ref().map(|it| ("--command", json!(it.split_whitespace().collect::<Vec<_>>())));

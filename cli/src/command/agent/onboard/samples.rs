@@ -15,7 +15,8 @@ use crate::manifests::files::unreadable;
 /// The folder that they lie in, below the agent's.
 pub(super) const FOLDER: &str = "samples";
 /// How they are written down; every error about them says it.
-pub(super) const FORM: &str = "An input is samples/NAME.input.json; what the agent should make of it may lie beside it, as samples/NAME.output.json.";
+pub(super) const FORM: &str = "An input is samples/NAME.input.json; what the agent should make of it may lie \
+                              beside it, as samples/NAME.output.json.";
 
 /// One sample.
 #[derive(Debug, Clone, PartialEq)]
