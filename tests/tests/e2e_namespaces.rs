@@ -63,11 +63,12 @@ async fn the_guide_leads_from_no_keys_to_a_run_and_back() {
     assert_eq!(again.expect(1).error()["code"], "K0510");
 
     let made = place
-        .told(&[&["namespace", "create", "default", "--storage", "20GiB", "--partitions", "4"], &both[..]].concat())
+        .told(&[&["namespace", "create", "legal", "--storage", "4GiB", "--partitions", "4"], &both[..]].concat())
         .await;
-    assert_eq!(made["quotas"]["storage_bytes"], 20_u64 << 30);
+    assert_eq!(made["quotas"]["storage_bytes"], 4_u64 << 30);
     let issue = |role: &'static str, name: &'static str, out: &'static str| {
-        [&["credentials", "issue", role, "--name", name, "--out", out][..], &operator[..]].concat()
+        [&["credentials", "issue", role, "--namespace", "legal", "--name", name, "--out", out][..], &operator[..]]
+            .concat()
     };
     place.told(&issue("coordinator", "c1", "c1.creds")).await;
     let mode = fs::metadata(place.lab.folder().join("c1.creds")).unwrap().permissions().mode();
@@ -81,6 +82,7 @@ async fn the_guide_leads_from_no_keys_to_a_run_and_back() {
     place.told(&issue("coordinator", "setup", "setup.creds")).await;
     let create = ["token", "create", "root", "--role", "admin", "--sees-payloads", "--nats-creds", "setup.creds"];
     let token = place.told(&[&create[..], &broker].concat()).await;
+    assert_eq!(token["namespace"], "legal", "whose token it is follows from the credentials");
     let cli = place.cli(&address).with_token(token["token"].as_str().unwrap());
     place.lab.write("agents/echo.yaml", process_agent("echo", &["python3", "-c", ECHO], "once", "20s"));
     place.lab.write("agents/play.yaml", one_step("play", "echo"));
@@ -97,14 +99,23 @@ async fn the_guide_leads_from_no_keys_to_a_run_and_back() {
     let run = cli.json(&["run", "execute", "play", "--input", "input.json"]).await;
     assert_eq!((&run["status"], &run["output"]["now"]), (&"COMPLETED".into(), &"they play together".into()));
 
-    let described = place.told(&[&["namespace", "describe", "default"], &both[..]].concat()).await;
+    let described = place.told(&[&["namespace", "describe", "legal"], &both[..]].concat()).await;
     assert!(described["used"]["streams"].as_u64().unwrap() > 10, "{described}");
-    let in_use = cli.run(&[&["namespace", "delete", "default", "--yes", "-o", "json"], &both[..]].concat()).await;
+    let in_use = cli.run(&[&["namespace", "delete", "legal", "--yes", "-o", "json"], &both[..]].concat()).await;
     assert_eq!(in_use.expect(1).error()["code"], "K0512");
 
-    // Whoever is revoked ends, and says why.
-    for (whose, role) in [("pool-a", &worker), ("c1", &coordinator)] {
-        place.told(&[&["credentials", "revoke", whose], &both[..]].concat()).await;
+    revoked(&mut place, &cli, &[("pool-a", worker), ("c1", coordinator)], &both).await;
+    place.told(&[&["namespace", "delete", "legal", "--force", "legal"], &both[..]].concat()).await;
+    let gone = ["token", "create", "late", "--role", "viewer", "--nats-creds", "setup.creds", "-o", "json"];
+    assert_eq!(cli.run(&[&gone[..], &broker].concat()).await.expect(3).error()["code"], "K0513");
+    assert_eq!(place.told(&[&["namespace", "list"], &operator[..]].concat()).await, serde_json::json!([]));
+    place.lab.assert_no_panic();
+}
+
+/// Whoever is revoked ends, and says why.
+async fn revoked(place: &mut Place, cli: &Cli, parts: &[(&str, String)], both: &[&str]) {
+    for (whose, role) in parts {
+        place.told(&[&["credentials", "revoke", whose, "--namespace", "legal"], both].concat()).await;
         let status = place.lab.process(role).end(Duration::from_secs(60)).await;
         let said = place.lab.process(role).stderr();
         assert!(
@@ -113,20 +124,12 @@ async fn the_guide_leads_from_no_keys_to_a_run_and_back() {
         );
     }
     let refused = ["doctor", "--nats-creds", "c1.creds", "-o", "json"];
-    let doctor = cli.run(&[&refused[..], &broker].concat()).await.expect(5).json();
+    let doctor = cli.run(&[&refused[..], &both[2..]].concat()).await.expect(5).json();
     assert!(doctor["checks"][0]["message"].as_str().unwrap().contains("revoked"), "{doctor}");
-    let listed = place.told(&[&["credentials", "list"], &operator[..]].concat()).await;
+    let listed = place.told(&[&["credentials", "list", "--namespace", "legal"], &both[..2]].concat()).await;
     let states: Vec<_> = listed.as_array().unwrap().iter().map(|c| (&c["name"], &c["state"])).collect();
     assert_eq!(
         format!("{states:?}"),
         "[(String(\"c1\"), String(\"revoked\")), (String(\"setup\"), String(\"active\")), (String(\"pool-a\"), String(\"revoked\"))]"
     );
-
-    place.told(&[&["namespace", "delete", "default", "--force", "default"], &both[..]].concat()).await;
-    let gone = ["token", "create", "late", "--role", "viewer", "--nats-creds", "setup.creds", "-o", "json"];
-    assert_eq!(cli.run(&[&gone[..], &broker].concat()).await.expect(3).error()["code"], "K0513");
-    assert_eq!(place.told(&[&["namespace", "list"], &operator[..]].concat()).await, serde_json::json!([]));
-    let store = place.lab.folder().join("store/jetstream").join(made["core"].as_str().unwrap());
-    println!("streams of a deleted namespace are on disk: {}", store.exists());
-    place.lab.assert_no_panic();
 }

@@ -137,7 +137,8 @@ async fn start(app: &App, args: Start) -> End {
     stack::must_be_free(args.grpc_address, "--grpc-address")?;
     let metrics = stack::metrics(args.metrics_address)?;
     let mut config = args.config(&app.target.tls)?;
-    if let Some(user) = args.broker.user()? {
+    if let Some(credentials) = args.broker.credentials()? {
+        let user = credentials.name().to_owned();
         if args.id.as_ref().is_some_and(|id| *id != user) {
             let message = format!("The NATS credentials are those of `{user}`, and `--id` says another name.");
             return Err(Failure::usage(
@@ -146,6 +147,8 @@ async fn start(app: &App, args: Start) -> End {
             ));
         }
         config.id = user;
+        // Whose runs these are follows from who we are.
+        config.namespace = credentials.namespace().unwrap_or(config.namespace);
     }
     let id = config.id.clone();
     let started = signals.unless(async {

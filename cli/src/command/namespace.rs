@@ -156,6 +156,7 @@ async fn create(app: &App, args: Create) -> Result<(), Failure> {
             format!("Its keys are made; `kapelle namespace push {}` tells the broker when it answers.", record.name);
         failure.hint(again)
     })?;
+    inside::check(&args.reach, &operator, &record).await?;
     app.output.show(&record, |record| {
         let next =
             format!("Then: kapelle credentials issue coordinator --namespace {} --name c1 --out c1.creds", record.name);
@@ -193,6 +194,7 @@ async fn update(app: &App, args: Update) -> Result<(), Failure> {
     record.quotas = args.quotas.over(record.quotas)?;
     operator.save(&record)?;
     args.reach.push(&operator, &record).await?;
+    inside::check(&args.reach, &operator, &record).await?;
     app.output.show(&record, |record| quotas::page(record, None))
 }
 

@@ -64,7 +64,8 @@ pub(crate) struct Create {
     nats_creds: Option<PathBuf>,
     #[command(flatten)]
     nats_tls: NatsTls,
-    /// The namespace that its holder belongs to, for --nats-url; over the API it is your own. Default: default
+    /// The namespace that its holder belongs to, for --nats-url; over the API it is your own. Default: the one of
+    /// the NATS credentials, or default
     #[arg(long, requires = "nats_url")]
     namespace: Option<Namespace>,
 }
@@ -105,11 +106,12 @@ async fn at_the_coordinator(app: &App, args: Create) -> Result<view::MadeToken, 
 
 async fn at_the_broker(nats_url: String, args: Create) -> Result<view::MadeToken, Failure> {
     let address = Address { nats_url, nats_creds: args.nats_creds, nats_tls: args.nats_tls };
+    let own = address.credentials()?.and_then(|credentials| credentials.namespace());
     let bus = Bus::open(address.connect("kapelle-token", COMMAND_PATIENCE).await?).await?;
     let wanted = Wanted {
         name: args.name,
         roles: args.roles.into_iter().collect(),
-        namespace: args.namespace.unwrap_or_default(),
+        namespace: args.namespace.or(own).unwrap_or_default(),
         sees_payloads: args.sees_payloads,
         person: args.person,
         life: args.expires_in,

@@ -68,7 +68,7 @@ async fn start(app: &App, args: Start) -> End {
     let mut signals = Signals::listen()?;
     let mut config = Config { drain_grace: args.drain_grace, agents: agents(&args.agents)?, ..Config::default() };
     config.slots = args.slots.map_or(config.slots, usize::from);
-    config.id = id(args.id, args.broker.user()?, config.id)?;
+    config.id = id(args.id, args.broker.credentials()?.map(|credentials| credentials.name().to_owned()), config.id)?;
     config = args.confinement.apply(config)?;
     let id = config.id.clone();
     let served: Vec<_> = config.agents.iter().map(|a| a.version.to_string()).collect();

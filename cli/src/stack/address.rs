@@ -55,10 +55,9 @@ impl Address {
         Ok(Connection::open(&config, patience).await?)
     }
 
-    /// The name in the credentials, which the ids of coordinators and workers go by; `None` without credentials.
-    pub(crate) fn user(&self) -> Result<Option<String>, Failure> {
-        let Some(file) = &self.nats_creds else { return Ok(None) };
-        Ok(Some(Credentials::read(file)?.name().to_owned()))
+    /// What the credentials say: a name, which the ids of coordinators and workers go by, and a namespace. `None` without.
+    pub(crate) fn credentials(&self) -> Result<Option<Credentials>, Failure> {
+        Ok(self.nats_creds.as_deref().map(Credentials::read).transpose()?)
     }
 }
 

@@ -1,24 +1,37 @@
-//! A broker that 0.1.0 provisioned, under this release: its timers move into a stream of their own.
+//! Timers at a broker of this release, and at one that 0.1.0 provisioned, whose streams stay as they are.
 
 use std::time::Duration;
 
 use async_nats::jetstream::stream::Config;
 use kapelle_broker::testing::TestServer;
-use kapelle_bus::Bus;
 use kapelle_bus::layout::{LAYOUT_VERSION, Layout, TaskStorage};
 use kapelle_bus::provision::{differences, provision};
+use kapelle_bus::{Bus, Connection};
 use kapelle_proto::subject::TimerSubject;
 use kapelle_telemetry::clock;
 use kapelle_types::{Partition, Partitions, RunId};
 
 use crate::fleet::{connect, eventually};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_of_layout_1_is_brought_to_layout_2() {
+/// A connection to a new broker with nothing on it, and what is to be there.
+async fn place() -> (TestServer, Connection, Layout) {
     let server = TestServer::start().await;
     let connection = connect(&server.url()).await;
+    (server, connection, Layout { partitions: Partitions::new(2).unwrap(), replicas: 1, tasks: TaskStorage::AsyncFile })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn timers_go_off_in_the_log_of_their_run() {
+    let (_server, connection, layout) = place().await;
+    let record = provision(connection.jetstream(), &layout).await.unwrap();
+    assert_eq!(record.version, LAYOUT_VERSION);
+    timers_work(connection).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn timers_go_off_at_a_broker_of_layout_1() {
+    let (_server, connection, layout) = place().await;
     let jetstream = connection.jetstream();
-    let layout = Layout { partitions: Partitions::new(2).unwrap(), replicas: 1, tasks: TaskStorage::AsyncFile };
     for partition in layout.partitions.all() {
         let old = Config {
             subjects: vec![format!("kapelle.run.{partition}.>"), format!("kapelle.timer.{partition}.>")],
@@ -29,20 +42,20 @@ async fn a_broker_of_layout_1_is_brought_to_layout_2() {
         };
         jetstream.create_stream(old).await.unwrap();
     }
-    jetstream.publish("kapelle.run.1.old.report", "kept".into()).await.unwrap().await.unwrap();
     let registry = layout.buckets().into_iter().find(|bucket| bucket.bucket == "registry").unwrap();
     let registry = jetstream.create_key_value(registry).await.unwrap();
     registry.put("layout", r#"{"partitions":2,"version":1}"#.into()).await.unwrap();
-
     for _ in 0..2 {
-        let record = provision(jetstream, &layout).await.unwrap();
-        assert_eq!((record.version, record.partitions.count()), (LAYOUT_VERSION, 2));
+        assert_eq!(provision(jetstream, &layout).await.unwrap().version, 1);
         assert_eq!(differences(jetstream, &layout).await.unwrap(), Vec::<String>::new());
     }
-    let bus = Bus::open(connection.clone()).await.unwrap();
-    assert_eq!(bus.stream_state("RUNS_1").await.unwrap().messages, 1, "no entry is lost");
+    assert!(jetstream.get_stream("TIMERS").await.is_err(), "two streams cannot take the same subjects");
+    timers_work(connection).await;
+}
 
-    // A timer that is set now goes off in the run's log.
+/// One that is set goes off when it is due and not before; one that is cancelled never does.
+async fn timers_work(connection: Connection) {
+    let bus = Bus::open(connection).await.unwrap();
     let run_id: RunId = "0192f3c4-5a6b-7c8d-9e0f-112233445566".parse().unwrap();
     let timer = TimerSubject { partition: Partition(1), run_id, timer: "deadline".parse().unwrap() };
     let due = clock::now().plus(Duration::from_secs(1));

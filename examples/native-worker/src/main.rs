@@ -10,6 +10,7 @@
 //! It finds the broker by `KAPELLE_NATS_URL` and drains on Ctrl-C and `SIGTERM`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -42,10 +43,13 @@ impl Agent for WordCount {
 async fn main() -> anyhow::Result<()> {
     logs::init(logs::Format::Text, logs::DEFAULT_FILTER)?;
     let url = std::env::var("KAPELLE_NATS_URL").unwrap_or_else(|_| NATS_URL_DEFAULT.to_owned());
-    let connect = ConnectConfig { url, name: "native-worker".into(), ..ConnectConfig::default() };
+    let credentials = std::env::var_os("KAPELLE_NATS_CREDS").map(PathBuf::from);
+    let connect = ConnectConfig { url, credentials, name: "native-worker".into(), ..ConnectConfig::default() };
     let connection = Connection::open(&connect, Duration::from_secs(30)).await?;
+    let mut config = Config::new().native("word-count@1.0.0".parse()?, WordCount);
+    // What a worker may do at the broker goes by the name in its credentials.
+    config.id = connection.user().map_or(config.id, str::to_owned);
     let bus = Bus::open(connection).await.context("is a coordinator running on this broker?")?;
-    let config = Config::new().native("word-count@1.0.0".parse()?, WordCount);
     let worker = Worker::start(config, bus).await?;
     let mut terminated = signal(SignalKind::terminate())?;
     tokio::select! {

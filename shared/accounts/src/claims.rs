@@ -109,11 +109,9 @@ pub(crate) fn user(record: &Record, issued: &Issued) -> Value {
     let account = if issued.role == Role::Coordinator { &record.core } else { &record.edge };
     let queues = issued.agents.iter().map(|a| format!("queue:{}-{}", a.name, a.version.token()));
     let topics = issued.agents.iter().map(|a| format!("agent:{}.{}", a.name, a.version.token()));
-    let mut nats = json!({ "type": "user", "version": VERSION, "issuer_account": account });
-    let tags: Vec<String> = queues.chain(topics).collect();
-    if !tags.is_empty() {
-        nats["tags"] = json!(tags);
-    }
+    // Its holder, too, has to know whose it is: a coordinator serves the namespace that it has credentials of.
+    let tags: Vec<String> = [format!("namespace:{}", record.name)].into_iter().chain(queues).chain(topics).collect();
+    let nats = json!({ "type": "user", "version": VERSION, "issuer_account": account, "tags": tags });
     json!({ "name": issued.name, "sub": issued.public_key, "exp": seconds(issued.expires_at), "nats": nats })
 }
 

@@ -78,7 +78,7 @@ fn a_user_is_a_name_and_its_agents_and_the_account_says_what_that_means() {
     let user = claims(jwt);
     assert_eq!(user["iss"], json!(record.signers[&Role::Worker]));
     assert_eq!(user["exp"], 1_800_000_000 + 24 * 3600);
-    assert_eq!(user["nats"]["tags"], json!(["queue:echo-1_0_0", "agent:echo.1_0_0"]));
+    assert_eq!(user["nats"]["tags"], json!(["namespace:legal", "queue:echo-1_0_0", "agent:echo.1_0_0"]));
     assert_eq!(user["nats"]["issuer_account"], json!(record.edge));
     assert!(user["nats"]["pub"].is_null() && user["nats"]["sub"].is_null());
     assert_eq!(Credentials::parse(&file).unwrap().name(), "w1");

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::Error;
 use crate::credentials::Credentials;
-use crate::layout::LayoutRecord;
+use crate::layout::{LayoutRecord, TIMERS_PARTED};
 use crate::payloads::Payloads;
 use crate::publish::Publisher;
 
@@ -303,6 +303,11 @@ impl Bus {
     #[must_use]
     pub fn partitions(&self) -> Partitions {
         self.0.record.partitions
+    }
+
+    /// Whether timers have a stream of their own: not at a broker that 0.1.0 provisioned.
+    pub(crate) fn parts_timers(&self) -> bool {
+        self.0.record.version >= TIMERS_PARTED
     }
 
     /// The object store for payloads above the inline limit.

@@ -8,7 +8,7 @@ use async_nats::Auth;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kapelle_telemetry::clock;
-use kapelle_types::Timestamp;
+use kapelle_types::{Namespace, Timestamp};
 use nkeys::KeyPair;
 use serde::Deserialize;
 
@@ -30,6 +30,13 @@ struct Claims {
     name: String,
     /// In seconds since 1970.
     exp: Option<i64>,
+    nats: Details,
+}
+
+#[derive(Deserialize)]
+struct Details {
+    #[serde(default)]
+    tags: Vec<String>,
 }
 
 impl Credentials {
@@ -66,6 +73,12 @@ impl Credentials {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.claims.name
+    }
+
+    /// The namespace that they are for, if they say it.
+    #[must_use]
+    pub fn namespace(&self) -> Option<Namespace> {
+        self.claims.nats.tags.iter().find_map(|tag| tag.strip_prefix("namespace:")?.parse().ok())
     }
 
     /// When they end, if they do.
@@ -129,10 +142,11 @@ mod tests {
 
     #[test]
     fn a_file_is_read_as_it_is_written() {
-        let (text, key) = file(r#"{"name":"w1","exp":1700000000,"nats":{}}"#);
+        let (text, key) = file(r#"{"name":"w1","exp":1700000000,"nats":{"tags":["namespace:legal"]}}"#);
         let credentials = Credentials::parse(&text).unwrap();
         assert_eq!(credentials.name(), "w1");
         assert_eq!(credentials.expires_at().unwrap().rfc3339(), "2023-11-14T22:13:20.000Z");
+        assert_eq!(credentials.namespace(), "legal".parse().ok());
         let auth = credentials.answer("w1", b"nonce").unwrap();
         key.verify(b"nonce", &auth.signature.unwrap()).unwrap();
         assert!(matches!(credentials.answer("w2", b"nonce"), Err(Error::Unauthorized(_))));
@@ -141,8 +155,9 @@ mod tests {
 
     #[test]
     fn what_is_no_credentials_file_is_refused() {
-        let (good, _) = file(r#"{"name":"w1"}"#);
-        assert_eq!(Credentials::parse(&good).unwrap().expires_at(), None);
+        let (good, _) = file(r#"{"name":"w1","nats":{}}"#);
+        let without = Credentials::parse(&good).unwrap();
+        assert_eq!((without.expires_at(), without.namespace()), (None, None));
         let (nameless, _) = file("{}");
         for bad in ["", "SUAAA", &good[..60], &nameless, &good.replace("SU", "SA")] {
             assert!(Credentials::parse(bad).is_none(), "{bad}");

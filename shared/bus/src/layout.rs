@@ -59,6 +59,8 @@ pub struct LayoutRecord {
 
 /// The version of the layout that this build provisions.
 pub const LAYOUT_VERSION: u32 = 2;
+/// The first version in which timers have a stream of their own.
+pub(crate) const TIMERS_PARTED: u32 = 2;
 
 impl Layout {
     /// The record that fixes what may never change.
@@ -70,10 +72,28 @@ impl Layout {
     /// All streams: the timers first, since the run logs take from them.
     #[must_use]
     pub fn streams(&self) -> Vec<Config> {
-        let mut all = vec![self.timers()];
-        all.extend(self.partitions.all().map(|p| self.runs(p)));
+        self.streams_of(LAYOUT_VERSION)
+    }
+
+    /// The same as a layout of some version has them.
+    pub(crate) fn streams_of(&self, version: u32) -> Vec<Config> {
+        let parted = version >= TIMERS_PARTED;
+        let mut all: Vec<_> = parted.then(|| self.timers()).into_iter().collect();
+        all.extend(self.partitions.all().map(|p| if parted { self.runs(p) } else { self.runs_with_timers(p) }));
         all.extend([self.tasks(), self.submit(), self.dead(), self.spend(), self.events(), self.audit()]);
         all
+    }
+
+    /// The run logs of layout 1, with their timers beside them. What such a stream was made able to do cannot be taken from it
+    /// again, and it may not take from another one either: so it stays as it is.
+    fn runs_with_timers(&self, partition: Partition) -> Config {
+        Config {
+            subjects: vec![subject::runs_filter(partition), format!("kapelle.timer.{partition}.>")],
+            allow_message_schedules: true,
+            allow_message_ttl: true,
+            sources: None,
+            ..self.runs(partition)
+        }
     }
 
     /// One partition's run logs. Kept without limit of age, size or count: open runs may be old.

@@ -2,7 +2,7 @@
 
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::context::{GetStreamError, KeyValueErrorKind};
-use async_nats::jetstream::stream::{Config, Source};
+use async_nats::jetstream::stream::Config;
 use async_nats::jetstream::{Context, kv};
 use kapelle_proto::{bucket, stream, subject};
 use kapelle_types::{AgentVersion, limits};
@@ -36,43 +36,17 @@ pub async fn provision(jetstream: &Context, layout: &Layout) -> Result<LayoutRec
             }
         }
     }
-    if let Some(record) = existing.as_ref().filter(|record| record.version < LAYOUT_VERSION) {
-        part_timers(jetstream, layout, record).await?;
-    }
     let layout = Layout { partitions: existing.as_ref().map_or(layout.partitions, |r| r.partitions), ..layout.clone() };
-    for config in layout.streams() {
+    let version = existing.as_ref().map_or(LAYOUT_VERSION, |record| record.version);
+    for config in layout.streams_of(version) {
         jetstream.get_or_create_stream(config).await.map_err(Error::unavailable)?;
     }
     ensure_consumer(jetstream, stream::SUBMIT, submit_consumer()).await?;
     jetstream.get_or_create_stream(layout.objects()).await.map_err(Error::unavailable)?;
-    match &existing {
-        None => write_record(jetstream, &layout.record()).await?,
-        Some(record) if record.version < LAYOUT_VERSION => overwrite_record(jetstream, &layout.record()).await?,
-        Some(_) => {}
+    if existing.is_none() {
+        write_record(jetstream, &layout.record()).await?;
     }
     read_record(jetstream).await
-}
-
-/// Brings a broker of layout 1 to layout 2: its run logs had their timers beside them, in streams that a worker's headers could
-/// write to and erase, and so was the store of payloads. What a stream was made able to do cannot be taken from it again; the timers can. Those that are set
-/// are found overdue by the reconciler.
-async fn part_timers(jetstream: &Context, layout: &Layout, record: &LayoutRecord) -> Result<(), Error> {
-    let runs: Vec<_> = record.partitions.all().map(|partition| layout.runs(partition)).collect();
-    let change = async |want: &Config, sources: Option<Vec<Source>>| {
-        let mut stream = jetstream.get_stream(&want.name).await.map_err(Error::unavailable)?;
-        let there = stream.info().await.map_err(Error::unavailable)?.config.clone();
-        let config = Config { subjects: want.subjects.clone(), sources, allow_rollup: false, ..there };
-        jetstream.update_stream(config).await.map(drop).map_err(Error::unavailable)
-    };
-    // The subjects first, of all: two streams cannot take the same.
-    for want in &runs {
-        change(want, None).await?;
-    }
-    jetstream.get_or_create_stream(layout.timers()).await.map_err(Error::unavailable)?;
-    for want in &runs {
-        change(want, want.sources.clone()).await?;
-    }
-    change(&layout.objects(), None).await
 }
 
 fn missing_log(name: &str) -> Error {
@@ -112,13 +86,6 @@ pub async fn read_record(jetstream: &Context) -> Result<LayoutRecord, Error> {
     })?;
     let bytes = bucket.get(LAYOUT_KEY).await.map_err(Error::unavailable)?.ok_or_else(missing)?;
     serde_json::from_slice(&bytes).map_err(|e| Error::Unreadable(format!("the layout record: {e}")))
-}
-
-/// Fixes the layout of a broker that had an older one.
-async fn overwrite_record(jetstream: &Context, record: &LayoutRecord) -> Result<(), Error> {
-    let bucket = jetstream.get_key_value(bucket::REGISTRY).await.map_err(Error::unavailable)?;
-    let bytes = serde_json::to_vec(record).map_err(|e| Error::Unreadable(e.to_string()))?;
-    bucket.put(LAYOUT_KEY, bytes.into()).await.map(drop).map_err(Error::unavailable)
 }
 
 async fn write_record(jetstream: &Context, record: &LayoutRecord) -> Result<(), Error> {
@@ -184,7 +151,8 @@ fn submit_consumer() -> pull::Config {
 /// [`Error::Unavailable`] while the broker is not ready.
 pub async fn differences(jetstream: &Context, layout: &Layout) -> Result<Vec<String>, Error> {
     let mut found = Vec::new();
-    for want in layout.streams() {
+    let version = read_record(jetstream).await.map_or(LAYOUT_VERSION, |record| record.version);
+    for want in layout.streams_of(version) {
         match jetstream.get_stream(&want.name).await {
             Ok(stream) => compare(&want, &stream.cached_info().config, &mut found),
             Err(e) if is_missing(&e) => found.push(format!("stream {} is missing", want.name)),

@@ -3,8 +3,9 @@
 use async_nats::HeaderMap;
 use async_nats::header::{NATS_SCHEDULE, NATS_SCHEDULE_TARGET, NATS_SCHEDULE_TTL};
 use bytes::Bytes;
+use kapelle_engine::Channel;
 use kapelle_proto::stream;
-use kapelle_proto::subject::TimerSubject;
+use kapelle_proto::subject::{RunSubject, TimerSubject};
 use kapelle_types::{Timestamp, printed};
 
 use crate::publish::Acknowledgement;
@@ -27,8 +28,14 @@ impl Bus {
     ) -> Result<Acknowledgement, Error> {
         let mut headers = HeaderMap::new();
         headers.insert(NATS_SCHEDULE, format!("@at {}", due.rfc3339()));
-        headers.insert(NATS_SCHEDULE_TARGET, timer.fired());
-        headers.insert(NATS_SCHEDULE_TTL, FIRED_KEPT);
+        if self.parts_timers() {
+            headers.insert(NATS_SCHEDULE_TARGET, timer.fired());
+            headers.insert(NATS_SCHEDULE_TTL, FIRED_KEPT);
+        } else {
+            let (partition, run_id) = (timer.partition, timer.run_id);
+            let target = RunSubject { partition, run_id, channel: Channel::Control };
+            headers.insert(NATS_SCHEDULE_TARGET, target.to_string());
+        }
         self.publisher().publish(printed(timer), Some(headers), record).await
     }
 
@@ -37,6 +44,7 @@ impl Bus {
     /// # Errors
     /// [`Error::Unavailable`] if the broker did not answer.
     pub async fn cancel_timer(&self, timer: &TimerSubject) -> Result<(), Error> {
-        self.purge(stream::TIMERS, &timer.to_string()).await
+        let stream = if self.parts_timers() { stream::TIMERS.to_owned() } else { stream::runs(timer.partition) };
+        self.purge(&stream, &timer.to_string()).await
     }
 }

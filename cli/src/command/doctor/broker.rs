@@ -71,16 +71,20 @@ async fn provisioned(connection: &Connection) -> Vec<Check> {
         }
         Err(error) => return vec![Check::fail(NAME, error.to_string(), "The broker has no JetStream, or no leader.")],
     };
-    if record.version != LAYOUT_VERSION {
-        let message = format!("the layout has version {}, this release provisions {LAYOUT_VERSION}", record.version);
-        return vec![Check::fail(NAME, message, "Use the release that provisioned it, or migrate first.")];
+    if record.version > LAYOUT_VERSION {
+        let message = format!("the layout has version {}, this release knows {LAYOUT_VERSION}", record.version);
+        return vec![Check::fail(NAME, message, "Use the release that provisioned it, or a newer one.")];
     }
     let (replicas, tasks) = observed(connection).await;
     let layout = Layout { partitions: record.partitions, replicas, tasks };
     match provision::differences(connection.jetstream(), &layout).await {
         Ok(none) if none.is_empty() => {
             let message = format!("{} partitions, replication {replicas}, as declared", record.partitions.count());
-            vec![Check::ok(NAME, message)]
+            let old =
+                format!("layout {}, in which a worker's headers can write to run logs and erase them", record.version);
+            let hint = "Where workers are not to be trusted, make a new installation; these streams cannot be changed.";
+            let current = record.version == LAYOUT_VERSION;
+            vec![if current { Check::ok(NAME, message) } else { Check::warn(NAME, format!("{message}; {old}"), hint) }]
         }
         Ok(differences) => {
             let hint = "A coordinator creates what is missing when it starts; what differs was changed by hand.";

@@ -5,6 +5,7 @@ use kapelle_bus::presence::Kind;
 use kapelle_bus::{Bus, Connection, Error};
 use kapelle_proto::stream;
 use kapelle_telemetry::clock;
+use kapelle_types::Code;
 use serde::Serialize;
 
 use super::Reach;
@@ -28,6 +29,17 @@ pub(super) async fn used(reach: &Reach, operator: &Operator, record: &Record) ->
         memory_bytes: account.memory,
         streams: account.streams as u64,
         consumers: account.consumers as u64,
+    })
+}
+
+/// Whether the broker gives a namespace what it was told: a quota beyond what the server itself has switches its streams off, and
+/// the server says so in its own log alone.
+pub(super) async fn check(reach: &Reach, operator: &Operator, record: &Record) -> Result<(), Failure> {
+    used(reach, operator, record).await.map(drop).map_err(|failure| {
+        let message = format!("The broker gives the namespace `{}` no streams: {}", record.name, failure.message());
+        let hint = "Its quotas may be beyond nats-server's own (max_file_store, max_memory_store), whose log says so; \
+                    `kapelle namespace update` asks for less.";
+        Failure::coded(Code::ACCOUNT_REFUSED, message, hint)
     })
 }
 
