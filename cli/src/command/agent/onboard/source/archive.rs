@@ -3,8 +3,9 @@
 //! Only names, bytes and whether a file is executable are taken. Owners, times, other rights and extended attributes are not;
 //! links and devices have no place in an agent.
 
+use std::collections::HashSet;
 use std::fs::{self, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Take};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -15,71 +16,77 @@ use tar::{Archive, EntryType};
 use super::refused;
 use crate::failure::Failure;
 
+/// Bytes of one name: file systems take 4,096 of them with all that stands above.
+const NAME_BYTES_MAX: usize = 1_024;
+
 /// Unpacks into a folder that is not there yet. If the archive holds one folder and nothing beside it, that folder is it.
+/// All of it is looked through first, so that one that is refused has written nothing.
 pub(super) fn unpack(bytes: &[u8], into: &Path) -> Result<(), Failure> {
+    look_through(bytes)?;
     let whole = into.with_file_name(".unpacked");
     fs::create_dir(&whole)?;
-    // Everything counts that comes out, names and padding too: what unfolds without end ends here.
-    let unfolded = MultiGzDecoder::new(bytes).take(UNPACKED_BYTES_MAX + 1);
-    let mut archive = Archive::new(unfolded);
-    let unreadable = |e: io::Error| refused(format!("The archive cannot be read: {e}."));
-    let (mut count, mut bytes) = (0, 0_u64);
+    let mut archive = unfolded(bytes);
     for entry in archive.entries().map_err(unreadable)? {
         let mut entry = entry.map_err(unreadable)?;
-        add(&mut count, 1)?;
-        // Before any of it is written.
-        bytes = bytes.saturating_add(entry.size());
-        if bytes > UNPACKED_BYTES_MAX {
-            return Err(too_much());
-        }
-        let name = entry.path().map_err(unreadable)?.into_owned();
-        let kind = entry.header().entry_type();
-        match kind {
-            // What git says of the whole archive.
-            EntryType::XGlobalHeader => {}
-            EntryType::Directory => folder(&whole.join(inside(&name)?), &mut count)?,
+        let path = whole.join(inside(&entry.path().map_err(unreadable)?)?);
+        let unwritable = |e: io::Error| refused(format!("`{}` of the archive cannot be written: {e}.", path.display()));
+        match entry.header().entry_type() {
+            EntryType::Directory => fs::create_dir_all(&path).map_err(unwritable)?,
             EntryType::Regular | EntryType::Continuous => {
                 let executable = entry.header().mode().is_ok_and(|mode| mode & 0o111 != 0);
-                let path = whole.join(inside(&name)?);
-                if let Some(above) = path.parent() {
-                    folder(above, &mut count)?;
-                }
                 let mode = if executable { 0o755 } else { 0o644 };
-                let mut file = OpenOptions::new()
-                    .write(true)
-                    .create_new(true)
-                    .mode(mode)
-                    .open(&path)
-                    .map_err(|e| refused(format!("`{}` of the archive cannot be written: {e}.", name.display())))?;
-                io::copy(&mut entry, &mut file).map_err(unreadable)?;
+                fs::create_dir_all(path.parent().unwrap_or(&whole)).map_err(unwritable)?;
+                let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path);
+                io::copy(&mut entry, &mut file.map_err(unwritable)?).map_err(unreadable)?;
             }
-            _ => {
-                let name = name.display();
-                return Err(refused(format!(
-                    "`{name}` of the archive is neither a file nor a folder: links and devices are not taken."
-                )));
-            }
+            _ => {}
         }
-    }
-    if archive.into_inner().limit() == 0 {
-        return Err(too_much());
     }
     fs::rename(only_folder(&whole)?.unwrap_or(whole), into)?;
     Ok(())
 }
 
-/// Makes a folder with those above it. They count too: a name alone can stand for thousands.
-fn folder(path: &Path, count: &mut usize) -> Result<(), Failure> {
-    add(count, path.ancestors().take_while(|it| !it.exists()).count())?;
-    fs::create_dir_all(path).map_err(|e| refused(format!("`{}` cannot be made: {e}.", path.display())))
+/// Refuses what is not taken, by what the archive says of itself.
+fn look_through(bytes: &[u8]) -> Result<(), Failure> {
+    let mut archive = unfolded(bytes);
+    let (mut entries, mut unpacked) = (0, 0_u64);
+    // Folders count that are only parts of names, too: a name alone can stand for thousands.
+    let mut places: HashSet<PathBuf> = HashSet::new();
+    for entry in archive.entries().map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        let name = entry.path().map_err(unreadable)?;
+        match entry.header().entry_type() {
+            // What git says of the whole archive.
+            EntryType::XGlobalHeader => continue,
+            EntryType::Directory | EntryType::Regular | EntryType::Continuous => {}
+            _ => {
+                let what = "neither a file nor a folder: links and devices are not taken";
+                return Err(refused(format!("`{}` of the archive is {what}.", name.display())));
+            }
+        }
+        let path = inside(&name)?;
+        let new = path.ancestors().take_while(|it| !places.contains(*it)).take(UNPACKED_FILES_MAX + 1);
+        let new: Vec<PathBuf> = new.map(Path::to_owned).collect();
+        places.extend(new);
+        entries += 1;
+        if entries.max(places.len()) > UNPACKED_FILES_MAX {
+            return Err(refused(format!("The archive holds more than {UNPACKED_FILES_MAX} files and folders.")));
+        }
+        unpacked = unpacked.saturating_add(entry.size());
+        if unpacked > UNPACKED_BYTES_MAX {
+            return Err(too_much());
+        }
+    }
+    if archive.into_inner().limit() == 0 { Err(too_much()) } else { Ok(()) }
 }
 
-fn add(count: &mut usize, more: usize) -> Result<(), Failure> {
-    *count += more;
-    if *count > UNPACKED_FILES_MAX {
-        return Err(refused(format!("The archive holds more than {UNPACKED_FILES_MAX} files and folders.")));
-    }
-    Ok(())
+/// Everything counts that comes out, names and padding too: what unfolds without end ends here.
+fn unfolded(bytes: &[u8]) -> Archive<Take<MultiGzDecoder<&[u8]>>> {
+    Archive::new(MultiGzDecoder::new(bytes).take(UNPACKED_BYTES_MAX + 1))
+}
+
+fn unreadable(error: io::Error) -> Failure {
+    refused(format!("The archive cannot be read: {error}."))
 }
 
 fn too_much() -> Failure {
@@ -88,6 +95,9 @@ fn too_much() -> Failure {
 
 /// A name that stays inside.
 fn inside(name: &Path) -> Result<PathBuf, Failure> {
+    if name.as_os_str().len() > NAME_BYTES_MAX {
+        return Err(refused(format!("The archive holds a name of more than {NAME_BYTES_MAX} bytes.")));
+    }
     let parts = name.components().filter(|it| *it != Component::CurDir);
     let plain: Option<PathBuf> = parts.map(|it| matches!(it, Component::Normal(_)).then_some(it)).collect();
     plain.ok_or_else(|| refused(format!("`{}` of the archive leads out of its folder.", name.display())))
@@ -185,6 +195,12 @@ mod tests {
         let deep = |n: usize| format!("{n}/{}f", "d/".repeat(40));
         let deep = packed(|it| (0..1_000).for_each(|n| entry(it, &deep(n), EntryType::Regular, "", b"")));
         assert!(unpacked(&deep).unwrap_err().contains("more than 20000 files"));
+        let long = packed(|it| {
+            let mut header = Header::new_gnu();
+            header.set_size(0);
+            it.append_data(&mut header, "d/".repeat(1_000), io::empty()).unwrap();
+        });
+        assert!(unpacked(&long).unwrap_err().contains("more than 1024 bytes"));
         // It says how large it is, and is refused before any of that is read.
         let mut header = Header::new_gnu();
         header.set_path("zeros").unwrap();
