@@ -37,6 +37,7 @@ impl RegistryApi {
             let message = format!("a request brings 1 to {MANIFESTS_MAX} manifests");
             return Err(Diagnosis::new(Code::REQUEST_INVALID, message));
         }
+        check_reason(&request.force_reason)?;
         let manifests: Result<Vec<Manifest>, Diagnosis> = request.manifests.iter().map(read).collect();
         let manifests = manifests?;
         let snapshot = self.context.catalog.snapshot();
@@ -143,6 +144,14 @@ fn forced(records: &mut [Registered], reason: &str, broken: &[Broken]) {
         let (version, by) = (&record.version, &record.applied_by);
         tracing::warn!(name = record.name, %version, %by, reason, breaks = broken.len(), "registered by force");
     }
+}
+
+fn check_reason(text: &str) -> Result<(), Diagnosis> {
+    if text.chars().count() > limits::REASON_CHARS_MAX {
+        let message = format!("a reason has {} characters at most", limits::REASON_CHARS_MAX);
+        return Err(Diagnosis::new(Code::REQUEST_INVALID, message));
+    }
+    Ok(())
 }
 
 fn agent_version(name: &str, version: &str) -> Result<AgentVersion, Diagnosis> {
@@ -290,10 +299,7 @@ impl RegistryService for RegistryApi {
     async fn retire(&self, request: Request<v1::RetireRequest>) -> Result<Response<v1::RetireResponse>, Status> {
         let caller = caller(&request)?;
         let v1::RetireRequest { agent, version, why } = request.into_inner();
-        if why.chars().count() > limits::REASON_CHARS_MAX {
-            let message = format!("a reason has {} characters at most", limits::REASON_CHARS_MAX);
-            return Err(status(&Diagnosis::new(Code::REQUEST_INVALID, message)));
-        }
+        check_reason(&why).map_err(|e| status(&e))?;
         let agent = agent_version(&agent, &version).map_err(|e| status(&e))?;
         let act = standing_act("retire", "kapelle.v1.RegistryService/Retire", &agent, why.clone());
         self.context.access.act(&caller, act).await.map_err(|e| status(&e))?;
