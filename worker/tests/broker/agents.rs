@@ -25,7 +25,8 @@ async fn an_answer_is_reported_and_the_task_acknowledged() {
     let Body::StepSucceeded(done) = rig.settled(run_id("answer"), 1).await.remove(0) else { panic!() };
     let key = format!("{}/s:7", run_id("answer"));
     assert_eq!(*done.output.value.unwrap(), json!({ "input": { "a": 1 }, "key": key, "attempt": 1 }));
-    assert_eq!((done.usage.cost_usd, done.usage.input_tokens, done.usage.output_tokens), (0.25, 3, 4));
+    assert_eq!((done.usage.cost_usd, done.usage.input_tokens), (0.25, 3));
+    assert_eq!((done.usage.output_tokens, done.usage.tool_calls), (4, 5));
     assert_eq!(done.work.worker, worker.id());
     assert_eq!(done.task, task("answer", 7, json!(0)).task);
 }

@@ -122,7 +122,8 @@ fn random_step(dice: &mut Dice, index: usize, before: &[Map<String, Value>], sha
     step.insert("with".into(), Value::Object(with));
     step.insert("retry".into(), random_retry(dice, shape));
     if shape.cost && dice.chance(40) {
-        step.insert("limits".into(), json!({"cost_per_run": (dice.below(8) + 1) as f64 / 4.0}));
+        let cost_per_run = [0.25, 0.5, 0.75, 1.0, 1.5, 2.0][dice.below(6)];
+        step.insert("limits".into(), json!({ "cost_per_run": cost_per_run }));
     }
     step.insert("on_give_up".into(), json!(if dice.chance(shape.fail) { "fail" } else { "stall" }));
     step
