@@ -126,10 +126,10 @@ impl Service {
         let behaviour = behaviour::CURRENT;
         let catalog = self.catalog.settled();
         let announcement = Announcement { id, started_at, partitions, open_runs, behaviour, catalog, leaving };
-        if let Ok(body) = serde_json::to_vec(&announcement) {
-            if self.bus.client().publish(ALIVE, body.into()).await.is_ok() {
-                self.said.send_replace(true);
-            }
+        if let Ok(body) = serde_json::to_vec(&announcement)
+            && self.bus.client().publish(ALIVE, body.into()).await.is_ok()
+        {
+            self.said.send_replace(true);
         }
     }
 

@@ -42,7 +42,7 @@ fn replay(history: &History, fresh: &Run) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_scenario_has_its_history() {
     if let Ok(version) = std::env::var("KAPELLE_RECORD") {
-        record(&version).await;
+        Box::pin(record(&version)).await;
     }
     let recorded: BTreeSet<String> =
         all().into_keys().filter_map(|file| file.split_once('/').map(|(_, name)| name.to_owned())).collect();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::fleet::{Fleet, chain, eventually, fan_out};
 use futures::StreamExt;
 use kapelle_broker::testing::TestServer;
+use kapelle_bus::keys::Keys;
 use kapelle_bus::{Bus, Refusal};
 use kapelle_coordinator::partition::effect::Loaded;
 use kapelle_coordinator::partition::load::load_whole;
@@ -222,6 +223,7 @@ async fn removing_garbage_keeps_what_came_behind_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rebuild_has_all_that_the_leader_has_and_does_not_wait_for_what_was_removed() {
     let (_server, bus) = provisioned().await;
+    Keys::open(&bus).await.unwrap().ensure().await.unwrap();
     let plans = PlanStore::open(&bus).await.unwrap();
     let run = RUN.parse().unwrap();
     assert_eq!(bus.last_seq(run).await.unwrap(), 0);

@@ -93,7 +93,7 @@ fn signer(record: &Record, role: Role, key: &str, policies: &Policies) -> Value 
         id: "{{name()}}".into(),
         inbox: "_INBOX_{{name()}}".into(),
         partitions: record.partitions,
-        agents: Agents::Tagged,
+        agents: Agents::of([role].into_iter(), Agents::Tagged),
     };
     let mut template = rules(&permissions(policies, &caller(record, [role]), &place));
     template["subs"] = json!(NO_LIMIT);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use kapelle_types::{AgentVersion, Caller, Namespace, Partitions};
+use kapelle_types::{AgentVersion, Caller, Namespace, Partitions, Role};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -37,6 +37,12 @@ pub enum Agents {
 }
 
 impl Agents {
+    /// Those of a connection with these roles: coordinators have to do with everybody's, whatever is named.
+    #[must_use]
+    pub fn of(mut roles: impl Iterator<Item = Role>, named: Self) -> Self {
+        if roles.any(|role| role == Role::Coordinator) { Self::Any } else { named }
+    }
+
     /// What stands for an agent in a subject; `separator` is between its name and its version.
     fn tokens(&self, separator: char, tag: &str, any: &str) -> Vec<String> {
         match self {

@@ -62,7 +62,7 @@ pub const CLASSES: &[Class] = &[
     ),
     to("tasks/purge", &["$JS.API.STREAM.PURGE.TASKS"]),
     to("queues/read", &["$JS.API.CONSUMER.INFO.TASKS.<queue>"]),
-    to("queues/declare", &["$JS.API.CONSUMER.CREATE.TASKS.>", "$JS.API.CONSUMER.INFO.TASKS.*"]),
+    to("queues/declare", &["$JS.API.CONSUMER.CREATE.TASKS.>"]),
     to("withdrawals/publish", &["kapelle.withdrawn.*.*"]),
     from("withdrawals/subscribe", &["kapelle.withdrawn.<agent>"]),
     // -- jobs without gRPC

@@ -147,19 +147,19 @@ pub(crate) fn caller(role: Role) -> Caller {
     }
 }
 
-pub(crate) fn place(id: &str) -> Place {
+pub(crate) fn place(role: Role, id: &str) -> Place {
     Place {
         namespace: Namespace::default(),
         // A worker in a process of its own chooses its id.
         id: if id == WORKER { "*" } else { id }.to_owned(),
         inbox: format!("_INBOX_{id}"),
         partitions: Partitions::new(4).unwrap(),
-        agents: Agents::Named(vec!["scripted@1.0.0".parse().unwrap()]),
+        agents: Agents::of([role].into_iter(), Agents::Named(vec!["scripted@1.0.0".parse().unwrap()])),
     }
 }
 
 pub(crate) fn allowed(role: Role, id: &str) -> Permissions {
-    permissions(&Policies::embedded().unwrap(), &caller(role), &place(id))
+    permissions(&Policies::embedded().unwrap(), &caller(role), &place(role, id))
 }
 
 /// A subject that a pattern of the table stands for.

@@ -204,7 +204,7 @@ async fn credentials_let_through_what_the_policies_allow() {
 /// Tries every subject as a user of a role, and everything that nobody may; says how many that were.
 async fn judged(broker: &Broker, role: Role, user: &str, id: &str) -> usize {
     let policies = Policies::embedded().unwrap();
-    let resource = kapelle_policy::Resource::of(place(id).namespace);
+    let resource = kapelle_policy::Resource::of(place(role, id).namespace);
     let (client, told) = broker.listening_client(user).await;
     let mut cells = 0;
     let mut expected = BTreeSet::new();

@@ -113,7 +113,7 @@ impl Connection {
             id: self.id,
             inbox: self.inbox,
             partitions: self.partitions,
-            agents: Agents::Named(self.agents),
+            agents: Agents::of(caller.roles.iter().copied(), Agents::Named(self.agents)),
         };
         app.output.show(&permissions(&policies, &caller, &place), Permissions::to_string)
     }

@@ -17,6 +17,11 @@ fn place(id: &str) -> Place {
     }
 }
 
+fn place_of(role: Role, id: &str) -> Place {
+    let place = place(id);
+    Place { agents: Agents::of([role].into_iter(), place.agents), ..place }
+}
+
 /// Subjects that a class stands for at a place: whether they are published to, and one for each of its patterns.
 fn subjects(class: &Class, id: &str) -> Vec<(bool, String)> {
     let filled = |pattern: &str| {
@@ -38,7 +43,7 @@ fn permissions_and_decisions_agree_in_every_cell() {
     let mut cells = 0;
     for role in Role::ALL {
         for caller in [caller(&[role]), stranger(&[role]), nobody(&[role])] {
-            let permissions = permissions(&policies, &caller, &place("w1"));
+            let permissions = permissions(&policies, &caller, &place_of(role, "w1"));
             for class in CLASSES {
                 let resource = Resource::of(Namespace::default());
                 let allowed = policies.decide(&caller, &class.action(), &resource).allowed();
@@ -91,7 +96,7 @@ fn every_class_has_its_action() {
     assert_eq!(classes.len(), CLASSES.len(), "two classes have one name");
 }
 
-/// As nats-server's configuration has it; `tests/tests/permissions.rs` gives it to a real one.
+/// As nats-server's configuration has it; `tests/tests/e2e_permissions` gives it to a real one.
 #[test]
 fn permissions_are_written_as_the_broker_reads_them() {
     let policies = embedded();
