@@ -1,13 +1,14 @@
 //! What an agent with a `cost_per_day` may still spend today, fleet-wide.
 //!
 //! ```text
-//!   executor ──cost of an attempt, before its report──▶ ledger at the broker ──read every second──▶ budget ──▶ ask for tasks?
+//!   executor ──cost of an attempt, before its report──▶ ledger at the broker ──read then, and every second──▶ budget ──▶ ask for tasks?
 //! ```
 //!
 //! When the day's money is spent, or nobody can say whether it is, no worker asks for more: tasks wait in their queue and
 //! burn no attempt. What was asked for or is running goes on, so the day can cost more by that. The day is the worker's
 //! UTC day; clocks that differ count some seconds around midnight for the other day.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kapelle_bus::spend::Ledger;
@@ -17,7 +18,7 @@ use kapelle_telemetry::clock;
 use kapelle_telemetry::metrics::BUDGET_REMAINING;
 use kapelle_types::{AgentVersion, Usd};
 use metrics::Gauge;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -31,6 +32,7 @@ const READ_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Budget {
     ledger: Ledger,
     open: watch::Receiver<bool>,
+    paid: Arc<Notify>,
     _reader: AbortOnDropHandle<()>,
 }
 
@@ -40,8 +42,9 @@ impl Budget {
         let (told, open) = watch::channel(false);
         let version = agent.version.to_string();
         let remaining = BUDGET_REMAINING.gauge(&[agent.name.as_str(), &version]);
-        let reader = Reader { ledger: ledger.clone(), limit, hold, told, remaining };
-        Self { ledger, open, _reader: AbortOnDropHandle::new(tokio::spawn(reader.run())) }
+        let paid = Arc::new(Notify::new());
+        let reader = Reader { ledger: ledger.clone(), limit, hold, told, paid: Arc::clone(&paid), remaining };
+        Self { ledger, open, paid, _reader: AbortOnDropHandle::new(tokio::spawn(reader.run())) }
     }
 
     /// Whether there is something left to spend, by the last look.
@@ -58,13 +61,16 @@ impl Budget {
 
     /// What pays for attempts.
     pub(crate) fn purse(&self) -> Purse {
-        Purse(self.ledger.clone())
+        Purse { ledger: self.ledger.clone(), paid: Arc::clone(&self.paid) }
     }
 }
 
 /// Pays what attempts cost.
 #[derive(Debug, Clone)]
-pub(crate) struct Purse(Ledger);
+pub(crate) struct Purse {
+    ledger: Ledger,
+    paid: Arc<Notify>,
+}
 
 impl Purse {
     /// Adds what an attempt cost to the day, however long the broker takes: the report would have to wait for it too.
@@ -75,10 +81,11 @@ impl Purse {
         }
         let (attempt, at) = (format!("{}/{}", key.0, key.1), clock::now());
         let mut delays = Delays::new(&Policy::default());
-        while let Err(error) = self.0.add(at, cost, &attempt).await {
+        while let Err(error) = self.ledger.add(at, cost, &attempt).await {
             tracing::warn!(attempt, %error, "what an attempt cost is not counted yet; trying again");
             tokio::time::sleep(delays.next()).await;
         }
+        self.paid.notify_one();
     }
 }
 
@@ -87,6 +94,8 @@ struct Reader {
     limit: Usd,
     hold: Hold,
     told: watch::Sender<bool>,
+    /// Something was spent here.
+    paid: Arc<Notify>,
     remaining: Gauge,
 }
 
@@ -95,7 +104,10 @@ impl Reader {
         let mut tick = tokio::time::interval(READ_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tick.tick().await;
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = self.paid.notified() => {}
+            }
             let open = self.read().await;
             self.told.send_if_modified(|told| std::mem::replace(told, open) != open);
         }

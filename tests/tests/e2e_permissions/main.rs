@@ -215,7 +215,10 @@ async fn judged(broker: &Broker, role: Role, user: &str, id: &str) -> usize {
         }
         cells += 1;
     }
-    let publish = CLASSES.iter().flat_map(|class| class.publish).filter_map(|pattern| Some((true, anothers(pattern)?)));
+    // Whose queues and agents are another's is a question for workers; coordinators have to do with all of them.
+    let told_apart = |pattern: &&&str| role != Role::Coordinator || !(pattern.contains("<queue>"));
+    let publish = CLASSES.iter().flat_map(|class| class.publish).filter(told_apart);
+    let publish = publish.filter_map(|pattern| Some((true, anothers(pattern)?)));
     let subscribe = CLASSES.iter().flat_map(|class| class.subscribe).filter_map(|p| Some((false, anothers(p)?)));
     let greedy = GREEDY.iter().map(|subject| (false, (*subject).to_owned()));
     for (publish, subject) in publish.chain(subscribe).chain(greedy) {
