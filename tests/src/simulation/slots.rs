@@ -77,9 +77,14 @@ impl Slots {
         self.slots.values().any(|slot| slot.exhausted && !slot.done)
     }
 
-    /// Whether some agent has spent what it may.
+    /// Whether some agent has spent its limit. Whether it was granted anew depends on what else was stuck; nobody gives up
+    /// for its cost below the limit itself.
     pub(crate) fn some_spent(&self) -> bool {
-        self.plan.steps.iter().any(|planned| self.has_spent(planned))
+        self.plan.steps.iter().any(|planned| self.is_at_its_limit(planned))
+    }
+
+    fn is_at_its_limit(&self, planned: &PlanStep) -> bool {
+        planned.cost_per_run.is_some_and(|limit| self.spent(planned) >= quarters(limit.as_f64()))
     }
 
     /// Whether an agent has spent what it may, by the reports of all attempts that were ever dispatched.
@@ -221,7 +226,7 @@ impl Slots {
 
     fn gave_up(&mut self, step: &StepRef) -> Result<(), Wrong> {
         let planned = self.plan.steps.iter().find(|s| s.id == step.step);
-        let limited = planned.is_some_and(|s| s.retry.total.is_some() || self.has_spent(s));
+        let limited = planned.is_some_and(|s| s.retry.total.is_some() || self.is_at_its_limit(s));
         let slot = self.slots.entry(step.clone()).or_default();
         slot.gave_up = true;
         hold("nobody_gives_up_with_attempts_left", slot.exhausted || limited, || step.to_string())
