@@ -61,7 +61,7 @@ impl Keys {
         self.newest(next).await
     }
 
-    /// The highest key, looked for from one on that is there.
+    /// The highest key, looked for from one on. Without that one's fingerprint nothing is known of any, and it is this one.
     ///
     /// # Errors
     /// [`Error::Refused`] if one on the way is gone or another one than it was, [`Error::Unavailable`] while the broker
@@ -69,7 +69,7 @@ impl Keys {
     pub async fn newest(&self, from: KeyId) -> Result<KeyId, Error> {
         let mut id = from;
         loop {
-            let known = self.fingerprint(id).await?.ok_or_else(|| lost(id))?;
+            let Some(known) = self.fingerprint(id).await? else { return Ok(id) };
             let there = self.bytes(id).await?.ok_or_else(|| lost(id))?;
             if *known != *fingerprint(&there).as_bytes() {
                 return Err(lost(id));

@@ -46,8 +46,8 @@ pub const CREDENTIALS_LIFE_DEFAULT: Duration = Duration::from_secs(30 * 24 * 360
 pub const CREDENTIALS_LIFE_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 /// How long ended NATS credentials are still listed: a quarter, for whoever asks who was there.
 pub const CREDENTIALS_KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
-/// Bytes of storage that a namespace is made with at least: two streams reserve a GiB each, and runs need some.
-pub const NAMESPACE_STORAGE_MIN: u64 = 3 << 30;
+/// Bytes of storage that a namespace is made with at least: three streams reserve a GiB each, and runs need some.
+pub const NAMESPACE_STORAGE_MIN: u64 = 4 << 30;
 /// NATS credentials that one namespace keeps a record of: revocations are part of its account, which every node holds.
 pub const CREDENTIALS_MAX: usize = 10_000;
 /// Characters of an idempotency key.
