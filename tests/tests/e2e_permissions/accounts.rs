@@ -7,8 +7,7 @@ use kapelle_bus::{ConnectConfig, Connection};
 use kapelle_policy::Policies;
 use kapelle_telemetry::clock;
 use kapelle_tests::harness::PATIENCE;
-use kapelle_types::limits::NAMESPACE_STORAGE_MIN;
-use kapelle_types::{Partitions, Role};
+use kapelle_types::{Partitions, Role, limits};
 
 use crate::broker::Broker;
 
@@ -19,11 +18,6 @@ pub(crate) struct Accounts {
     system: Connection, // before the broker: what is connected leaves first
     pub(crate) broker: Broker,
     operator: Operator,
-}
-
-/// What a server with little room can give to some namespaces at once.
-fn small() -> Quotas {
-    Quotas { storage_bytes: NAMESPACE_STORAGE_MIN, ..Quotas::default() }
 }
 
 impl Accounts {
@@ -46,7 +40,9 @@ impl Accounts {
 
     pub(crate) async fn namespace(&self, name: &str) -> Record {
         let partitions = Partitions::new(4).unwrap();
-        let record = self.operator.create(name.parse().unwrap(), partitions, small(), clock::now()).unwrap();
+        // The server reserves quotas, and takes three quarters of the free disk for its own limit.
+        let quotas = Quotas { storage_bytes: limits::NAMESPACE_STORAGE_MIN, ..Quotas::default() };
+        let record = self.operator.create(name.parse().unwrap(), partitions, quotas, clock::now()).unwrap();
         self.push(&record).await;
         record
     }

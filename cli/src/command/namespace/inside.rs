@@ -32,12 +32,12 @@ pub(super) async fn used(reach: &Reach, operator: &Operator, record: &Record) ->
     })
 }
 
-/// Whether the broker gives a namespace what it was told: a quota beyond what the server itself has switches its streams off, and
-/// the server says so in its own log alone.
+/// Whether the broker gives a namespace what it was told: quotas are reserved, and one that brings their sum beyond what the
+/// server has switches the namespace's streams off; the server says so in its own log alone.
 pub(super) async fn check(reach: &Reach, operator: &Operator, record: &Record) -> Result<(), Failure> {
     used(reach, operator, record).await.map(drop).map_err(|failure| {
         let message = format!("The broker gives the namespace `{}` no streams: {}", record.name, failure.message());
-        let hint = "Its quotas may be beyond nats-server's own (max_file_store, max_memory_store), whose log says so; \
+        let hint = "All quotas together may be beyond nats-server's own (max_file_store, max_memory_store), whose log says so; \
                     `kapelle namespace update` asks for less.";
         Failure::coded(Code::ACCOUNT_REFUSED, message, hint)
     })
