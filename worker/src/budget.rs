@@ -28,6 +28,9 @@ use crate::lease::Key;
 /// How often the ledger is read: what the rest of the fleet spends is noticed this late.
 const READ_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long a ledger that does not answer holds up a report.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// The day's budget of one agent version.
 pub(crate) struct Budget {
     ledger: Ledger,
@@ -73,7 +76,8 @@ pub(crate) struct Purse {
 }
 
 impl Purse {
-    /// Adds what an attempt cost to the day, however long the broker takes: the report would have to wait for it too.
+    /// Adds what an attempt cost to the day. What the broker does not take within the patience is in the report alone: the
+    /// result of an attempt that was paid for is worth more than its place in the sum.
     pub(crate) async fn pay(&self, key: &Key, usage: &Usage) {
         let cost = Usd::reported(usage.cost_usd).unwrap_or_default();
         if cost == Usd::ZERO {
@@ -81,7 +85,12 @@ impl Purse {
         }
         let (attempt, at) = (format!("{}/{}", key.0, key.1), clock::now());
         let mut delays = Delays::new(&Policy::default());
+        let patience = tokio::time::Instant::now() + PATIENCE;
         while let Err(error) = self.ledger.add(at, cost, &attempt).await {
+            if !error.is_transient() || tokio::time::Instant::now() >= patience {
+                tracing::error!(attempt, %cost, %error, "what an attempt cost is missing from the day's sum");
+                break;
+            }
             tracing::warn!(attempt, %error, "what an attempt cost is not counted yet; trying again");
             tokio::time::sleep(delays.next()).await;
         }

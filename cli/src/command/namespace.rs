@@ -36,7 +36,8 @@ pub(crate) enum Verb {
     Describe(One),
     /// Change quotas
     Update(Box<Update>),
-    /// Tell the broker again what namespaces may do: after policies have changed, or to a broker that lost its accounts
+    /// Tell the broker again what namespaces may do, by the policies of this release: after an upgrade, or when it lost its
+    /// accounts
     Push(Push),
     /// Take a namespace off the broker, with its streams; refused while it is in use
     Delete(Delete),
@@ -192,6 +193,7 @@ async fn update(app: &App, args: Update) -> Result<(), Failure> {
     let operator = args.reach.operator()?;
     let mut record = operator.namespace(&args.name)?;
     record.quotas = args.quotas.over(record.quotas)?;
+    quotas::check_room(&record.quotas)?;
     operator.save(&record)?;
     args.reach.push(&operator, &record).await?;
     inside::check(&args.reach, &operator, &record).await?;

@@ -76,3 +76,15 @@ async fn timers_work(connection: Connection) {
     let payloads: Vec<_> = bus.last_controls(Partition(1)).await.unwrap().into_iter().map(|raw| raw.payload).collect();
     assert!(payloads.iter().all(|payload| &**payload != b"never"), "{payloads:?}");
 }
+
+/// One header of a rollup erases a subject, or all of a stream.
+#[tokio::test]
+async fn what_workers_write_into_takes_no_rollups() {
+    let (_server, connection, layout) = place().await;
+    let jetstream = connection.jetstream();
+    provision(jetstream, &layout).await.unwrap();
+    for name in ["RUNS_0", "KV_presence", "KV_pace", "SPEND", "OBJ_payloads"] {
+        let stream = jetstream.get_stream(name).await.unwrap();
+        assert!(!stream.cached_info().config.allow_rollup, "{name}");
+    }
+}

@@ -81,6 +81,8 @@ impl Layout {
         let mut all: Vec<_> = parted.then(|| self.timers()).into_iter().collect();
         all.extend(self.partitions.all().map(|p| if parted { self.runs(p) } else { self.runs_with_timers(p) }));
         all.extend([self.tasks(), self.submit(), self.dead(), self.spend(), self.events(), self.audit()]);
+        all.push(self.of_workers(bucket::PRESENCE, PRESENCE_TTL));
+        all.push(self.of_workers(bucket::PACE, Duration::ZERO));
         all
     }
 
@@ -216,7 +218,23 @@ impl Layout {
         }
     }
 
-    /// All key-value buckets.
+    /// A bucket as the client library would make it but for the rollups: workers write here, and one header of theirs could
+    /// erase what others wrote.
+    fn of_workers(&self, bucket: &str, max_age: Duration) -> Config {
+        Config {
+            subjects: vec![format!("$KV.{bucket}.>")],
+            max_messages_per_subject: 1,
+            max_age,
+            discard: DiscardPolicy::New,
+            deny_delete: true,
+            allow_direct: true,
+            // No markers of what expired: nobody watches, and the server would allow rollups for their sake.
+            allow_message_ttl: true,
+            ..self.base(format!("KV_{bucket}"))
+        }
+    }
+
+    /// All key-value buckets but those that workers write, which are among the streams.
     #[must_use]
     pub fn buckets(&self) -> Vec<kv::Config> {
         let bucket = |name: &str, history, max_age| kv::Config {
@@ -232,10 +250,8 @@ impl Layout {
             bucket(bucket::REGISTRY, 1, Duration::ZERO),
             bucket(bucket::KEYS, 1, Duration::ZERO),
             bucket(bucket::CURSORS, 1, Duration::ZERO),
-            bucket(bucket::PRESENCE, 1, PRESENCE_TTL),
             bucket(bucket::TOKENS, 1, Duration::ZERO),
             bucket(bucket::POLICIES, 1, Duration::ZERO),
-            bucket(bucket::PACE, 1, Duration::ZERO),
         ]
     }
 

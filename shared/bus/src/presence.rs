@@ -155,7 +155,6 @@ impl Bus {
     pub async fn leave(&self, record: &Record) -> Result<(), Error> {
         let mut headers = HeaderMap::new();
         headers.insert("KV-Operation", "PURGE");
-        headers.insert("Nats-Rollup", "sub");
         self.put_presence(record, headers, Vec::new()).await
     }
 

@@ -29,6 +29,9 @@ pub async fn provision(jetstream: &Context, layout: &Layout) -> Result<LayoutRec
         Err(error) => return Err(error),
     };
     if let Some(record) = &existing {
+        if record.version > LAYOUT_VERSION {
+            return Err(too_new(record.version));
+        }
         for partition in record.partitions.all() {
             let name = stream::runs(partition);
             if jetstream.get_stream(&name).await.is_err_and(|e| is_missing(&e)) {
@@ -47,6 +50,11 @@ pub async fn provision(jetstream: &Context, layout: &Layout) -> Result<LayoutRec
         write_record(jetstream, &layout.record()).await?;
     }
     read_record(jetstream).await
+}
+
+fn too_new(version: u32) -> Error {
+    let message = format!("the broker has layout {version}, this release knows {LAYOUT_VERSION}; use a newer one");
+    Error::Refused { refusal: crate::Refusal::Other, message }
 }
 
 fn missing_log(name: &str) -> Error {
