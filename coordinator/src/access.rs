@@ -77,7 +77,11 @@ impl Access {
         // Counted as a decision when the gate let the call in.
         let decision = self.serving.served()?.policies.decide(caller, &Action::named(rpc), &self.resource(owner));
         if !decision.allowed() {
-            return self.judge(caller, rpc, owner, &what);
+            self.judge(caller, rpc, owner, &what)?;
+            // They changed once more just now: what is not on record is not done.
+            return Err(
+                Diagnosis::new(Code::POLICIES_UNAVAILABLE, "the policies are just being changed").hint("try again")
+            );
         }
         let policy = decision.policy.clone();
         let what = AuditWhat { action: rpc.to_owned(), ..what };

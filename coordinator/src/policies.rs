@@ -186,9 +186,12 @@ impl Follower {
             Ok(served) => tracing::info!(version = served.set.version, digest = %served.set.digest, "serving policies"),
             Err(why) => tracing::error!(why, "no policies can be served; everything is denied"),
         }
-        let proposals = self.sets.proposals().await?.into();
         self.last = served.as_ref().ok().cloned().or_else(|| self.last.take());
-        serving.take(State { served, proposals, current_at: asked });
+        // What is served does not wait for what is proposed.
+        let proposals = self.sets.proposals().await;
+        let known = proposals.as_ref().map_or_else(|_| serving.proposals(), |it| it.clone().into());
+        serving.take(State { served, proposals: known, current_at: asked });
+        proposals?;
         self.seen = Some(seq);
         Ok(())
     }
@@ -205,6 +208,7 @@ impl Follower {
             };
             if let Err(error) = removed {
                 tracing::debug!(id = proposal.id, %error, "a proposal that has ended stays for now");
+                return; // each may take seconds, in which nobody looks whether the policies are current
             }
         }
     }
@@ -216,7 +220,9 @@ fn ended(proposal: &Proposal, served: &Set, now: Timestamp) -> Option<&'static s
     if served.proposal.as_deref() == Some(proposal.id.as_str()) {
         return None;
     }
-    if served.version != proposal.replaces || served.digest != proposal.replaces_digest {
+    let is_replaced = served.version == proposal.replaces && served.digest != proposal.replaces_digest;
+    // Held against a later set than is served here, it is somebody's who knows more.
+    if served.version > proposal.replaces || is_replaced {
         return Some("void");
     }
     (now >= proposal.expires_at).then_some("expired")

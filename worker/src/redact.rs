@@ -22,12 +22,13 @@ static FORMS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
         // The same inside a text that is itself quoted: \"password\": \"…\"
         format!(r#"(\\["']{NAME}\\["']\s*[:=]\s*)(\\".*?(?:\\"|\z)|\\'.*?(?:\\'|\z))"#),
         // A header, to the end of its line.
-        r"((?:proxy-)?authorization:[ \t]*|(?:set-)?cookie:[ \t]*|x-[\w-]*(?:key|token|secret):[ \t]*)([^\s\[][^\r\n]*)"
+        r"((?:proxy-)?authorization:[ \t]*|(?:set-)?cookie:[ \t]*|x-[\w-]*(?:key|token|secret):[ \t]*)([^\s][^\r\n]*)"
             .to_owned(),
         // An assignment, as in an environment or a query: api_key=…
-        format!(r#"(\b{NAME}=)("[^"\r\n]*"?|'[^'\r\n]*'?|[^\s&;,"'\[][^\s&;,"']*)"#),
+        format!(r#"(\b{NAME}=)("[^"\r\n]*"?|'[^'\r\n]*'?|[^\s&;,"'][^\s&;,"']*)"#),
         // A word before a value: password: …, and what every token of OAuth stands behind
-        r#"(\b(?:password|passwd|passphrase|secret|api[_ -]?key):[ \t]+|\bbearer[ \t]+)([^\s,;"'\[][^\s,;"']{3,})"#.to_owned(),
+        r#"(\b(?:password|passwd|passphrase|secret|api[_ -]?key):[ \t]+|\bbearer[ \t]+)([^\s,;"'][^\s,;"']{3,})"#
+            .to_owned(),
         // The user of a URL: https://name:…@host
         r"(://[^\s/:@]*:)([^\s/@\[][^\s/@]*)(?:@)".to_owned(),
     ];
@@ -55,7 +56,7 @@ pub(crate) fn by_name(text: &str) -> Cow<'_, str> {
 /// The mask, in the quotes that the value had, so that a line of JSON stays one.
 fn masked(value: &str) -> String {
     let quote = ["\\\"", "\\'", "\"", "'"].into_iter().find(|quote| value.starts_with(quote)).unwrap_or_default();
-    if value.trim_start_matches(quote).starts_with('[') {
+    if ["[secret:", "[redacted]"].iter().any(|mask| value.trim_start_matches(quote).starts_with(mask)) {
         return value.to_owned(); // it is masked already, by its value
     }
     format!("{quote}{REDACTED}{quote}")
@@ -81,6 +82,7 @@ mod tests {
             ("DB_PASSWORD='p w' up", "DB_PASSWORD='[redacted]' up"),
             ("password: hunter2, then", "password: [redacted], then"),
             ("with Bearer eyJhbGciOi in it", "with Bearer [redacted] in it"),
+            (r#"map[X-Api-Key:[k1] n:1]"#, "map[X-Api-Key:[redacted]"),
             ("postgres://ada:pw@db/x", "postgres://ada:[redacted]@db/x"),
         ] {
             assert_eq!(by_name(text), masked, "{text}");

@@ -1,5 +1,7 @@
 //! Sets of policies, and what is proposed.
 
+use std::collections::BTreeMap;
+
 use kapelle_proto::v1;
 use serde::Serialize;
 
@@ -34,6 +36,8 @@ pub(crate) struct Proposal {
     pub(crate) expires_at: Option<String>,
     pub(crate) why: String,
     pub(crate) weakens: Vec<String>,
+    /// What would be served: the texts by the names of their files.
+    pub(crate) files: BTreeMap<String, String>,
 }
 
 /// What became of a change.
@@ -76,6 +80,7 @@ impl From<v1::PolicyProposal> for Proposal {
             person: wire.person,
             why: wire.why,
             weakens: wire.weakens,
+            files: wire.files.into_iter().map(|file| (file.name, file.text)).collect(),
         }
     }
 }

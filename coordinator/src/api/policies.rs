@@ -89,8 +89,11 @@ fn told(outcome: Outcome) -> v1::ApplyPoliciesResponse {
     v1::ApplyPoliciesResponse { outcome: outcome.to_owned(), served: Some(view(served, false)), proposal: waiting }
 }
 
+fn file(file: File) -> v1::PolicyFile {
+    v1::PolicyFile { name: file.name, text: file.text }
+}
+
 fn view(set: Set, whole: bool) -> v1::PolicySet {
-    let file = |file: File| v1::PolicyFile { name: file.name, text: file.text };
     v1::PolicySet {
         version: set.version,
         digest: set.digest.to_string(),
@@ -118,5 +121,6 @@ fn proposal(proposal: Proposal) -> v1::PolicyProposal {
         expires_at_unix_nanos: expires_at.nanos(),
         why: set.why,
         weakens,
+        files: set.files.into_iter().map(file).collect(),
     }
 }

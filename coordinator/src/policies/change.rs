@@ -15,8 +15,10 @@ use super::{Served, Serving, embedded, ended, load};
 use crate::audit::{Fact, Trail};
 use crate::identity::vouched_person;
 
-/// What whoever changes policies must be able to do afterwards: apply others.
-const KEPT: [&str; 2] = ["kapelle.v1.PolicyService/Apply", "kapelle.v1.PolicyService/Rollback"];
+/// What whoever changes policies must be able to do afterwards: apply others, and approve what others weaken, since a set that
+/// forbade that could never be weakened again.
+const KEPT: [&str; 3] =
+    ["kapelle.v1.PolicyService/Apply", "kapelle.v1.PolicyService/Rollback", "kapelle.v1.PolicyService/Approve"];
 /// Characters of a file's name.
 const FILE_NAME_CHARS_MAX: usize = 100;
 

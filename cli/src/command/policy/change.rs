@@ -120,10 +120,10 @@ fn sets_table(sets: &[PolicySet], now: Timestamp) -> String {
 }
 
 fn proposals_table(proposals: &[Proposal]) -> String {
-    let mut table = Table::new(&["id", "by", "expires", "weakens", "why"]);
+    let mut table = Table::new(&["id", "digest", "by", "expires", "weakens", "why"]);
     for p in proposals {
         let expires = p.expires_at.clone().unwrap_or_default();
-        table.row([p.id.clone(), p.person.clone(), expires, p.weakens.join("; "), p.why.clone()]);
+        table.row([p.id.clone(), short(&p.digest), p.person.clone(), expires, p.weakens.join("; "), p.why.clone()]);
     }
     table.render("Nothing is proposed.")
 }

@@ -39,6 +39,7 @@ pub(super) fn samples() -> Vec<Sample> {
         Sample::new(PolicyHistoryResponse { sets: vec![set()] }),
         Sample::new(RollbackPoliciesRequest { version: 2, why: "it was better".into() }),
         Sample::new(proposal()),
+        Sample::named("files", PolicyProposal { files: vec![file()], ..proposal() }),
         Sample::new(PolicyProposalsRequest {}),
         Sample::new(PolicyProposalsResponse { proposals: vec![proposal()] }),
         Sample::new(ApproveProposalRequest { id: "0011223344556677".into() }),
@@ -123,5 +124,6 @@ fn proposal() -> PolicyProposal {
         expires_at_unix_nanos: at(259_200),
         why: "a trial".into(),
         weakens: vec!["`no_nights` would only be logged".into()],
+        ..PolicyProposal::default()
     }
 }
