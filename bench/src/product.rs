@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
 use tonic::transport::Endpoint;
 
 use crate::access::{Authorized, Bearer};
@@ -168,8 +169,19 @@ pub(crate) async fn register(channel: Authorized, workload: &Workload, governed:
         Ok(ManifestSource { json: serde_json::to_vec(&manifest)?.into(), origin: String::new() })
     };
     let manifests = vec![source(agent(governed))?, source(workflow(workload, governed))?];
-    RegistryServiceClient::new(channel).apply(ApplyRequest { manifests, ..ApplyRequest::default() }).await?;
-    Ok(())
+    let mut client = RegistryServiceClient::new(channel);
+    let begun = Instant::now();
+    loop {
+        let request = ApplyRequest { manifests: manifests.clone(), ..ApplyRequest::default() };
+        match client.apply(request).await {
+            Ok(_) => return Ok(()),
+            // The coordinator hears of a token that was made at the broker a moment later.
+            Err(status) if status.code() == Code::Unauthenticated && begun.elapsed() < PATIENCE => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Err(status) => return Err(status.into()),
+        }
+    }
 }
 
 /// Works through the workload once, over one stream.
