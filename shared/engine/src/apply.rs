@@ -8,6 +8,7 @@ mod resume_requested;
 mod retry_requested;
 mod run_finished;
 mod run_submitted;
+mod signal_received;
 mod step_failed;
 mod step_succeeded;
 mod terminate_requested;
@@ -19,6 +20,7 @@ pub(crate) use step_failed::give_up;
 use kapelle_types::limits::ENTRIES_MAX;
 use kapelle_types::{StepRef, TaskId};
 
+use crate::behaviour;
 use crate::command::Command;
 use crate::entry::{Body, Channel, Entry, Stamp, Usage};
 use crate::ignored::Ignored;
@@ -28,8 +30,10 @@ use crate::token::TaskToken;
 use crate::turn::Turn;
 
 /// Request ids that a run remembers, so that a request that was written twice counts once. Repeats come within seconds
-/// of each other, and nobody steers one run this often in that time.
-const REQUESTS_REMEMBERED: usize = 64;
+/// of each other, and nobody signals one run this often in that time.
+const REQUESTS_REMEMBERED: usize = 4_096;
+/// The same before there were signals.
+const REQUESTS_REMEMBERED_BEFORE: usize = 64;
 
 /// What the engine answers to an entry.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -102,6 +106,7 @@ fn transition(turn: &mut Turn<'_>, entry: &Entry, channel: Channel) -> Result<()
             bill(turn.run, &report.task, &report.usage);
             step_failed::apply(turn, report)
         }
+        (Stage::Open, Body::SignalReceived(signal)) => signal_received::apply(turn, signal),
         (Stage::Open, Body::PauseRequested { .. }) => pause_requested::apply(turn),
         (Stage::Open, Body::ResumeRequested) => resume_requested::apply(turn),
         (Stage::Open, Body::RetryRequested { steps }) => retry_requested::apply(turn, steps),
@@ -122,7 +127,7 @@ fn bill(run: &mut Run, task: &TaskId, usage: &Usage) {
     let Ok(place) = locate(run, &task.step) else { return };
     let dispatched = match (run.slot(place), run.state(place.step)) {
         (Some(slot), _) => slot.attempt,
-        (None, Some(StepState::Succeeded { attempts, .. })) => *attempts,
+        (None, Some(StepState::Succeeded { attempts, .. } | StepState::PassedOver { attempts, .. })) => *attempts,
         (None, _) => 0,
     };
     if (1..=dispatched).contains(&task.attempt) {
@@ -136,6 +141,7 @@ const fn channel_of(body: &Body) -> Channel {
         Body::StepSucceeded(_) | Body::StepFailed(_) => Channel::Report,
         Body::RunSubmitted(_)
         | Body::TimerFired { .. }
+        | Body::SignalReceived(_)
         | Body::CancelRequested { .. }
         | Body::TerminateRequested { .. }
         | Body::PauseRequested { .. }
@@ -149,7 +155,8 @@ const fn channel_of(body: &Body) -> Channel {
 /// Whether the entry is somebody's wish, told apart from its repetition by its id alone.
 const fn is_request(body: &Body) -> bool {
     match body {
-        Body::CancelRequested { .. }
+        Body::SignalReceived(_)
+        | Body::CancelRequested { .. }
         | Body::TerminateRequested { .. }
         | Body::PauseRequested { .. }
         | Body::ResumeRequested
@@ -172,7 +179,9 @@ fn first_sight(run: &mut Run, id: &str) -> bool {
     if run.requests.contains(&hash) {
         return false;
     }
-    if run.requests.len() >= REQUESTS_REMEMBERED {
+    let signals = run.behaviour().is_some_and(|number| number >= behaviour::SIGNALS);
+    let remembered = if signals { REQUESTS_REMEMBERED } else { REQUESTS_REMEMBERED_BEFORE };
+    if run.requests.len() >= remembered {
         run.requests.pop_front();
     }
     run.requests.push_back(hash);
@@ -260,11 +269,11 @@ mod tests {
         told(&mut run, "submit", 1);
         assert_eq!(told(&mut run, "resume id=first", 2), "not_paused");
         assert_eq!(told(&mut run, "resume id=first", 3), "duplicate");
-        for seq in 0..100 {
+        for seq in 0..2 * REQUESTS_REMEMBERED as u64 {
             assert_eq!(told(&mut run, &format!("resume id={seq}"), 4 + seq), "not_paused");
         }
         assert_eq!(run.requests.len(), REQUESTS_REMEMBERED);
-        assert_eq!(told(&mut run, "resume id=first", 200), "not_paused");
+        assert_eq!(told(&mut run, "resume id=first", 20_000), "not_paused");
     }
 
     #[test]

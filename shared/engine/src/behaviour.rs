@@ -3,7 +3,7 @@
 //! | number | since | what it decides differently from the one before |
 //! |---|---|---|
 //! | 1 | 0.1.0 | the first: the rules as the files under `apply/` have them |
-//! | 2 | 0.2.0 | contracts are checked where a step is dispatched, reports and the run ends; reports need the token of their task where the submission names a key; the limits of agents hold for payloads, usage and cost |
+//! | 2 | 0.2.0 | contracts are checked where a step is dispatched, reports and the run ends; reports need the token of their task where the submission names a key; the limits of agents hold for payloads, usage and cost; there are steps of other kinds than an agent's, and signals |
 //!
 //! A change that alters a decision for any log that a released version could have written takes the next number, keeps
 //! the old branch for runs below it, and adds a recorded history to the replay tests.
@@ -18,6 +18,9 @@ pub const TOKENS: u32 = 2;
 
 /// The first behaviour that knows limits of payloads, usage and cost.
 pub(crate) const LIMITS: u32 = 2;
+
+/// The first behaviour with signals, of which more ids are remembered than of other requests.
+pub(crate) const SIGNALS: u32 = 2;
 
 /// Whether this engine can decide runs of that behaviour. A coordinator that meets another one lets the partition go;
 /// an engine that is given such a run all the same halts it with a reason.

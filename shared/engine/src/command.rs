@@ -8,7 +8,7 @@ use kapelle_types::{AgentVersion, InvalidName, Payload, StepRef, TaskId, Timesta
 
 use crate::entry::{Failure, RunFinished};
 use crate::limits::TaskLimits;
-use crate::plan::PlanStep;
+use crate::plan::{Act, PlanStep};
 use crate::state::Run;
 use crate::token::TaskToken;
 
@@ -17,6 +17,8 @@ use crate::token::TaskToken;
 pub enum Command {
     /// Queue an attempt for the workers of its agent version.
     DispatchTask(Box<DispatchTask>),
+    /// Tell whoever subscribes, then report that it was done.
+    EmitEvent(Box<EmitEvent>),
     /// Take an attempt that nobody waits for any more out of its queue.
     WithdrawTask {
         /// The attempt.
@@ -71,18 +73,46 @@ pub struct DispatchTask {
     pub token: Option<TaskToken>,
 }
 
-impl DispatchTask {
-    /// The command for an attempt of a run's step.
-    pub(crate) fn of(run: &Run, planned: &PlanStep, task: TaskId, input: Payload) -> Command {
-        Command::DispatchTask(Box::new(Self {
-            token: run.key.as_ref().map(|key| key.token(&task)),
-            task,
-            agent: planned.agent.clone(),
-            input,
-            timeout: planned.timeout,
-            deadline: run.deadline(),
-            limits: planned.limits,
-        }))
+/// An event to be published. Its identity is the run's and the step's: every attempt of the step is the same event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EmitEvent {
+    /// The attempt that is to be reported on.
+    pub task: TaskId,
+    /// The event's type.
+    pub kind: String,
+    /// The event's data.
+    pub data: Payload,
+    /// What the report has to show, if the run has a key.
+    pub token: Option<TaskToken>,
+}
+
+impl Command {
+    /// What carries out an attempt of a step that ends by a report; nothing for other steps.
+    pub(crate) fn attempt(run: &Run, planned: &PlanStep, task: TaskId, input: Payload) -> Option<Self> {
+        let token = run.key.as_ref().map(|key| key.token(&task));
+        match &planned.act {
+            Act::Agent(act) => Some(Self::DispatchTask(Box::new(DispatchTask {
+                task,
+                agent: act.version.clone(),
+                input,
+                timeout: planned.timeout,
+                deadline: run.deadline(),
+                limits: act.limits,
+                token,
+            }))),
+            Act::Emit(kind) => {
+                Some(Self::EmitEvent(Box::new(EmitEvent { task, kind: kind.clone(), data: input, token })))
+            }
+            Act::Value | Act::Switch(_) | Act::Wait(_) | Act::Signal(_) => None,
+        }
+    }
+
+    /// Takes an attempt back that is not waited for any more. An event that was told cannot be taken back.
+    pub(crate) fn withdraw(planned: &PlanStep, task: TaskId) -> Option<Self> {
+        match &planned.act {
+            Act::Agent(act) => Some(Self::WithdrawTask { task, agent: act.version.clone() }),
+            Act::Emit(_) | Act::Value | Act::Switch(_) | Act::Wait(_) | Act::Signal(_) => None,
+        }
     }
 }
 
@@ -110,6 +140,8 @@ pub enum TimerId {
     Deadline,
     /// When this attempt shall be dispatched: `retry=<step>=<attempt>`.
     Retry(TaskId),
+    /// When this attempt has waited long enough: `wake=<step>=<attempt>`.
+    Wake(TaskId),
 }
 
 impl fmt::Display for TimerId {
@@ -117,6 +149,7 @@ impl fmt::Display for TimerId {
         match self {
             Self::Deadline => f.write_str("deadline"),
             Self::Retry(task) => write!(f, "retry={}={}", task.step, task.attempt),
+            Self::Wake(task) => write!(f, "wake={}={}", task.step, task.attempt),
         }
     }
 }
@@ -128,12 +161,18 @@ impl FromStr for TimerId {
         let invalid = || InvalidName {
             what: "timer",
             value: text.chars().take(80).collect(),
-            rule: "`deadline` or `retry=<step>=<attempt>`",
+            rule: "`deadline`, `retry=<step>=<attempt>` or `wake=<step>=<attempt>`",
         };
         if text == "deadline" {
             return Ok(Self::Deadline);
         }
-        let (step, attempt) = text.strip_prefix("retry=").and_then(|t| t.split_once('=')).ok_or_else(invalid)?;
-        Ok(Self::Retry(TaskId { step: step.parse()?, attempt: attempt.parse().map_err(|_| invalid())? }))
+        let (what, task) = text.split_once('=').ok_or_else(invalid)?;
+        let (step, attempt) = task.split_once('=').ok_or_else(invalid)?;
+        let task = TaskId { step: step.parse()?, attempt: attempt.parse().map_err(|_| invalid())? };
+        match what {
+            "retry" => Ok(Self::Retry(task)),
+            "wake" => Ok(Self::Wake(task)),
+            _ => Err(invalid()),
+        }
     }
 }

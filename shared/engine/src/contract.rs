@@ -31,7 +31,7 @@ impl Contract {
         Self(check)
     }
 
-    fn violation(&self, payload: &Payload) -> Option<String> {
+    pub(crate) fn violation(&self, payload: &Payload) -> Option<String> {
         payload.value.as_deref().and_then(|value| self.0.violation(value))
     }
 }
@@ -45,8 +45,8 @@ impl PartialEq for Contract {
 /// Why a step may not be given this input.
 pub(crate) fn input(run: &Run, place: Place, planned: &PlanStep, input: &Payload) -> Option<Failure> {
     let how = enforced(run, planned.input.as_ref())?.violation(input)?;
-    let message =
-        format!("step `{}`: `with` breaks the input contract of {}: {how}", place.name(&run.plan)?, planned.agent);
+    let (name, agent) = (place.name(&run.plan)?, planned.agent()?);
+    let message = format!("step `{name}`: `with` breaks the input contract of {agent}: {how}");
     Some(Failure::of_run(Code::INPUT_CONTRACT, message))
 }
 
@@ -54,7 +54,8 @@ pub(crate) fn input(run: &Run, place: Place, planned: &PlanStep, input: &Payload
 pub(crate) fn output(run: &Run, place: Place, output: &Payload) -> Option<Failure> {
     let planned = run.plan.steps.get(place.step)?;
     let how = enforced(run, planned.output.as_ref())?.violation(output)?;
-    let message = format!("the output breaks the contract of {}: {how}", planned.agent);
+    let whose = planned.agent().map_or_else(|| format!("step `{}`", planned.id), ToString::to_string);
+    let message = format!("the output breaks the contract of {whose}: {how}");
     Some(Failure::of_run(Code::OUTPUT_CONTRACT, message))
 }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kapelle_types::{AgentVersion, Payload, Principal, Sha256, StepId, StepRef, TaskId, Timestamp, WorkflowVersion};
+use kapelle_types::{
+    AgentVersion, Payload, Principal, Sha256, SignalName, StepId, StepRef, TaskId, Timestamp, WorkflowVersion,
+};
 
 use crate::TimerId;
 use crate::state::RunStatus;
@@ -65,6 +67,8 @@ pub enum Body {
         /// Which one.
         timer: TimerId,
     },
+    /// Somebody outside said something that the run waits for, or will.
+    SignalReceived(SignalReceived),
     /// Somebody asked for an orderly end.
     CancelRequested {
         /// Why, in their words.
@@ -102,6 +106,7 @@ impl Body {
         match self {
             Self::RunSubmitted(submitted) => Some(&mut submitted.input),
             Self::StepSucceeded(report) => Some(&mut report.output),
+            Self::SignalReceived(signal) => Some(&mut signal.payload),
             Self::StepFailed(_)
             | Self::TimerFired { .. }
             | Self::CancelRequested { .. }
@@ -229,6 +234,15 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
     /// What the worker kept: exit status, the last lines of stderr.
     pub evidence: String,
+}
+
+/// A signal for a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SignalReceived {
+    /// Its name, as the workflow declares it.
+    pub name: SignalName,
+    /// What it says.
+    pub payload: Payload,
 }
 
 /// The mark at the end of a run's log.

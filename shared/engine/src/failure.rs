@@ -1,8 +1,9 @@
 //! The sentences that people read when the engine itself has to say why a run stands still or ended.
 
-use kapelle_types::{Attempt, Code, Principal, StepRef};
+use kapelle_types::{Attempt, Code, Principal, StepRef, duration};
 
 use crate::entry::{Failure, FailureKind};
+use crate::plan::AwaitSignal;
 
 /// The code of a run that ended because somebody cancelled it.
 const CANCELED: &str = "canceled";
@@ -36,6 +37,12 @@ impl Failure {
         let message =
             format!("step `{step}` gave up after {attempts} attempt{plural}: {}: {}", cause.code, cause.message);
         Self { kind: cause.kind, evidence: cause.evidence.clone(), ..Self::of_run(Code::STEP_GAVE_UP, message) }
+    }
+
+    /// A signal did not come.
+    pub(crate) fn signal_timeout(signal: &AwaitSignal) -> Self {
+        let within = signal.timeout.map(|it| format!(" within {}", duration::format(it))).unwrap_or_default();
+        Self::of_run(Code::SIGNAL_TIMEOUT, format!("the signal `{}` did not come{within}", signal.name))
     }
 
     /// Somebody decided that a stalled run ends FAILED.

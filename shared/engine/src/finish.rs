@@ -31,25 +31,32 @@ impl Turn<'_> {
     fn forget_pending(&mut self) {
         self.run.in_flight = 0;
         self.run.timers.clear();
+        self.run.awaiting.clear();
     }
 }
 
-/// Takes back queued attempts and retry timers.
+/// Takes back queued attempts and timers.
 pub(crate) fn withdraw(run: &Run, commands: &mut Vec<Command>) {
     each_slot(run, |place, slot| {
         let Some(planned) = run.plan.steps.get(place.step) else { return };
         match &slot.state {
-            SlotState::InFlight => commands.extend(
-                place
-                    .task(&run.plan, slot.attempt)
-                    .map(|task| Command::WithdrawTask { task, agent: planned.agent.clone() }),
+            SlotState::InFlight => {
+                let task = place.task(&run.plan, slot.attempt);
+                commands.extend(task.and_then(|task| Command::withdraw(planned, task)));
+            }
+            SlotState::Awaiting(Some(_)) => commands.extend(
+                place.task(&run.plan, slot.attempt).map(|task| Command::CancelTimer { timer: TimerId::Wake(task) }),
             ),
             SlotState::Retrying(_) => commands.extend(
                 place
                     .task(&run.plan, slot.attempt.saturating_add(1))
                     .map(|task| Command::CancelTimer { timer: TimerId::Retry(task) }),
             ),
-            SlotState::Due | SlotState::GaveUp(_) | SlotState::Broken(_) | SlotState::Done => {}
+            SlotState::Awaiting(None)
+            | SlotState::Due
+            | SlotState::GaveUp(_)
+            | SlotState::Broken(_)
+            | SlotState::Done => {}
         }
     });
 }
@@ -68,7 +75,7 @@ pub(crate) fn remove_revived(run: &Run, commands: &mut Vec<Command>) {
 /// Removes one dead letter.
 pub(crate) fn remove_dead_letter(run: &Run, place: Place) -> Option<Command> {
     let planned = run.plan.steps.get(place.step).filter(|s| s.on_give_up == OnGiveUp::Stall)?;
-    Some(Command::RemoveDeadLetter { step: place.name(&run.plan)?, agent: planned.agent.clone() })
+    Some(Command::RemoveDeadLetter { step: place.name(&run.plan)?, agent: planned.agent()?.clone() })
 }
 
 /// Cancels the deadline timer, unless it is what ended the run.

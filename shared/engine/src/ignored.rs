@@ -35,6 +35,12 @@ pub enum Ignored {
     StaleTimer,
     /// The timer went off before it was due; it is set again.
     TimerEarly,
+    /// The workflow declares no such signal.
+    UnknownSignal,
+    /// The signal breaks the contract that the workflow declares for it.
+    BadSignal,
+    /// The run keeps as many signals that nobody waits for as it may.
+    TooManySignals,
     /// There is nothing to retry or to fail: the run is not STALLED.
     NotStalled,
     /// None of the named steps waits for a retry.
@@ -63,6 +69,9 @@ impl Ignored {
         Self::UnknownTimer,
         Self::StaleTimer,
         Self::TimerEarly,
+        Self::UnknownSignal,
+        Self::BadSignal,
+        Self::TooManySignals,
         Self::NotStalled,
         Self::NotGivenUp,
         Self::AlreadyPaused,
@@ -88,6 +97,9 @@ impl Ignored {
             Self::UnknownTimer => "unknown_timer",
             Self::StaleTimer => "stale_timer",
             Self::TimerEarly => "timer_early",
+            Self::UnknownSignal => "unknown_signal",
+            Self::BadSignal => "bad_signal",
+            Self::TooManySignals => "too_many_signals",
             Self::NotStalled => "not_stalled",
             Self::NotGivenUp => "not_given_up",
             Self::AlreadyPaused => "already_paused",

@@ -35,7 +35,7 @@ pub fn check(run: &Run) -> Result<(), Violation> {
 /// # Errors
 /// The first that does not hold.
 pub fn check_cheap(run: &Run) -> Result<(), Violation> {
-    let pending = run.in_flight + run.timers.len();
+    let pending = run.in_flight + run.timers.len() + run.awaiting.len();
     hold("a_finished_run_has_nothing_in_flight", !run.is_finished() || pending == 0, || format!("{pending} pending"))?;
     let open = run.stage() == Stage::Open;
     let waits = pending > 0 || run.paused || run.is_stalled();
@@ -95,7 +95,11 @@ fn counters_say_what_the_slots_say(run: &Run) -> Result<(), Violation> {
             StepState::Single(slot) => seen.slot(Place::whole(index), slot),
             StepState::FanOut(fan) => seen.fan_out(run, index, fan)?,
             StepState::Broken(_) => seen.stuck.push(Place::whole(index)),
-            StepState::Waiting | StepState::Ready | StepState::Skipped | StepState::Succeeded { .. } => {}
+            StepState::Waiting
+            | StepState::Ready
+            | StepState::Skipped
+            | StepState::PassedOver { .. }
+            | StepState::Succeeded { .. } => {}
         }
     }
     let open = run.steps.iter().filter(|s| !s.state.is_ended()).count();
@@ -104,6 +108,7 @@ fn counters_say_what_the_slots_say(run: &Run) -> Result<(), Violation> {
         format!("{} not {}", seen.in_flight, run.in_flight)
     })?;
     hold("timers_are_those_of_the_slots", seen.timers == run.timers.len(), || format!("{:?}", run.timers))?;
+    hold("awaiting_are_those_that_do", run.awaiting.iter().eq(&seen.awaiting), || format!("{:?}", run.awaiting))?;
     hold("stuck_are_those_that_are", run.stuck.iter().eq(&seen.stuck), || format!("{:?}", run.stuck))?;
     let idle = run.is_held() || seen.startable == 0;
     hold("what_can_start_has_started", idle, || format!("{} due", seen.startable))
@@ -113,6 +118,7 @@ fn counters_say_what_the_slots_say(run: &Run) -> Result<(), Violation> {
 struct Recount {
     in_flight: usize,
     timers: usize,
+    awaiting: Vec<Place>,
     stuck: Vec<Place>,
     startable: usize,
 }
@@ -123,6 +129,10 @@ impl Recount {
             SlotState::Due => self.startable += usize::from(place.item.is_none()),
             SlotState::InFlight => self.in_flight += 1,
             SlotState::Retrying(_) => self.timers += 1,
+            SlotState::Awaiting(due) => {
+                self.timers += usize::from(due.is_some());
+                self.awaiting.push(place);
+            }
             SlotState::GaveUp(_) | SlotState::Broken(_) => self.stuck.push(place),
             SlotState::Done => {}
         }
@@ -136,10 +146,12 @@ impl Recount {
             self.slot(Place::member(step, item), slot);
         }
         let count = |f: &dyn Fn(&SlotState) -> bool| fan.members.iter().filter(|s| f(&s.state)).count();
-        let counted = [fan.in_flight as usize, fan.retrying as usize, fan.done as usize, fan.due.len()];
+        let counted =
+            [fan.in_flight as usize, fan.retrying as usize, fan.awaiting as usize, fan.done as usize, fan.due.len()];
         let recounted = [
             count(&|s| *s == SlotState::InFlight),
             count(&|s| matches!(s, SlotState::Retrying(_))),
+            count(&|s| matches!(s, SlotState::Awaiting(_))),
             count(&|s| *s == SlotState::Done),
             count(&|s| *s == SlotState::Due),
         ];
@@ -164,7 +176,7 @@ fn spending_is_the_sum(run: &Run) -> Result<(), Violation> {
     spending.purses.iter().try_for_each(|(step, purse)| {
         let sum = purse.attempts.values().copied().sum::<Usd>();
         hold("spent_is_the_sum_of_attempts", sum == purse.spent, || format!("{sum} not {}", purse.spent))?;
-        let limited = run.plan.steps.get(*step).is_some_and(|s| s.cost_per_run.is_some());
+        let limited = run.plan.steps.get(*step).is_some_and(|s| s.cost_per_run().is_some());
         hold("a_purse_belongs_to_a_limited_agent", limited, || step.to_string())
     })?;
     let kept: usize = spending.purses.values().map(|purse| purse.attempts.len()).sum();
@@ -173,7 +185,11 @@ fn spending_is_the_sum(run: &Run) -> Result<(), Violation> {
 
 fn step_bytes(state: &StepState) -> usize {
     match state {
-        StepState::Waiting | StepState::Ready | StepState::Broken(_) | StepState::Skipped => 0,
+        StepState::Waiting
+        | StepState::Ready
+        | StepState::Broken(_)
+        | StepState::Skipped
+        | StepState::PassedOver { .. } => 0,
         StepState::Single(slot) => slot.heap_bytes(),
         StepState::Succeeded { output, .. } => payload_bytes(output),
         StepState::FanOut(fan) => {

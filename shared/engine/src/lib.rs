@@ -11,6 +11,7 @@
 //! Where to look: `apply/<entry>.rs` has the rules of an entry kind, `state.rs` the picture of the states, `turn.rs` how
 //! steps start and end, `invariant.rs` what always holds.
 
+mod act;
 mod apply;
 pub mod behaviour;
 mod command;
@@ -28,6 +29,7 @@ mod plan;
 #[cfg(test)]
 mod properties;
 mod scope;
+mod signals;
 mod spending;
 mod state;
 #[cfg(any(test, feature = "testing"))]
@@ -37,16 +39,16 @@ mod turn;
 mod weight;
 
 pub use apply::{Decision, apply};
-pub use command::{Command, DeadLetter, DispatchTask, FinishRun, TimerId};
+pub use command::{Command, DeadLetter, DispatchTask, EmitEvent, FinishRun, TimerId};
 pub use contract::{Check, Contract};
 pub use entry::{
-    Body, Channel, Entry, Failure, FailureKind, Pin, Record, RunFinished, RunSubmitted, Stamp, StepFailed,
-    StepSucceeded, Usage, Work,
+    Body, Channel, Entry, Failure, FailureKind, Pin, Record, RunFinished, RunSubmitted, SignalReceived, Stamp,
+    StepFailed, StepSucceeded, Usage, Work,
 };
 pub use ignored::Ignored;
 pub use invariant::Violation;
 pub use limits::TaskLimits;
 pub use outstanding::outstanding;
-pub use plan::{OnGiveUp, Plan, PlanStep, StepIndex};
+pub use plan::{Act, AgentAct, AwaitSignal, Case, OnGiveUp, Plan, PlanStep, StepIndex, Wait};
 pub use state::{Members, Run, RunStatus, StepStatus, StepSummary};
 pub use token::{KeyId, RunKey, SigningKey, TaskToken};

@@ -52,7 +52,7 @@ impl TaskLimits {
 /// Why a step may not be given this input.
 pub(crate) fn input(run: &Run, place: Place, planned: &PlanStep, input: &Payload) -> Option<Failure> {
     let (code, why) = enforced(run, planned)?.refuses_input(input)?;
-    let message = format!("step `{}`: {why} ({})", place.name(&run.plan)?, planned.agent);
+    let message = format!("step `{}`: {why} ({})", place.name(&run.plan)?, planned.agent()?);
     Some(Failure::of_run(code, message))
 }
 
@@ -63,8 +63,8 @@ pub(crate) fn report(run: &Run, place: Place, output: &Payload, usage: &Usage) -
     Some(Failure::of_run(code, why))
 }
 
-fn enforced<'p>(run: &Run, planned: &'p PlanStep) -> Option<&'p TaskLimits> {
-    hold_for(run).then_some(&planned.limits)
+fn enforced(run: &Run, planned: &PlanStep) -> Option<TaskLimits> {
+    hold_for(run).then(|| planned.limits())
 }
 
 /// Whether the limits of agents hold for this run.

@@ -10,7 +10,7 @@
 
 use kapelle_types::Timestamp;
 
-use crate::command::{Command, DeadLetter, DispatchTask, TimerId};
+use crate::command::{Command, DeadLetter, TimerId};
 use crate::finish::{cancel_deadline, each_slot, remove_dead_letters, remove_revived, withdraw};
 use crate::scope::View;
 use crate::state::{Place, Run, Slot, SlotState, Stage};
@@ -36,7 +36,9 @@ pub fn outstanding(run: &Run, now: Timestamp) -> Vec<Command> {
             each_slot(run, |place, slot| match &slot.state {
                 SlotState::InFlight if !expired => commands.extend(dispatch(run, place, slot)),
                 SlotState::Retrying(due) => commands.extend(timer(run, place, slot, *due)),
+                SlotState::Awaiting(Some(due)) => commands.extend(wake(run, place, slot, *due)),
                 SlotState::InFlight
+                | SlotState::Awaiting(None)
                 | SlotState::Due
                 | SlotState::GaveUp(_)
                 | SlotState::Broken(_)
@@ -68,12 +70,18 @@ fn timer(run: &Run, place: Place, slot: &Slot, due: Timestamp) -> Option<Command
     Some(Command::StartTimer { timer: TimerId::Retry(task), due })
 }
 
+/// The timer of a slot that waits.
+pub(crate) fn wake(run: &Run, place: Place, slot: &Slot, due: Timestamp) -> Option<Command> {
+    let task = place.task(&run.plan, slot.attempt)?;
+    Some(Command::StartTimer { timer: TimerId::Wake(task), due })
+}
+
 /// The input is evaluated again rather than kept: the expression is pure and most runs wait in memory for long.
 fn dispatch(run: &Run, place: Place, slot: &Slot) -> Option<Command> {
     let planned = run.plan.steps.get(place.step)?;
     let input = planned.with.evaluate(&View::from(run, place)).ok()?;
     let task = place.task(&run.plan, slot.attempt)?;
-    Some(DispatchTask::of(run, planned, task, input))
+    Command::attempt(run, planned, task, input)
 }
 
 fn dead_letters(run: &Run, commands: &mut Vec<Command>) {
@@ -81,7 +89,7 @@ fn dead_letters(run: &Run, commands: &mut Vec<Command>) {
     commands.extend(run.stuck.iter().filter_map(|place| dead_letter(run, *place)));
 }
 
-/// The dead letter of a slot that gave up; `None` if it did not.
+/// The dead letter of a slot that gave up; `None` if it did not, or if it is no agent's.
 pub(crate) fn dead_letter(run: &Run, place: Place) -> Option<Command> {
     let planned = run.plan.steps.get(place.step)?;
     let slot = run.slot(place)?;
@@ -93,7 +101,7 @@ pub(crate) fn dead_letter(run: &Run, place: Place) -> Option<Command> {
     };
     Some(Command::WriteDeadLetter(Box::new(DeadLetter {
         task: place.task(&run.plan, slot.attempt)?,
-        agent: planned.agent.clone(),
+        agent: planned.agent()?.clone(),
         input,
         cause: slot.failure()?.clone(),
         history: history.iter().filter_map(named).collect(),

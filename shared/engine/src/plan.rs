@@ -1,9 +1,10 @@
 //! A plan: a workflow version with its agent versions pinned, compiled. Shared by all runs that use it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kapelle_expression::{Expression, Template};
-use kapelle_types::{AgentVersion, RetryPolicy, StepId, Usd, WorkflowVersion};
+use kapelle_types::{AgentVersion, RetryPolicy, SignalName, StepId, Usd, WorkflowVersion};
 
 use crate::contract::Contract;
 use crate::limits::TaskLimits;
@@ -18,6 +19,8 @@ pub struct Plan {
     pub workflow: WorkflowVersion,
     /// The steps in topological order: every step stands behind all that it needs.
     pub steps: Vec<PlanStep>,
+    /// The signals that its runs take, each with what it has to be like; `None` if it may be anything.
+    pub signals: BTreeMap<SignalName, Option<Contract>>,
     /// The workflow's output.
     pub output: Template,
     /// What that output has to be like; `None` if it may be anything.
@@ -31,8 +34,8 @@ pub struct Plan {
 pub struct PlanStep {
     /// Its id.
     pub id: StepId,
-    /// The agent version that does it.
-    pub agent: AgentVersion,
+    /// What is done.
+    pub act: Act,
     /// The steps whose end it waits for; all stand before it. Every step that `when`, `foreach` or `with` refers to is
     /// among them or among their needs: so what an attempt gets is the same whenever it is computed.
     pub needs: Vec<StepIndex>,
@@ -42,22 +45,108 @@ pub struct PlanStep {
     pub foreach: Option<Expression>,
     /// Members in flight at most; at least 1. Meaningless without `foreach`.
     pub max_parallel: u32,
-    /// What the agent gets.
+    /// What it works on: an agent's input, an event's data, a value, the time that a wait is for.
     pub with: Template,
-    /// What the agent takes; `None` if it takes anything.
+    /// What it takes; `None` if it takes anything.
     pub input: Option<Contract>,
-    /// What the agent gives; `None` if it may give anything.
+    /// What it gives; `None` if it may give anything.
     pub output: Option<Contract>,
-    /// What one task of the agent may be given, may give and may use up.
-    pub limits: TaskLimits,
-    /// What all tasks of the agent version may cost together in one run; the same at each of its steps.
-    pub cost_per_run: Option<Usd>,
     /// How failures are retried.
     pub retry: RetryPolicy,
     /// How long one attempt may run.
     pub timeout: Duration,
     /// What becomes of the run when the step gives up.
     pub on_give_up: OnGiveUp,
+}
+
+/// What a step does, once its needs have ended and its `when` allows it.
+///
+/// | act | an attempt is | it ends |
+/// |---|---|---|
+/// | `Agent` | a task in the queue of the agent version | by the worker's report |
+/// | `Emit` | an event to be published | by the coordinator's report that it was |
+/// | `Value`, `Switch` | nothing: `with`, or the name of a case, is the output | at once |
+/// | `Wait` | a durable timer | when it goes off |
+/// | `Signal` | a place in the line for that signal, with a timer if it has a timeout | when a signal comes, or came before |
+#[derive(Debug, Clone, PartialEq)]
+pub enum Act {
+    /// An agent works.
+    Agent(Box<AgentAct>),
+    /// Something is told to whoever subscribes: a CloudEvent of this type with `with` as its data.
+    Emit(String),
+    /// Nothing but an expression.
+    Value,
+    /// One of several cases is chosen; the first that applies.
+    Switch(Vec<Case>),
+    /// Time passes.
+    Wait(Wait),
+    /// Somebody outside has to say something.
+    Signal(AwaitSignal),
+}
+
+/// An agent's work.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AgentAct {
+    /// The agent version that does it.
+    pub version: AgentVersion,
+    /// What one task of the agent may be given, may give and may use up.
+    pub limits: TaskLimits,
+    /// What all tasks of the agent version may cost together in one run; the same at each of its steps.
+    pub cost_per_run: Option<Usd>,
+}
+
+/// A case of a switch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Case {
+    /// Its name: the step's output if it is taken.
+    pub name: String,
+    /// When it is; `None` takes it always.
+    pub when: Option<Expression>,
+}
+
+/// How the `with` of a wait is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// As a duration from here on: `1h30m`, or a number of seconds.
+    For,
+    /// As a point in time: RFC 3339.
+    Until,
+}
+
+/// Which signal is waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AwaitSignal {
+    /// Its name.
+    pub name: SignalName,
+    /// How long; the step gives up then.
+    pub timeout: Option<Duration>,
+}
+
+impl PlanStep {
+    /// The agent version that does it, if an agent does.
+    #[must_use]
+    pub fn agent(&self) -> Option<&AgentVersion> {
+        self.agent_act().map(|act| &act.version)
+    }
+
+    /// What the agent that does it may use up; no limits of its own if it is none.
+    #[must_use]
+    pub fn limits(&self) -> TaskLimits {
+        self.agent_act().map(|act| act.limits).unwrap_or_default()
+    }
+
+    /// What all tasks of its agent version may cost together in one run.
+    #[must_use]
+    pub fn cost_per_run(&self) -> Option<Usd> {
+        self.agent_act().and_then(|act| act.cost_per_run)
+    }
+
+    fn agent_act(&self) -> Option<&AgentAct> {
+        match &self.act {
+            Act::Agent(act) => Some(act),
+            Act::Emit(_) | Act::Value | Act::Switch(_) | Act::Wait(_) | Act::Signal(_) => None,
+        }
+    }
 }
 
 /// What becomes of a run when one of its steps gives up.
@@ -68,4 +157,6 @@ pub enum OnGiveUp {
     Stall,
     /// It ends FAILED.
     Fail,
+    /// It goes on: the step, or the member of a `foreach`, has null as its output.
+    Continue,
 }

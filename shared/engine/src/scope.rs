@@ -32,7 +32,7 @@ impl<'r> View<'r> {
     fn ended(&self, step: &StepId, foreach: bool) -> Option<Payload> {
         let index = self.run.find(step)?;
         match self.run.state(index)? {
-            StepState::Skipped => Some(Payload::null()),
+            StepState::Skipped | StepState::PassedOver { .. } => Some(Payload::null()),
             StepState::Succeeded { output, members, .. } if members.is_some() == foreach => Some(output.clone()),
             _ => None,
         }

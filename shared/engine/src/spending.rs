@@ -65,12 +65,12 @@ pub(crate) fn count(run: &mut Run, place: Place, task: &TaskId, usage: &Usage) {
 
 /// Why no further attempt of this step may be dispatched.
 pub(crate) fn exhausted(run: &Run, planned: &PlanStep) -> Option<Failure> {
-    let limit = planned.cost_per_run?;
+    let limit = planned.cost_per_run()?;
     let purse = run.spending.as_ref()?.purses.get(&purse_of(run, &run.plan, planned)?)?;
     if purse.spent < purse.granted.unwrap_or(limit) {
         return None;
     }
-    let (agent, spent) = (&planned.agent, purse.spent);
+    let (agent, spent) = (planned.agent()?, purse.spent);
     let message = format!("the tasks of {agent} have cost {spent} in this run, its limit is {limit}");
     Some(Failure::of_run(Code::COST_PER_RUN, message))
 }
@@ -79,7 +79,7 @@ pub(crate) fn exhausted(run: &Run, planned: &PlanStep) -> Option<Failure> {
 pub(crate) fn grant(run: &mut Run, step: StepIndex) {
     let plan = Arc::clone(&run.plan);
     let Some(planned) = plan.steps.get(step) else { return };
-    let (Some(limit), Some(_)) = (planned.cost_per_run, exhausted(run, planned)) else { return };
+    let (Some(limit), Some(_)) = (planned.cost_per_run(), exhausted(run, planned)) else { return };
     let purse = purse_of(run, &plan, planned);
     if let (Some(purse), Some(spending)) = (purse, &mut run.spending)
         && let Some(purse) = spending.purses.get_mut(&purse)
@@ -90,8 +90,8 @@ pub(crate) fn grant(run: &mut Run, step: StepIndex) {
 
 /// Where the purse of a step's agent is; `None` if it has no limit. Agents have one purse however many steps they do.
 fn purse_of(run: &Run, plan: &Plan, planned: &PlanStep) -> Option<StepIndex> {
-    planned.cost_per_run.filter(|_| limits::hold_for(run))?;
-    plan.steps.iter().position(|step| step.agent == planned.agent)
+    planned.cost_per_run().filter(|_| limits::hold_for(run))?;
+    plan.steps.iter().position(|step| step.agent() == planned.agent())
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use kapelle_types::{Code, Payload};
 use serde_json::Value;
 
 use crate::apply::give_up;
-use crate::command::{Command, DispatchTask};
+use crate::command::Command;
 use crate::contract;
 use crate::entry::{Failure, Stamp};
 use crate::limits;
@@ -159,6 +159,10 @@ impl<'r> Turn<'r> {
             if fan.has_next()
                 && let Some(failure) = spending::exhausted(self.run, planned)
             {
+                if planned.on_give_up == OnGiveUp::Continue {
+                    self.pass_over_next(step);
+                    continue;
+                }
                 return self.stand_still(step, planned, failure);
             }
             let Some(fan) = self.run.fan_out_mut(step) else { return };
@@ -166,6 +170,13 @@ impl<'r> Turn<'r> {
             self.dispatch(Place::member(step, item), planned);
         }
         self.end_fan_out(step);
+    }
+
+    /// The next member is not begun: its output is null.
+    fn pass_over_next(&mut self, step: StepIndex) {
+        if let Some(item) = self.run.fan_out_mut(step).and_then(FanOut::next) {
+            self.pass_over(Place::member(step, item));
+        }
     }
 
     /// A `foreach` starts nothing more: one stall for all its members, which keep their places, instead of one for each.
@@ -178,7 +189,7 @@ impl<'r> Turn<'r> {
                 let error = Failure::gave_up(&name, fan.attempts, &failure);
                 self.finish(RunStatus::Failed, None, Some(error));
             }
-            OnGiveUp::Stall => {
+            OnGiveUp::Stall | OnGiveUp::Continue => {
                 fan.broken =
                     Some(Box::new(Failure { message: format!("step `{name}`: {}", failure.message), ..failure }));
                 self.run.set_stuck(Place::whole(step), true);
@@ -217,13 +228,61 @@ impl<'r> Turn<'r> {
             slot.first_at.get_or_insert(at);
             slot.attempt
         });
-        self.run.set_slot(place, SlotState::InFlight);
         if let (Some(_), Some(fan)) = (place.item, self.run.fan_out_mut(place.step)) {
             fan.attempts = fan.attempts.saturating_add(1);
         }
         if let Some(task) = attempt.and_then(|a| place.task(&self.run.plan, a)) {
-            self.commands.push(DispatchTask::of(self.run, planned, task, input));
+            self.begin(place, planned, task, input);
         }
+    }
+
+    /// A slot has its output.
+    pub(crate) fn succeed(&mut self, place: Place, output: &Payload) {
+        let attempt = self.run.edit_slot(place, |slot| {
+            slot.trouble = None;
+            slot.attempt
+        });
+        self.run.set_slot(place, SlotState::Done);
+        let attempt = attempt.unwrap_or_default();
+        match place.item {
+            None => self.end_single(place.step, output.clone(), attempt),
+            Some(item) => self.end_member(place.step, item, output),
+        }
+    }
+
+    /// A slot gave up, and the run goes on without its output.
+    pub(crate) fn pass_over(&mut self, place: Place) {
+        let seen = self.run.edit_slot(place, |slot| {
+            let failure = slot.failure().cloned();
+            slot.trouble = None;
+            (slot.attempt, failure)
+        });
+        self.run.set_slot(place, SlotState::Done);
+        match (place.item, seen) {
+            (None, Some((attempts, Some(failure)))) => {
+                self.end(place.step, StepState::PassedOver { attempts, failure: Box::new(failure) });
+            }
+            (None, _) => self.end(place.step, StepState::Skipped), // it has a slot, and that a failure
+            (Some(item), _) => {
+                if let Some(fan) = self.run.fan_out_mut(place.step) {
+                    fan.passed_over = fan.passed_over.saturating_add(1);
+                }
+                self.end_member(place.step, item, &Payload::null());
+            }
+        }
+    }
+
+    /// Keeps a member's output in its place, lets its item go, and makes room for the next member.
+    fn end_member(&mut self, step: StepIndex, item: u32, output: &Payload) {
+        let Some(fan) = self.run.fan_out_mut(step) else { return };
+        let at = item as usize;
+        let freed = fan.items.get_mut(at).and_then(Option::take).map_or(0, |v| value_bytes(&v));
+        let added = output.value.as_deref().map_or(0, value_bytes);
+        if let Some(slot) = fan.outputs.get_mut(at) {
+            slot.clone_from(&output.value);
+        }
+        self.run.heap_bytes = self.run.heap_bytes.saturating_sub(freed) + added;
+        self.wake(step);
     }
 
     /// Ends a `foreach` step whose members are all done: its output is the list of theirs, in item order.
@@ -247,7 +306,7 @@ impl<'r> Turn<'r> {
     }
 
     /// Ends the only slot of a step that is not a `foreach`.
-    pub(crate) fn end_single(&mut self, step: StepIndex, output: Payload, attempts: u32) {
+    fn end_single(&mut self, step: StepIndex, output: Payload, attempts: u32) {
         self.run.heap_bytes += payload_bytes(&output);
         self.end(step, StepState::Succeeded { output, attempts, members: None });
     }
@@ -289,7 +348,7 @@ impl<'r> Turn<'r> {
         }
     }
 
-    fn break_slot(&mut self, place: Place, field: &str, error: &kapelle_expression::Error) {
+    pub(crate) fn break_slot(&mut self, place: Place, field: &str, error: &kapelle_expression::Error) {
         if let Some(name) = place.name(&self.run.plan) {
             let failure = Failure::of_expression(&name, field, error);
             self.run.set_slot(place, SlotState::Broken(Box::new(failure)));

@@ -17,7 +17,6 @@ mod catalog;
 mod change;
 mod check;
 mod contracts;
-mod duration;
 mod graph;
 mod issue;
 mod limits;

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use kapelle_contract::Pointer;
 use kapelle_expression::{Expression, Template};
-use kapelle_types::InvalidName;
+use kapelle_types::{InvalidName, duration};
 use serde_json::{Map, Value};
 
 use crate::issue::{Issue, suggestion};
-use crate::{duration, size};
+use crate::size;
 
 /// A value with its place.
 #[derive(Debug, Clone)]

@@ -1,9 +1,8 @@
 //! How a manifest says how a failed step is retried.
 
-use kapelle_types::RetryPolicy;
+use kapelle_types::{RetryPolicy, duration};
 use serde_json::{Map, Value};
 
-use crate::duration;
 use crate::issue::Issue;
 use crate::read::{Issues, Part};
 

@@ -7,11 +7,11 @@ use kapelle_types::RetryPolicy;
 use serde::{Serialize, Serializer};
 
 pub(crate) fn duration<S: Serializer>(duration: &Duration, s: S) -> Result<S::Ok, S::Error> {
-    s.serialize_str(&crate::duration::format(*duration))
+    s.serialize_str(&kapelle_types::duration::format(*duration))
 }
 
 pub(crate) fn optional_duration<S: Serializer>(duration: &Option<Duration>, s: S) -> Result<S::Ok, S::Error> {
-    duration.map(crate::duration::format).serialize(s)
+    duration.map(kapelle_types::duration::format).serialize(s)
 }
 
 pub(crate) fn optional_size<S: Serializer>(bytes: &Option<u64>, s: S) -> Result<S::Ok, S::Error> {

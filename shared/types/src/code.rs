@@ -130,6 +130,14 @@ codes! {
     COST_PER_RUN = "K0311";
     /// What a step would be given is larger than its agent may be given.
     INPUT_LIMIT = "K0312";
+    /// No case of a switch applies.
+    NO_CASE = "K0314";
+    /// What a wait should wait for is no time.
+    NOT_A_TIME = "K0315";
+    /// A signal did not come in time.
+    SIGNAL_TIMEOUT = "K0316";
+    /// A run keeps as many signals that nobody waits for as it may.
+    TOO_MANY_SIGNALS = "K0317";
 
     // 04xx: failures of an attempt that the worker names
     /// The agent did not answer within its timeout.

@@ -7,6 +7,7 @@ mod audit;
 mod backoff;
 mod caller;
 mod code;
+pub mod duration;
 mod error;
 mod id;
 pub mod limits;
@@ -27,8 +28,8 @@ pub use error::{Diagnosis, InvalidName};
 pub use id::{Principal, RunId};
 pub use money::Usd;
 pub use name::{
-    AgentName, AgentVersion, FolderName, Namespace, SecretName, StepId, TokenName, UserName, Version, WorkflowName,
-    WorkflowVersion,
+    AgentName, AgentVersion, FolderName, Namespace, SecretName, SignalName, StepId, TokenName, UserName, Version,
+    WorkflowName, WorkflowVersion,
 };
 pub use partition::{Partition, Partitions};
 pub use payload::{Payload, PayloadRef, Sha256, json_bytes, json_depth};

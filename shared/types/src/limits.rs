@@ -16,6 +16,8 @@ pub const STEPS_MAX: usize = 500;
 pub const ENTRIES_WARN: u64 = 10_000;
 /// Entries of one run at which it is STALLED instead of growing without end.
 pub const ENTRIES_MAX: u64 = 50_000;
+/// Signals that a run keeps until something waits for them: a sender that nobody listens to must not fill the memory.
+pub const SIGNALS_KEPT_MAX: usize = 1_000;
 /// Bytes of one expression's source.
 pub const EXPRESSION_BYTES_MAX: usize = 4 * 1024;
 /// Nesting of one expression's syntax tree: 48 levels fit a 2 MiB stack many times over.

@@ -115,6 +115,14 @@ name!(
     |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
 );
 
+name!(
+    /// The name of a signal that a run waits for: `[a-z][a-z0-9-]*`, at most 63 characters.
+    SignalName,
+    "signal name",
+    "it starts with a lower-case letter and goes on with lower-case letters, digits and `-`, 63 characters at most",
+    |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
+);
+
 impl SecretName {
     /// The environment variable in which an agent gets the secret: `crm-token` is in `CRM_TOKEN`.
     #[must_use]

@@ -97,12 +97,16 @@ fn retry_after(turn: &mut Turn<'_>, place: Place, due: Timestamp) {
     turn.commands.extend(task.map(|task| Command::StartTimer { timer: TimerId::Retry(task), due }));
 }
 
-/// The budget is exhausted: a dead letter and a STALLED run, or a FAILED one where the manifest says so.
+/// The budget is exhausted: a dead letter and a STALLED run, or what the manifest says instead.
 pub(crate) fn give_up(turn: &mut Turn<'_>, place: Place, planned: &PlanStep) {
-    turn.run.set_slot(place, SlotState::GaveUp(turn.stamp.at));
     match planned.on_give_up {
-        OnGiveUp::Stall => turn.commands.extend(dead_letter(turn.run, place)),
+        OnGiveUp::Continue => turn.pass_over(place),
+        OnGiveUp::Stall => {
+            turn.run.set_slot(place, SlotState::GaveUp(turn.stamp.at));
+            turn.commands.extend(dead_letter(turn.run, place));
+        }
         OnGiveUp::Fail => {
+            turn.run.set_slot(place, SlotState::GaveUp(turn.stamp.at));
             let name = place.name(&turn.run.plan);
             let slot = turn.run.slot(place);
             let error = name.zip(slot).and_then(|(n, s)| s.failure().map(|f| Failure::gave_up(&n, s.attempt, f)));

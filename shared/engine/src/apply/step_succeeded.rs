@@ -13,7 +13,7 @@
 //!
 //! A success whose output breaks the agent's contract, or that is beyond a limit of the agent, is a failure: of the attempt that is waited for, and final.
 
-use kapelle_types::{Attempt, Payload};
+use kapelle_types::Attempt;
 
 use super::{reported, step_failed};
 use crate::command::{Command, TimerId};
@@ -24,7 +24,6 @@ use crate::ignored::Ignored;
 use crate::limits;
 use crate::state::{Place, SlotState};
 use crate::turn::Turn;
-use crate::weight::value_bytes;
 
 pub(super) fn apply(turn: &mut Turn<'_>, report: &StepSucceeded) -> Result<(), Ignored> {
     let (place, slot) = reported(turn.run, &report.task)?;
@@ -35,47 +34,30 @@ pub(super) fn apply(turn: &mut Turn<'_>, report: &StepSucceeded) -> Result<(), I
         let (task, work, usage, token) = (report.task.clone(), report.work.clone(), report.usage, report.token);
         return step_failed::apply(turn, &StepFailed { task, failure, work, usage, token });
     }
+    let old = slot.state.clone();
     turn.run.edit_slot(place, |slot| slot.trouble = None);
-    let old = turn.run.set_slot(place, SlotState::Done);
-    if let Some(old) = old {
-        take_back(turn, place, &old, dispatched, report.task.attempt);
-    }
-    match place.item {
-        None => turn.end_single(place.step, report.output.clone(), dispatched),
-        Some(item) => end_member(turn, place, item, &report.output),
-    }
+    turn.run.set_slot(place, SlotState::Done);
+    take_back(turn, place, &old, dispatched, report.task.attempt);
+    turn.succeed(place, &report.output);
     Ok(())
 }
 
 /// Takes back what the slot's old state had asked for.
 fn take_back(turn: &mut Turn<'_>, place: Place, old: &SlotState, dispatched: Attempt, succeeded: Attempt) {
     let plan = turn.plan();
-    let Some(agent) = plan.steps.get(place.step).map(|s| s.agent.clone()) else { return };
+    let Some(planned) = plan.steps.get(place.step) else { return };
     let command = match old {
         SlotState::InFlight if succeeded != dispatched => {
-            place.task(&plan, dispatched).map(|task| Command::WithdrawTask { task, agent })
+            place.task(&plan, dispatched).and_then(|task| Command::withdraw(planned, task))
         }
         SlotState::Retrying(_) => {
             let next = dispatched.saturating_add(1);
             place.task(&plan, next).map(|task| Command::CancelTimer { timer: TimerId::Retry(task) })
         }
         SlotState::GaveUp(_) => remove_dead_letter(turn.run, place),
-        SlotState::InFlight | SlotState::Due | SlotState::Broken(_) | SlotState::Done => None,
+        SlotState::InFlight | SlotState::Awaiting(_) | SlotState::Due | SlotState::Broken(_) | SlotState::Done => None,
     };
     turn.commands.extend(command);
-}
-
-/// Keeps a member's output in its place, lets its item go, and makes room for the next member.
-fn end_member(turn: &mut Turn<'_>, place: Place, item: u32, output: &Payload) {
-    let Some(fan) = turn.run.fan_out_mut(place.step) else { return };
-    let at = item as usize;
-    let freed = fan.items.get_mut(at).and_then(Option::take).map_or(0, |v| value_bytes(&v));
-    let added = output.value.as_deref().map_or(0, value_bytes);
-    if let Some(slot) = fan.outputs.get_mut(at) {
-        slot.clone_from(&output.value);
-    }
-    turn.run.heap_bytes = turn.run.heap_bytes.saturating_sub(freed) + added;
-    turn.wake(place.step);
 }
 
 #[cfg(test)]

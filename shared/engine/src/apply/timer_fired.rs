@@ -5,12 +5,13 @@
 
 use std::time::Duration;
 
-use kapelle_types::{Code, TaskId, Timestamp};
+use kapelle_types::{Code, Payload, TaskId, Timestamp};
 
-use super::locate;
+use super::{give_up, locate};
 use crate::command::{Command, TimerId};
 use crate::entry::Failure;
 use crate::ignored::Ignored;
+use crate::plan::Act;
 use crate::state::{RunStatus, SlotState, Stage};
 use crate::turn::Turn;
 
@@ -20,15 +21,16 @@ const EARLY_MAX: Duration = Duration::from_millis(250);
 pub(super) fn apply(turn: &mut Turn<'_>, timer: &TimerId) -> Result<(), Ignored> {
     match timer {
         TimerId::Deadline => deadline(turn),
-        TimerId::Retry(_) if turn.run.stage() == Stage::Halted => Err(Ignored::RunHalted),
+        TimerId::Retry(_) | TimerId::Wake(_) if turn.run.stage() == Stage::Halted => Err(Ignored::RunHalted),
         TimerId::Retry(task) => retry(turn, task),
+        TimerId::Wake(task) => wake(turn, task),
     }
 }
 
 /// The run has lasted as long as it may. A halted run too: its end is all that it accepts.
 fn deadline(turn: &mut Turn<'_>) -> Result<(), Ignored> {
     let due = turn.run.deadline().ok_or(Ignored::UnknownTimer)?;
-    not_early(turn, &TimerId::Deadline, due)?;
+    not_early(turn, &TimerId::Deadline, due, EARLY_MAX)?;
     let message = format!("the run was not done at its deadline, {due}");
     turn.finish(RunStatus::TimedOut, None, Some(Failure::of_run(Code::DEADLINE, message)));
     Ok(())
@@ -41,15 +43,41 @@ fn retry(turn: &mut Turn<'_>, task: &TaskId) -> Result<(), Ignored> {
     if slot.attempt.saturating_add(1) != task.attempt {
         return Err(Ignored::StaleTimer);
     }
-    not_early(turn, &TimerId::Retry(task.clone()), due)?;
+    not_early(turn, &TimerId::Retry(task.clone()), due, EARLY_MAX)?;
     turn.run.set_slot(place, SlotState::Due);
     turn.wake(place.step);
     Ok(())
 }
 
+/// What a step waits for is over: the time has come, or the signal has not. A wait is never early, however clocks differ.
+fn wake(turn: &mut Turn<'_>, task: &TaskId) -> Result<(), Ignored> {
+    let place = locate(turn.run, &task.step).map_err(|_| Ignored::UnknownTimer)?;
+    let slot = turn.run.slot(place).ok_or(Ignored::StaleTimer)?;
+    let SlotState::Awaiting(Some(due)) = slot.state else { return Err(Ignored::StaleTimer) };
+    if slot.attempt != task.attempt {
+        return Err(Ignored::StaleTimer);
+    }
+    not_early(turn, &TimerId::Wake(task.clone()), due, Duration::ZERO)?;
+    let plan = turn.plan();
+    let Some(planned) = plan.steps.get(place.step) else { return Err(Ignored::UnknownTimer) };
+    match &planned.act {
+        Act::Signal(signal) => {
+            let failure = Failure::signal_timeout(signal);
+            let at = turn.stamp.at;
+            turn.run.edit_slot(place, |slot| slot.remember(at, &failure));
+            give_up(turn, place, planned);
+        }
+        Act::Agent(_) | Act::Emit(_) | Act::Value | Act::Switch(_) | Act::Wait(_) => {
+            turn.succeed(place, &Payload::null());
+        }
+    }
+    turn.wake(place.step);
+    Ok(())
+}
+
 /// A timer that goes off early is used up all the same, so it is set again.
-fn not_early(turn: &mut Turn<'_>, timer: &TimerId, due: Timestamp) -> Result<(), Ignored> {
-    if turn.stamp.at.plus(EARLY_MAX) >= due {
+fn not_early(turn: &mut Turn<'_>, timer: &TimerId, due: Timestamp, tolerance: Duration) -> Result<(), Ignored> {
+    if turn.stamp.at.plus(tolerance) >= due {
         return Ok(());
     }
     turn.commands.push(Command::StartTimer { timer: timer.clone(), due });

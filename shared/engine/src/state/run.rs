@@ -13,6 +13,7 @@ use super::summary::{StepSummary, summaries};
 use super::{RunStatus, slot};
 use crate::entry::{Failure, RunFinished};
 use crate::plan::{Plan, StepIndex};
+use crate::signals::Signals;
 use crate::spending::Spending;
 use crate::token::RunKey;
 
@@ -32,8 +33,12 @@ pub struct Run {
     pub(crate) active: Vec<StepIndex>,
     /// Attempts that were dispatched and are undecided.
     pub(crate) in_flight: usize,
-    /// Pending retry timers.
+    /// Pending timers of slots: retries, waits, the ends of waiting for a signal.
     pub(crate) timers: BTreeSet<(Timestamp, Place)>,
+    /// What waits for a time or a signal.
+    pub(crate) awaiting: BTreeSet<Place>,
+    /// Signals that came before anybody waited for them; most runs have none.
+    pub(crate) signals: Option<Box<Signals>>,
     /// What keeps the run STALLED: steps and members that gave up or whose expressions failed.
     pub(crate) stuck: BTreeSet<Place>,
     /// What gave up and was retried or succeeded after all: its dead letter is done with. Kept, since the command that
@@ -136,6 +141,8 @@ impl Run {
             active: Vec::new(),
             in_flight: 0,
             timers: BTreeSet::new(),
+            awaiting: BTreeSet::new(),
+            signals: None,
             stuck: BTreeSet::new(),
             revived: BTreeSet::new(),
             broken_output: None,
@@ -184,7 +191,7 @@ impl Run {
             (None, false) => RunStatus::Pending,
             (None, true) if self.is_stalled() => RunStatus::Stalled,
             (None, true) if self.paused => RunStatus::Paused,
-            (None, true) if self.in_flight == 0 && !self.timers.is_empty() => RunStatus::Waiting,
+            (None, true) if self.in_flight == 0 && self.waits() => RunStatus::Waiting,
             (None, true) => RunStatus::Running,
         }
     }
@@ -250,7 +257,12 @@ impl Run {
         self.last_progress
     }
 
-    /// When its earliest pending timer is due: a retry or the deadline.
+    /// Whether something is waited for beside reports.
+    pub(crate) fn waits(&self) -> bool {
+        !self.timers.is_empty() || !self.awaiting.is_empty()
+    }
+
+    /// When its earliest pending timer is due: of a step or the deadline.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
         let retry = self.timers.first().map(|(due, _)| *due);
@@ -284,10 +296,12 @@ impl Run {
     /// About how many bytes of memory the run holds, for a bounded cache. Shared plans are not counted. Constant time.
     #[must_use]
     pub fn weight_bytes(&self) -> usize {
-        let sets = size_of::<(Timestamp, Place)>() * (self.timers.len() + self.stuck.len() + self.revived.len());
+        let sets = size_of::<(Timestamp, Place)>()
+            * (self.timers.len() + self.awaiting.len() + self.stuck.len() + self.revived.len());
         let fixed = size_of::<Self>() + self.steps.len() * size_of::<Step>() + self.dependants.bytes();
         let spending = self.spending.as_ref().map_or(0, |it| it.weight_bytes());
-        fixed + sets + spending + size_of::<StepIndex>() * self.active.len() + self.heap_bytes
+        let signals = self.signals.as_ref().map_or(0, |it| it.weight_bytes());
+        fixed + sets + spending + signals + size_of::<StepIndex>() * self.active.len() + self.heap_bytes
     }
 
     /// Its steps, for people, in the plan's order.

@@ -31,13 +31,15 @@ pub(crate) enum SlotState {
     Due,
     /// `attempt` is queued or running.
     InFlight,
+    /// `attempt` waits for something that no report tells: for a signal, for this time, or for whichever comes first.
+    Awaiting(Option<Timestamp>),
     /// The attempt after `attempt` is dispatched when this timer fires.
     Retrying(Timestamp),
     /// It exhausted its budget at this time; its dead letter is written.
     GaveUp(Timestamp),
     /// Its `with` could not be evaluated.
     Broken(Box<Failure>),
-    /// It succeeded.
+    /// It succeeded, or gave up and is gone on without.
     Done,
 }
 
@@ -77,7 +79,11 @@ impl Slot {
         match &self.state {
             SlotState::Broken(failure) => Some(failure),
             SlotState::Done => None,
-            SlotState::Due | SlotState::InFlight | SlotState::Retrying(_) | SlotState::GaveUp(_) => {
+            SlotState::Due
+            | SlotState::InFlight
+            | SlotState::Awaiting(_)
+            | SlotState::Retrying(_)
+            | SlotState::GaveUp(_) => {
                 self.trouble.as_ref().and_then(|t| t.history.last()).map(|(_, _, failure)| failure)
             }
         }

@@ -33,6 +33,13 @@ pub(crate) enum StepState {
     FanOut(Box<FanOut>),
     /// Its `when` was false.
     Skipped,
+    /// It gave up and the run goes on without its output.
+    PassedOver {
+        /// The attempts it took.
+        attempts: u32,
+        /// Why it gave up.
+        failure: Box<Failure>,
+    },
     /// It has its output.
     Succeeded {
         /// What it returned; of a `foreach` the list of what its members returned.
@@ -48,7 +55,7 @@ impl StepState {
     /// Whether the steps that need this one may start.
     pub(crate) const fn is_ended(&self) -> bool {
         match self {
-            Self::Skipped | Self::Succeeded { .. } => true,
+            Self::Skipped | Self::PassedOver { .. } | Self::Succeeded { .. } => true,
             Self::Waiting | Self::Ready | Self::Broken(_) | Self::Single(_) | Self::FanOut(_) => false,
         }
     }
@@ -70,8 +77,12 @@ pub(crate) struct FanOut {
     pub(crate) in_flight: u32,
     /// Members that wait for a retry timer.
     pub(crate) retrying: u32,
+    /// Members that wait for a time or a signal.
+    pub(crate) awaiting: u32,
     /// Members that are done.
     pub(crate) done: u32,
+    /// Members of these that gave up: their output is null.
+    pub(crate) passed_over: u32,
     /// Attempts of all members that were dispatched.
     pub(crate) attempts: u32,
     /// Why it cannot go on as a whole: its agent has spent what it may, or outputs could not be put together.
@@ -91,7 +102,7 @@ impl FanOut {
 
     /// Members that take one of the `max_parallel` places.
     pub(crate) const fn busy(&self) -> u32 {
-        self.in_flight + self.retrying
+        self.in_flight + self.retrying + self.awaiting
     }
 
     /// Whether there is a member to be dispatched.

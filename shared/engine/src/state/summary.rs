@@ -14,8 +14,8 @@ use crate::plan::{PlanStep, StepIndex};
 pub struct StepSummary<'r> {
     /// Its id.
     pub id: &'r StepId,
-    /// The agent version that does it.
-    pub agent: &'r AgentVersion,
+    /// The agent version that does it, if an agent does.
+    pub agent: Option<&'r AgentVersion>,
     /// Where it stands.
     pub status: StepStatus,
     /// Attempts dispatched so far; of a `foreach` those of all members.
@@ -46,13 +46,15 @@ pub enum StepStatus {
     Pending,
     /// An attempt is queued or running.
     Running,
+    /// It waits for a time or for a signal.
+    Awaiting,
     /// It waits for its next attempt.
     Retrying,
     /// It has its output.
     Succeeded,
     /// Its `when` was false.
     Skipped,
-    /// It, or a member of it, exhausted its attempts; a dead letter is written.
+    /// It, or a member of it, exhausted its attempts: a dead letter is written, or the run has gone on without it.
     GaveUp,
     /// One of its expressions failed.
     Stalled,
@@ -68,6 +70,7 @@ impl StepStatus {
             Self::Waiting => "WAITING",
             Self::Pending => "PENDING",
             Self::Running => "RUNNING",
+            Self::Awaiting => "AWAITING",
             Self::Retrying => "RETRYING",
             Self::Succeeded => "SUCCEEDED",
             Self::Skipped => "SKIPPED",
@@ -86,7 +89,7 @@ fn summary<'r>(run: &'r Run, index: StepIndex, plan: &'r PlanStep) -> StepSummar
     let state = run.state(index).unwrap_or(&StepState::Waiting);
     let blank = StepSummary {
         id: &plan.id,
-        agent: &plan.agent,
+        agent: plan.agent(),
         status: status(run, index),
         attempts: 0,
         members: None,
@@ -95,6 +98,9 @@ fn summary<'r>(run: &'r Run, index: StepIndex, plan: &'r PlanStep) -> StepSummar
     match state {
         StepState::Waiting | StepState::Ready | StepState::Skipped => blank,
         StepState::Broken(failure) => StepSummary { failure: Some(failure), ..blank },
+        StepState::PassedOver { attempts, failure } => {
+            StepSummary { attempts: *attempts, failure: Some(failure), ..blank }
+        }
         StepState::Single(slot) => StepSummary { attempts: slot.attempt, failure: slot.failure(), ..blank },
         StepState::FanOut(fan) => {
             let running = if run.is_finished() { 0 } else { fan.in_flight };
@@ -116,6 +122,7 @@ pub(crate) fn status(run: &Run, step: StepIndex) -> StepStatus {
         Some(StepState::Ready) => StepStatus::Pending,
         Some(StepState::Broken(_)) => StepStatus::Stalled,
         Some(StepState::Skipped) => return StepStatus::Skipped,
+        Some(StepState::PassedOver { .. }) => return StepStatus::GaveUp,
         Some(StepState::Succeeded { .. }) => return StepStatus::Succeeded,
         Some(StepState::Single(slot)) => slot_status(slot),
         Some(StepState::FanOut(fan)) => stuck_member(run, step).map_or_else(|| fan_out_status(fan), slot_status),
@@ -131,6 +138,7 @@ fn slot_status(slot: &Slot) -> StepStatus {
     match &slot.state {
         SlotState::Due => StepStatus::Pending,
         SlotState::InFlight => StepStatus::Running,
+        SlotState::Awaiting(_) => StepStatus::Awaiting,
         SlotState::Retrying(_) => StepStatus::Retrying,
         SlotState::GaveUp(_) => StepStatus::GaveUp,
         SlotState::Broken(_) => StepStatus::Stalled,
@@ -139,11 +147,12 @@ fn slot_status(slot: &Slot) -> StepStatus {
 }
 
 fn fan_out_status(fan: &FanOut) -> StepStatus {
-    match (&fan.broken, fan.in_flight, fan.retrying) {
-        (Some(_), _, _) => StepStatus::Stalled,
-        (None, 0, 0) => StepStatus::Pending,
-        (None, 0, _) => StepStatus::Retrying,
-        (None, _, _) => StepStatus::Running,
+    match (&fan.broken, fan.in_flight, fan.awaiting, fan.retrying) {
+        (Some(_), ..) => StepStatus::Stalled,
+        (None, 0, 0, 0) => StepStatus::Pending,
+        (None, 0, 0, _) => StepStatus::Retrying,
+        (None, 0, _, _) => StepStatus::Awaiting,
+        (None, ..) => StepStatus::Running,
     }
 }
 

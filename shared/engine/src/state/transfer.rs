@@ -42,6 +42,16 @@ impl Run {
         crate::cost::count(1);
         match state {
             SlotState::InFlight => step_count(&mut self.in_flight, enters),
+            SlotState::Awaiting(due) => {
+                if let Some(due) = due {
+                    self.count_timer(*due, place, enters);
+                }
+                if enters {
+                    self.awaiting.insert(place)
+                } else {
+                    self.awaiting.remove(&place)
+                };
+            }
             SlotState::Retrying(due) => self.count_timer(*due, place, enters),
             SlotState::GaveUp(_) => self.set_given_up(place, enters),
             SlotState::Broken(_) => self.set_stuck(place, enters),
@@ -105,6 +115,7 @@ impl FanOut {
         let counter = match state {
             SlotState::InFlight => &mut self.in_flight,
             SlotState::Retrying(_) => &mut self.retrying,
+            SlotState::Awaiting(_) => &mut self.awaiting,
             SlotState::Done => &mut self.done,
             SlotState::Due if enters => {
                 self.due.insert(item);

@@ -1,15 +1,16 @@
 //! Plans from compact JSON.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kapelle_expression::{Expression, Template};
-use kapelle_types::{RetryPolicy, Usd, WorkflowVersion};
+use kapelle_types::{RetryPolicy, SignalName, Usd, WorkflowVersion};
 use serde_json::{Value, json};
 
 use crate::contract::{Check, Contract};
 use crate::limits::TaskLimits;
-use crate::plan::{OnGiveUp, Plan, PlanStep};
+use crate::plan::{Act, AgentAct, AwaitSignal, Case, OnGiveUp, Plan, PlanStep, Wait};
 
 /// The workflow that every plan made here is a version of.
 #[must_use]
@@ -22,6 +23,8 @@ pub fn workflow() -> WorkflowVersion {
 /// "with": {…}, "retry": {"max_attempts": 3, "initial_ms": 1000}, "on_give_up": "fail"}], "output": {…}, "deadline_ms": 9}`.
 ///
 /// `"takes": ["x"]` and `"gives": ["x"]` on a step and `"result": ["x"]` beside them are contracts that want these fields.
+/// A step is an agent's unless it has one of `"value": …`, `"switch": [{"case": "x", "when": …}]`, `"wait": …`, `"until": …`,
+/// `"signal": "go"` (with `"timeout_ms"`) or `"emit": "type"`; `"signals": {"go": ["x"]}` beside the steps declares signals.
 /// `"limits": {"cost_per_run": 1, "payload": 9, "tokens": 9, "tool_calls": 9}` are the agent's, and `"agent": "x"` is for
 /// steps that share one. Retries wait 1 s, then 2 s, without jitter, unless said otherwise; `with` is `{}` and the output `null`.
 #[must_use]
@@ -31,6 +34,7 @@ pub fn plan(spec: &Value) -> Plan {
     Plan {
         workflow: workflow(),
         steps: listed.iter().map(|s| step(s, &place)).collect(),
+        signals: signals(&spec["signals"]),
         output: template(&spec["output"], &Value::Null),
         result: requires(&spec["result"]),
         deadline: spec["deadline_ms"].as_u64().map(Duration::from_millis),
@@ -41,26 +45,69 @@ fn step(spec: &Value, place: &dyn Fn(&Value) -> usize) -> PlanStep {
     let id = spec["id"].as_str().expect("a step has an id");
     let expression = |field: &str| spec[field].as_str().map(|s| Expression::compile(s).unwrap());
     let needs = spec["needs"].as_array().map_or(&[][..], |n| n);
+    let (act, with) = act(spec, id);
     PlanStep {
         id: id.parse().unwrap(),
-        agent: format!("agent-{}@1.0.0", spec["agent"].as_str().unwrap_or(id).replace('_', "-")).parse().unwrap(),
+        act,
         needs: needs.iter().map(place).collect(),
         when: expression("when"),
         foreach: expression("foreach"),
         max_parallel: u32::try_from(spec["max_parallel"].as_u64().unwrap_or(64)).unwrap(),
-        with: template(&spec["with"], &json!({})),
+        with: template(with, &json!({})),
         input: requires(&spec["takes"]),
         output: requires(&spec["gives"]),
-        limits: TaskLimits {
-            payload_bytes: spec["limits"]["payload"].as_u64(),
-            tokens: spec["limits"]["tokens"].as_u64(),
-            tool_calls: spec["limits"]["tool_calls"].as_u64(),
-        },
-        cost_per_run: spec["limits"]["cost_per_run"].as_f64().and_then(Usd::reported),
         retry: retry(&spec["retry"]),
         timeout: Duration::from_millis(spec["timeout_ms"].as_u64().unwrap_or(10_000)),
-        on_give_up: if spec["on_give_up"] == "fail" { OnGiveUp::Fail } else { OnGiveUp::Stall },
+        on_give_up: match spec["on_give_up"].as_str() {
+            Some("fail") => OnGiveUp::Fail,
+            Some("continue") => OnGiveUp::Continue,
+            _ => OnGiveUp::Stall,
+        },
     }
+}
+
+/// What a step does, and the field that it works on.
+fn act<'s>(spec: &'s Value, id: &str) -> (Act, &'s Value) {
+    let timeout = spec["timeout_ms"].as_u64().map(Duration::from_millis);
+    let has = |field: &str| spec.get(field).is_some();
+    if let Some(name) = spec["signal"].as_str() {
+        (Act::Signal(AwaitSignal { name: name.parse().unwrap(), timeout }), &spec["with"])
+    } else if has("value") {
+        (Act::Value, &spec["value"])
+    } else if let Some(cases) = spec["switch"].as_array() {
+        (Act::Switch(cases.iter().map(case).collect()), &spec["with"])
+    } else if has("wait") {
+        (Act::Wait(Wait::For), &spec["wait"])
+    } else if has("until") {
+        (Act::Wait(Wait::Until), &spec["until"])
+    } else if let Some(kind) = spec["emit"].as_str() {
+        (Act::Emit(kind.to_owned()), &spec["with"])
+    } else {
+        (Act::Agent(Box::new(agent(spec, id))), &spec["with"])
+    }
+}
+
+fn case(spec: &Value) -> Case {
+    let when = spec["when"].as_str().map(|source| Expression::compile(source).unwrap());
+    Case { name: spec["case"].as_str().expect("a case has a name").to_owned(), when }
+}
+
+fn agent(spec: &Value, id: &str) -> AgentAct {
+    let limits = &spec["limits"];
+    AgentAct {
+        version: format!("agent-{}@1.0.0", spec["agent"].as_str().unwrap_or(id).replace('_', "-")).parse().unwrap(),
+        limits: TaskLimits {
+            payload_bytes: limits["payload"].as_u64(),
+            tokens: limits["tokens"].as_u64(),
+            tool_calls: limits["tool_calls"].as_u64(),
+        },
+        cost_per_run: limits["cost_per_run"].as_f64().and_then(Usd::reported),
+    }
+}
+
+fn signals(spec: &Value) -> BTreeMap<SignalName, Option<Contract>> {
+    let declared = spec.as_object().into_iter().flatten();
+    declared.map(|(name, contract)| (name.parse().unwrap(), requires(contract))).collect()
 }
 
 /// A contract that wants these fields; enough of a schema language for the engine's own tests.

@@ -42,6 +42,8 @@ pub struct Shape {
     pub foreach: u64,
     /// Steps that fail the run when they give up, in percent of the steps.
     pub fail: u64,
+    /// Steps of other kinds than an agent's, in percent of the steps.
+    pub kinds: u64,
     /// Whether retries are bounded by a total time, which makes the end depend on the order of events.
     pub total: bool,
     /// Whether runs may have a deadline, which does the same.
@@ -52,7 +54,7 @@ pub struct Shape {
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { steps_max: 8, when: 30, foreach: 35, fail: 15, total: false, deadline: false, cost: false }
+        Self { steps_max: 8, when: 30, foreach: 35, fail: 15, kinds: 0, total: false, deadline: false, cost: false }
     }
 }
 
@@ -68,7 +70,7 @@ pub fn random_spec(seed: u64, shape: &Shape) -> Value {
         steps.push(step);
     }
     let shown: Map<_, _> = steps.iter().map(|s| (id(s), reference(s))).collect();
-    let mut spec = json!({"steps": steps, "output": shown});
+    let mut spec = json!({"steps": steps, "output": shown, "signals": {"go": null, "stop": null}});
     if shape.deadline && dice.chance(30) {
         spec["deadline_ms"] = json!(500 + dice.below(3000));
     }
@@ -126,7 +128,28 @@ fn random_step(dice: &mut Dice, index: usize, before: &[Map<String, Value>], sha
         step.insert("limits".into(), json!({ "cost_per_run": cost_per_run }));
     }
     step.insert("on_give_up".into(), json!(if dice.chance(shape.fail) { "fail" } else { "stall" }));
+    if dice.chance(shape.kinds) {
+        step.insert("on_give_up".into(), json!(["stall", "fail", "continue"][dice.below(3)]));
+        random_kind(dice, &mut step, shape);
+    }
     step
+}
+
+/// Makes a step one of another kind, or leaves it to its agent.
+fn random_kind(dice: &mut Dice, step: &mut Map<String, Value>, shape: &Shape) {
+    let (field, value) = match dice.below(7) {
+        0 => ("value", json!({"n": dice.below(10), "list": list(dice, 4)})),
+        1 => ("switch", json!([{"case": "big", "when": "input.n > 4"}, {"case": "go", "when": "input.go"}])),
+        2 => ("switch", json!([{"case": "big", "when": "input.n > 4"}, {"case": "small"}])),
+        3 => ("wait", json!(dice.below(3))),
+        4 => ("signal", json!(["go", "stop"][dice.below(2)])),
+        5 => ("emit", json!("something.happened")),
+        _ => return,
+    };
+    step.insert(field.into(), value);
+    if field == "signal" && shape.total && dice.chance(50) {
+        step.insert("timeout_ms".into(), json!(dice.below(2000)));
+    }
 }
 
 fn random_when(dice: &mut Dice, source: Option<&str>, of_single: Option<&str>) -> String {

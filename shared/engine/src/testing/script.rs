@@ -7,7 +7,7 @@
 //!   1 ok review:0 1 {"licence": "MIT"} | missing    2 fail review:1 1 rate_limited [final] [after=500]
 //!   1 ok review:0 1 [cost=0.5] [tokens=9] [tools=2] {}    2 fail review:1 1 rate_limited [cost=0.5]
 //!   3 timeout a 1    3 lost a 1    3 returned a 1
-//!   4 fire retry=a=2    4 fire deadline
+//!   4 fire retry=a=2    4 fire wake=a=1    4 fire deadline    4 signal [id=<id>] go {"x": 1}
 //!   0 submit-1 {} (under behaviour 1)    3 forged ok a 1 (with another run's token)    3 bare ok a 1 (without a token)
 //!   5 cancel | terminate | pause | resume | retry [a review:1 …] | giveup          [id=<id> before the arguments]
 //! ```
@@ -22,7 +22,7 @@ use serde_json::Value;
 use super::plans::{plan, workflow};
 use crate::{
     Body, Channel, Command, Entry, Failure, FailureKind, Plan, Run, RunFinished, RunKey, RunStatus, RunSubmitted,
-    Stamp, StepFailed, StepSucceeded, TaskToken, Usage, Work, apply, behaviour, invariant, outstanding,
+    SignalReceived, Stamp, StepFailed, StepSucceeded, TaskToken, Usage, Work, apply, behaviour, invariant, outstanding,
 };
 
 /// The run that scripts are about.
@@ -81,6 +81,7 @@ fn tell(told: &mut String, commands: &[Command]) {
 pub fn describe(command: &Command) -> String {
     match command {
         Command::DispatchTask(task) => format!("dispatch {} {}", task.task, json(&task.input)),
+        Command::EmitEvent(event) => format!("emit {} {} {}", event.task, event.kind, json(&event.data)),
         Command::WithdrawTask { task, .. } => format!("withdraw {task}"),
         Command::StartTimer { timer, due } => format!("start timer {timer} at {}", due.millis()),
         Command::CancelTimer { timer } => format!("cancel timer {timer}"),
@@ -153,6 +154,10 @@ fn body(what: &str, rest: &str) -> Body {
         "lost" => failed(FailureKind::LeaseLost, rest),
         "returned" => failed(FailureKind::Returned, rest),
         "fire" => Body::TimerFired { timer: rest.parse().expect("a timer") },
+        "signal" => {
+            let (name, payload) = rest.split_once(' ').unwrap_or((rest, ""));
+            Body::SignalReceived(SignalReceived { name: name.parse().expect("a name"), payload: value(payload).into() })
+        }
         "cancel" => Body::CancelRequested { reason: reason() },
         "terminate" => Body::TerminateRequested { reason: reason() },
         "pause" => Body::PauseRequested { reason: reason() },

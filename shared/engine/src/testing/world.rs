@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kapelle_types::{Principal, StepRef, TaskId, Timestamp};
+use kapelle_types::{Principal, SignalName, StepRef, TaskId, Timestamp};
 use serde_json::{Value, json};
 
 use super::random::{Dice, list};
@@ -13,8 +13,8 @@ use super::script::{fresh, run_key, submission};
 use crate::spending;
 use crate::state::fold;
 use crate::{
-    Body, Channel, Command, Decision, DispatchTask, Entry, Failure, FailureKind, Plan, Record, Run, RunFinished, Stamp,
-    StepFailed, StepSucceeded, TimerId, Usage, Work, apply, invariant, outstanding,
+    Act, Body, Channel, Command, Decision, DispatchTask, Entry, Failure, FailureKind, Plan, Record, Run, RunFinished,
+    SignalReceived, Stamp, StepFailed, StepSucceeded, TimerId, Usage, Work, apply, invariant, outstanding,
 };
 
 /// The world of one run.
@@ -25,6 +25,8 @@ pub struct World {
     pub log: Vec<Record>,
     /// Queued tasks: one place a task, so that a second dispatch finds it taken.
     pub queue: BTreeMap<TaskId, DispatchTask>,
+    /// Events that were told and not yet reported.
+    pub events: BTreeSet<TaskId>,
     /// Durable timers.
     pub timers: BTreeMap<TimerId, Timestamp>,
     /// Dead letters.
@@ -63,6 +65,7 @@ impl World {
             run,
             log: Vec::new(),
             queue: BTreeMap::new(),
+            events: BTreeSet::new(),
             timers: BTreeMap::new(),
             dead: BTreeSet::new(),
             marks: Vec::new(),
@@ -125,6 +128,9 @@ impl World {
                 Command::DispatchTask(task) => {
                     self.queue.entry(task.task.clone()).or_insert_with(|| (**task).clone());
                 }
+                Command::EmitEvent(event) => {
+                    self.events.insert(event.task.clone());
+                }
                 Command::WithdrawTask { task, .. } => {
                     self.queue.remove(task);
                 }
@@ -145,6 +151,12 @@ impl World {
         }
     }
 
+    /// Takes an attempt out of the world, as if it were reported on.
+    pub fn forget(&mut self, task: &TaskId) {
+        self.queue.remove(task);
+        self.events.remove(task);
+    }
+
     /// What a reconciler does.
     pub fn reconcile(&mut self) {
         let commands = outstanding(&self.run, self.clock);
@@ -156,9 +168,19 @@ impl World {
     pub fn tick(&mut self, dice: &mut Dice) -> bool {
         let timer =
             self.timers.iter().min_by_key(|(timer, due)| (**due, (*timer).clone())).map(|(t, d)| (t.clone(), *d));
+        if let Some(name) = self.awaited_signal().filter(|_| dice.chance(40)) {
+            let _ = self.log_and_perform(signal(&name));
+            return true;
+        }
+        if let Some(task) = self.events.pop_first() {
+            let _ = self.log_and_perform(self.agents.answer(&task));
+            return true;
+        }
         let choices = self.queue.len() + usize::from(timer.is_some()) + usize::from(!self.marks.is_empty());
         if choices == 0 {
-            return false;
+            let Some(name) = self.awaited_signal() else { return false };
+            let _ = self.log_and_perform(signal(&name));
+            return true;
         }
         let choice = dice.below(choices);
         if let Some(task) = self.queue.keys().nth(choice).cloned() {
@@ -174,6 +196,15 @@ impl World {
         true
     }
 
+    /// A signal that some step waits for.
+    fn awaited_signal(&self) -> Option<SignalName> {
+        let act = |place: &crate::state::Place| self.run.plan.steps.get(place.step).map(|planned| &planned.act);
+        self.run.awaiting.iter().find_map(|place| match act(place) {
+            Some(Act::Signal(signal)) => Some(signal.name.clone()),
+            _ => None,
+        })
+    }
+
     /// Lets things happen until nothing can any more.
     ///
     /// # Panics
@@ -186,6 +217,11 @@ impl World {
         }
         panic!("this run never ends: {:#?}", self.run);
     }
+}
+
+/// A signal; each of one name says the same.
+fn signal(name: &SignalName) -> Body {
+    Body::SignalReceived(SignalReceived { name: name.clone(), payload: json!({"n": 5, "list": [1, 2]}).into() })
 }
 
 /// Applies a log to a run of the same plan that knows nothing yet.

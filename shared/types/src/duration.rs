@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 /// How durations are written.
-pub(crate) const HINT: &str = "write `200ms`, `20s`, `2m` or `1h30m`";
+pub const HINT: &str = "write `200ms`, `20s`, `2m` or `1h30m`";
 /// Units, the longest first.
 const UNITS: &[(&str, u64)] = &[("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
-/// No duration in a manifest is longer: a year and a day.
+/// No duration is longer: a year and a day.
 const MILLIS_MAX: u64 = 366 * 86_400_000;
 
-/// Reads a duration above zero; the error says why it is none.
-pub(crate) fn parse(text: &str) -> Result<Duration, &'static str> {
+/// Reads a duration above zero.
+///
+/// # Errors
+/// Why it is none, in words.
+pub fn parse(text: &str) -> Result<Duration, &'static str> {
     let mut rest = text.trim();
     if rest.is_empty() {
         return Err("it is empty");
@@ -42,7 +45,8 @@ pub(crate) fn parse(text: &str) -> Result<Duration, &'static str> {
 }
 
 /// Prints a duration so that [`parse`] reads the same.
-pub(crate) fn format(duration: Duration) -> String {
+#[must_use]
+pub fn format(duration: Duration) -> String {
     let mut millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut text = String::new();
     for (unit, factor) in UNITS {
