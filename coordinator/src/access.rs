@@ -15,9 +15,12 @@ use crate::config::Governance;
 use crate::policies::Serving;
 
 /// Calls that pass the gate for possible owners: their handlers ask [`Access::on_run`], which a test holds.
-const JUDGED_AGAIN: [&str; 1] = [CANCEL];
+const JUDGED_AGAIN: [&str; 2] = [CANCEL, SIGNAL];
 /// Asking a run to end.
 pub(crate) const CANCEL: &str = "kapelle.v1.RunService/Cancel";
+
+/// Telling a run what it waits for.
+pub(crate) const SIGNAL: &str = "kapelle.v1.RunService/Signal";
 
 /// The policies and the namespace that they are asked for.
 #[derive(Debug)]

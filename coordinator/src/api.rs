@@ -8,6 +8,7 @@ mod gate;
 mod policies;
 mod registry;
 mod runs;
+mod signal;
 mod status;
 mod steer;
 mod tokens;

@@ -124,6 +124,7 @@ impl Observed {
                 Body::StepFailed(it) => self.reported(raw.run, &it.task.step.step, false, raw.stamp.at),
                 Body::RunFinished(it) => self.finished(raw.run, it.status),
                 Body::TimerFired { .. }
+                | Body::SignalReceived(_)
                 | Body::CancelRequested { .. }
                 | Body::TerminateRequested { .. }
                 | Body::PauseRequested { .. }

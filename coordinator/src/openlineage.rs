@@ -140,6 +140,7 @@ impl Publisher {
                 Body::StepSucceeded(_)
                 | Body::StepFailed(_)
                 | Body::TimerFired { .. }
+                | Body::SignalReceived(_)
                 | Body::CancelRequested { .. }
                 | Body::TerminateRequested { .. }
                 | Body::PauseRequested { .. }

@@ -14,6 +14,7 @@ mod cache;
 pub mod core;
 mod driver;
 pub mod effect;
+mod event;
 pub mod load;
 mod meters;
 mod observe;

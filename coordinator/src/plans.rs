@@ -1,6 +1,6 @@
 //! Plans: workflow versions with their agent versions pinned, compiled once and shared by all runs that use them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -9,9 +9,10 @@ use kapelle_bus::Bus;
 use kapelle_bus::keys::{self, Keys};
 use kapelle_bus::registry::{Kind, Registry};
 use kapelle_engine::{
-    Check, Contract, KeyId, OnGiveUp, Pin, Plan, PlanStep, Run, RunSubmitted, SigningKey, TaskLimits,
+    Act, AgentAct, AwaitSignal, Case, Check, Contract, KeyId, OnGiveUp, Pin, Plan, PlanStep, Run, RunSubmitted,
+    SigningKey, TaskLimits, Wait,
 };
-use kapelle_expression::Root;
+use kapelle_expression::{Root, Template};
 use kapelle_manifest::{Agent, Checker, InvalidSchema, Manifest, Step, Workflow};
 use kapelle_types::{RunId, Sha256, StepId, WorkflowVersion};
 use serde_json::Value;
@@ -224,41 +225,83 @@ fn plan(
     let order = workflow.order().map_err(|e| broken(version, &e))?;
     let definitions = &workflow.spec.steps;
     let place: HashMap<&StepId, usize> = order.iter().enumerate().map(|(at, i)| (&definitions[*i].id, at)).collect();
+    let pinned: HashMap<&StepId, (&Pin, &Agent)> =
+        pins.iter().zip(agents).map(|(pin, agent)| (&pin.step, (pin, &**agent))).collect();
     let mut steps = Vec::with_capacity(order.len());
     for index in &order {
         let step = &definitions[*index];
-        let (Some(pin), Some(agent)) = (pins.get(*index), agents.get(*index)) else { return Err(missing(&step.id)) };
-        let limits = &agent.spec.role.limits;
+        let pinned = pinned.get(&step.id).copied();
         let mut needs: Vec<usize> = needs(step).iter().filter_map(|id| place.get(id).copied()).collect();
         needs.sort_unstable();
         needs.dedup();
         steps.push(PlanStep {
             id: step.id.clone(),
-            agent: pin.agent.clone(),
+            act: act(step, pinned)?,
             needs,
+            case: step.case.as_ref().and_then(|it| Some((*place.get(&it.switch)?, it.case.clone()))),
             when: step.when.clone(),
             foreach: step.foreach.clone(),
             max_parallel: step.max_parallel.unwrap_or(u32::MAX),
-            with: step.with.clone(),
-            input: contract(&agent.spec.input).map_err(|e| broken(&pin.agent, &e))?,
-            output: contract(&agent.spec.output).map_err(|e| broken(&pin.agent, &e))?,
-            limits: TaskLimits {
-                payload_bytes: limits.payload_bytes,
-                tokens: limits.tokens.map(u64::from),
-                tool_calls: limits.tool_calls.map(u64::from),
-            },
-            cost_per_run: limits.cost_per_run,
-            retry: step.retry.clone().unwrap_or_else(|| agent.spec.retry.clone()),
-            timeout: step.timeout.unwrap_or(limits.timeout),
+            with: step.template().map_or_else(|| nothing(version), |(_, template)| Ok(template.clone()))?,
+            input: side(pinned, |agent| &agent.spec.input)?,
+            output: side(pinned, |agent| &agent.spec.output)?,
+            retry: step.retry.clone().or_else(|| Some(pinned?.1.spec.retry.clone())).unwrap_or_default(),
+            timeout: step.timeout.or_else(|| Some(pinned?.1.spec.role.limits.timeout)).unwrap_or_default(),
             on_give_up: match step.on_give_up {
-                kapelle_manifest::OnGiveUp::Stall => OnGiveUp::Stall,
-                kapelle_manifest::OnGiveUp::Fail => OnGiveUp::Fail,
+                Some(kapelle_manifest::OnGiveUp::Stall) | None => OnGiveUp::Stall,
+                Some(kapelle_manifest::OnGiveUp::Fail) => OnGiveUp::Fail,
+                Some(kapelle_manifest::OnGiveUp::Continue) => OnGiveUp::Continue,
             },
         });
     }
+    let mut signals = BTreeMap::new();
+    for (name, declared) in &workflow.spec.signals {
+        signals.insert(name.clone(), contract(declared).map_err(|e| broken(version, &e))?);
+    }
     let output = workflow.spec.output.clone();
     let result = contract(&workflow.spec.result).map_err(|e| broken(version, &e))?;
-    Ok(Plan { workflow: version.clone(), steps, output, result, deadline: workflow.spec.deadline })
+    Ok(Plan { workflow: version.clone(), steps, signals, output, result, deadline: workflow.spec.deadline })
+}
+
+/// What a step does; `pinned` is the agent version that does it, if one does.
+fn act(step: &Step, pinned: Option<(&Pin, &Agent)>) -> Result<Act, PlanError> {
+    use kapelle_manifest::Act as Declared;
+    Ok(match &step.act {
+        Declared::Agent(_) => {
+            let (pin, agent) = pinned.ok_or_else(|| missing(&step.id))?;
+            let limits = &agent.spec.role.limits;
+            Act::Agent(Box::new(AgentAct {
+                version: pin.agent.clone(),
+                limits: TaskLimits {
+                    payload_bytes: limits.payload_bytes,
+                    tokens: limits.tokens.map(u64::from),
+                    tool_calls: limits.tool_calls.map(u64::from),
+                },
+                cost_per_run: limits.cost_per_run,
+            }))
+        }
+        Declared::Value(_) => Act::Value,
+        Declared::Switch(cases) => {
+            Act::Switch(cases.iter().map(|it| Case { name: it.name.clone(), when: it.when.clone() }).collect())
+        }
+        Declared::Wait(kapelle_manifest::Wait::For(_)) => Act::Wait(Wait::For),
+        Declared::Wait(kapelle_manifest::Wait::Until(_)) => Act::Wait(Wait::Until),
+        Declared::Signal(name) => Act::Signal(AwaitSignal { name: name.clone(), timeout: step.timeout }),
+        Declared::Emit(kind) => Act::Emit(kind.clone()),
+    })
+}
+
+/// One side of the contract of a step's agent.
+fn side(
+    pinned: Option<(&Pin, &Agent)>,
+    of: impl Fn(&Agent) -> &kapelle_manifest::Contract,
+) -> Result<Option<Contract>, PlanError> {
+    pinned.map_or(Ok(None), |(pin, agent)| contract(of(agent)).map_err(|e| broken(&pin.agent, &e)))
+}
+
+/// What a step works on that works on nothing.
+fn nothing(version: &WorkflowVersion) -> Result<Template, PlanError> {
+    Template::compile(&Value::Null).map_err(|_| broken(version, &"an empty template"))
 }
 
 /// A declared contract as the engine checks it; `None` for one that takes anything.

@@ -5,7 +5,7 @@ mod row;
 mod view;
 mod waiters;
 
-pub(crate) use rebuild::{rebuild, rebuild_to};
+pub(crate) use rebuild::{Rebuilt, rebuild, rebuild_to};
 pub use row::RunRow;
 pub(crate) use view::{history, view};
 pub use waiters::Waiters;

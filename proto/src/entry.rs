@@ -1,6 +1,6 @@
 //! Entries of the run log, one by one. [`crate::encode_record`] and the API's history use these conversions.
 
-use kapelle_engine::{Body, Entry, Pin, RunFinished, RunSubmitted, StepFailed, StepSucceeded, Usage};
+use kapelle_engine::{Body, Entry, Pin, RunFinished, RunSubmitted, SignalReceived, StepFailed, StepSucceeded, Usage};
 use kapelle_types::{Principal, StepRef, printed};
 
 use crate::error::{DecodeError, parsed};
@@ -40,6 +40,10 @@ impl From<&Body> for WireBody {
             Body::StepSucceeded(succeeded) => Self::StepSucceeded(succeeded.into()),
             Body::StepFailed(failed) => Self::StepFailed(failed.into()),
             Body::TimerFired { timer } => Self::TimerFired(v1::TimerFired { timer: timer.to_string() }),
+            Body::SignalReceived(signal) => Self::SignalReceived(v1::SignalReceived {
+                name: printed(&signal.name),
+                payload: Some((&signal.payload).into()),
+            }),
             Body::CancelRequested { reason } => Self::CancelRequested(v1::CancelRequested { reason: reason.clone() }),
             Body::TerminateRequested { reason } => {
                 Self::TerminateRequested(v1::TerminateRequested { reason: reason.clone() })
@@ -64,6 +68,10 @@ impl TryFrom<WireBody> for Body {
             WireBody::StepSucceeded(succeeded) => Self::StepSucceeded(succeeded.try_into()?),
             WireBody::StepFailed(failed) => Self::StepFailed(failed.try_into()?),
             WireBody::TimerFired(fired) => Self::TimerFired { timer: parsed(&fired.timer, "timer")? },
+            WireBody::SignalReceived(signal) => Self::SignalReceived(SignalReceived {
+                name: parsed(&signal.name, "name")?,
+                payload: payload::decode(signal.payload, "payload")?,
+            }),
             WireBody::CancelRequested(request) => Self::CancelRequested { reason: request.reason },
             WireBody::TerminateRequested(request) => Self::TerminateRequested { reason: request.reason },
             WireBody::PauseRequested(request) => Self::PauseRequested { reason: request.reason },

@@ -3,6 +3,7 @@
 pub(crate) mod input;
 mod page;
 mod select;
+mod signal;
 mod start;
 mod steer;
 mod watch;
@@ -56,6 +57,8 @@ pub(crate) enum Verb {
     Resume(steer::Steer),
     /// Retry the steps of a STALLED run that gave up
     Retry(steer::Retry),
+    /// Tell a run what it waits for, now or later
+    Signal(signal::Signal),
 }
 
 /// One run.
@@ -81,6 +84,7 @@ pub(crate) async fn run(app: &App, verb: Verb) -> End {
         Verb::Pause(args) => steer::steer(app, steer::Wish::Pause, args).await,
         Verb::Resume(args) => steer::steer(app, steer::Wish::Resume, args).await,
         Verb::Retry(args) => steer::retry(app, args).await,
+        Verb::Signal(args) => signal::signal(app, args).await,
     }
 }
 

@@ -59,10 +59,13 @@ impl Needed {
         });
         let mut names = BTreeSet::new();
         for step in workflows.flat_map(|w| &w.spec.steps) {
-            match &step.performer {
-                Performer::Agent(agent) => names.insert(agent.name.clone()),
-                Performer::Capability(_) => return Self::All,
-            };
+            match step.act.performer() {
+                Some(Performer::Agent(agent)) => {
+                    names.insert(agent.name.clone());
+                }
+                Some(Performer::Capability(_)) => return Self::All,
+                None => {}
+            }
         }
         Self::Named(names)
     }

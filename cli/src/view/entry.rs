@@ -56,6 +56,7 @@ fn body(body: Body) -> (&'static str, Value) {
             ("StepFailed", value.into())
         }
         Body::TimerFired(b) => ("TimerFired", json!({ "timer": b.timer })),
+        Body::SignalReceived(b) => ("SignalReceived", json!({ "name": b.name, "payload": data(b.payload) })),
         Body::CancelRequested(b) => ("CancelRequested", json!({ "reason": b.reason })),
         Body::TerminateRequested(b) => ("TerminateRequested", json!({ "reason": b.reason })),
         Body::PauseRequested(b) => ("PauseRequested", json!({ "reason": b.reason })),

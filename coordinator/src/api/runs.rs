@@ -15,6 +15,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::Context;
 use super::execute::execute;
+use super::signal::signal;
 use super::status::{caller, run_id, status, too_large, traceparent};
 use super::steer::steer;
 use super::visible;
@@ -243,6 +244,13 @@ impl RunService for Runs {
     async fn resume(&self, request: Request<v1::SteerRequest>) -> Result<Response<v1::SteerResponse>, Status> {
         let run_id = request.get_ref().run_id.clone();
         self.steer(&request, &run_id, Body::ResumeRequested).await
+    }
+
+    async fn signal(&self, request: Request<v1::SignalRequest>) -> Result<Response<v1::SignalResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let run = run_id(&request.run_id).map_err(|e| status(&e))?;
+        signal(&self.context, run, &caller, request).await.map(Response::new).map_err(|e| status(&e))
     }
 
     async fn retry(&self, request: Request<v1::RetryRunRequest>) -> Result<Response<v1::SteerResponse>, Status> {

@@ -57,7 +57,18 @@ fn allowed(run: &Run, body: &Body) -> Result<(), Diagnosis> {
 
 /// Appends a request to a run's control subject.
 pub(super) async fn record(context: &Context, run: RunId, principal: Principal, body: Body) -> Result<u64, Diagnosis> {
-    let entry = Entry { id: Uuid::now_v7().to_string(), principal, traceparent: None, body };
+    record_as(context, run, principal, Uuid::now_v7().to_string(), body).await
+}
+
+/// As [`record`], with an id that tells a repetition from a second request.
+pub(super) async fn record_as(
+    context: &Context,
+    run: RunId,
+    principal: Principal,
+    id: String,
+    body: Body,
+) -> Result<u64, Diagnosis> {
+    let entry = Entry { id, principal, traceparent: None, body };
     let policy =
         kapelle_retry::Policy { total: Some(std::time::Duration::from_secs(10)), ..kapelle_retry::Policy::default() };
     // Recording it twice is harmless: the entry's id tells that it is the same.

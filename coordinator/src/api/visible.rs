@@ -40,6 +40,7 @@ pub(super) fn history(entries: &mut [v1::HistoryEntry], access: &Access, caller:
         match body {
             Body::RunSubmitted(submitted) => payload(&mut submitted.input),
             Body::StepSucceeded(report) => payload(&mut report.output),
+            Body::SignalReceived(signal) => payload(&mut signal.payload),
             Body::StepFailed(report) => report.failure.iter_mut().for_each(failure),
             Body::RunFinished(finished) => {
                 payload(&mut finished.output);

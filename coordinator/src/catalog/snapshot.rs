@@ -241,7 +241,8 @@ impl Snapshot {
             let unknown = |nobody: Nobody| {
                 Diagnosis::new(nobody.code, format!("step {} of {version}: {nobody}", step.id)).hint(nobody.hint)
             };
-            let agent = step.performer.resolve(&self).map_err(unknown)?;
+            let Some(performer) = step.act.performer() else { continue };
+            let agent = performer.resolve(&self).map_err(unknown)?;
             pins.push(pin(&step.id, &agent, self.agent_digest(&agent)?));
             agents.push(agent);
         }

@@ -38,6 +38,7 @@ impl Meters {
             Body::StepFailed(report) => (&report.task.step.step, "failed"),
             Body::RunSubmitted(_) => return RUNS_STARTED.counter(&[]).increment(1),
             Body::TimerFired { .. }
+            | Body::SignalReceived(_)
             | Body::CancelRequested { .. }
             | Body::TerminateRequested { .. }
             | Body::PauseRequested { .. }
@@ -46,7 +47,7 @@ impl Meters {
             | Body::FailRequested { .. }
             | Body::RunFinished(_) => return,
         };
-        let Some(agent) = run.plan().steps.iter().find(|s| s.id == *step).map(|s| &s.agent) else { return };
+        let Some(agent) = run.plan().steps.iter().find(|s| s.id == *step).and_then(|s| s.agent()) else { return };
         if let Some(meter) = self.steps.get(&(agent.clone(), outcome)) {
             return meter.increment(1);
         }

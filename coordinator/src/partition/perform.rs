@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kapelle_bus::{Acknowledgement, Bus, Refusal};
-use kapelle_engine::{Body, Channel, Command, DeadLetter, Entry, FinishRun};
+use kapelle_engine::{Body, Channel, Command, DeadLetter, EmitEvent, Entry, FinishRun, StepSucceeded, Usage, Work};
 use kapelle_proto::subject::{DeadSubject, TaskSubject, TimerSubject};
 use kapelle_proto::{DeadLetterRecord, Task, encode_record};
 use kapelle_retry::{Delays, Policy};
@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 use super::effect::{Order, Token};
+use super::event::{self, Told};
 
 /// Performs orders on the bus and reports their tokens when they are acknowledged.
 #[derive(Clone)]
@@ -33,7 +34,17 @@ enum Message {
     CancelTimer(TimerSubject),
     DeadLetter(DeadSubject, Bytes),
     RemoveDeadLetter(DeadSubject),
+    /// An event, and the report that it was told.
+    Event(Box<Telling>),
     Control(RunId, Bytes),
+}
+
+/// An event of a run, ready to be told.
+#[derive(Debug, Clone)]
+struct Telling {
+    run: RunId,
+    told: Told,
+    report: Bytes,
 }
 
 /// What became of sending a message.
@@ -143,6 +154,14 @@ impl Performer {
                 };
                 self.task(task).await
             }
+            Command::EmitEvent(mut event) => {
+                if event.data.stored.is_none() && is_large(&event.data) {
+                    self.store(&mut event.data).await;
+                }
+                let told = event::of_run(run_id, &order.workflow, order.at, &event);
+                let report = self.done(traceparent, *event);
+                Message::Event(Box::new(Telling { run: run_id, told, report }))
+            }
             Command::WithdrawTask { task, agent } => Message::Withdraw(TaskSubject { agent, run_id, task }),
             Command::StartTimer { timer, due } => {
                 let record = self.record(traceparent, Body::TimerFired { timer: timer.clone() });
@@ -160,6 +179,16 @@ impl Performer {
 
     fn record(&self, traceparent: Option<String>, body: Body) -> Bytes {
         encode_record(&[Entry { id: String::new(), principal: self.principal.clone(), traceparent, body }])
+    }
+
+    /// The report that an event was told.
+    fn done(&self, traceparent: Option<String>, event: EmitEvent) -> Bytes {
+        let work = Work { worker: self.principal.0.clone(), ..Work::default() };
+        let (task, token, output) = (event.task, event.token, Payload::null());
+        self.record(
+            traceparent,
+            Body::StepSucceeded(StepSucceeded { task, output, work, usage: Usage::default(), token }),
+        )
     }
 
     async fn task(&self, mut task: Task) -> Message {
@@ -218,6 +247,11 @@ impl Performer {
             Message::Control(run, bytes) => Sent::Pending(bus.append(*run, Channel::Control, bytes.clone()).await?),
             Message::DeadLetter(subject, bytes) => Sent::Pending(bus.keep_dead_letter(subject, bytes.clone()).await?),
             Message::Timer(subject, due, bytes) => Sent::Pending(bus.start_timer(subject, *due, bytes.clone()).await?),
+            Message::Event(telling) => {
+                let Told { kind, headers, body } = &telling.told;
+                bus.publish_event(kind, headers.clone(), body.clone()).await?.await?;
+                Sent::Pending(bus.append(telling.run, Channel::Report, telling.report.clone()).await?)
+            }
             Message::Withdraw(subject) => {
                 bus.withdraw_task(subject).await?;
                 Sent::Done

@@ -37,7 +37,10 @@ fn step(summary: &StepSummary<'_>) -> v1::StepView {
     v1::StepView {
         step: printed(summary.id),
         status: summary.status.name().to_owned(),
-        agent: printed(summary.agent),
+        agent: summary.agent.map(printed).unwrap_or_default(),
+        kind: summary.kind.to_owned(),
+        signal: summary.signal.map(printed).unwrap_or_default(),
+        due_unix_millis: summary.due.map(kapelle_types::Timestamp::millis),
         attempts: summary.attempts,
         members_total: members.map_or(0, |m| m.total),
         members_done: members.map_or(0, |m| m.done),

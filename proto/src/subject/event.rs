@@ -3,7 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use kapelle_types::limits::NAME_CHARS_MAX;
 use kapelle_types::{InvalidName, WorkflowName};
 
 use super::Error;
@@ -56,6 +55,9 @@ impl FromStr for EventSubject {
     }
 }
 
+/// Characters of a type of events: those of a name in reverse domain order, with room for what is put before it.
+const EVENT_TYPE_CHARS_MAX: usize = 128;
+
 /// The type of an event: lower-case words, joined by dots: `run.finished`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct EventType(String);
@@ -74,13 +76,13 @@ impl FromStr for EventType {
             word.starts_with(|c: char| c.is_ascii_lowercase())
                 && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_'))
         };
-        if text.len() <= NAME_CHARS_MAX && text.split('.').all(word) {
+        if text.len() <= EVENT_TYPE_CHARS_MAX && text.split('.').all(word) {
             return Ok(Self(text.to_owned()));
         }
         Err(InvalidName {
             what: "event type",
             value: text.chars().take(80).collect(),
-            rule: "lower-case words joined by dots, 63 characters at most: `run.finished`",
+            rule: "lower-case words joined by dots, 128 characters at most: `run.finished`",
         })
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use kapelle_engine::{
-    Body, DeadLetter, Entry, Failure, FailureKind, Pin, RunFinished, RunStatus, RunSubmitted, StepFailed,
-    StepSucceeded, TaskLimits, TaskToken, TimerId, Usage, Work,
+    Body, DeadLetter, Entry, Failure, FailureKind, Pin, RunFinished, RunStatus, RunSubmitted, SignalReceived,
+    StepFailed, StepSucceeded, TaskLimits, TaskToken, TimerId, Usage, Work,
 };
 use kapelle_proto::{DeadLetterRecord, Task};
 use kapelle_types::{
@@ -57,7 +57,7 @@ pub(crate) fn partition() -> impl Strategy<Value = Partition> {
 }
 
 pub(crate) fn timer() -> impl Strategy<Value = TimerId> {
-    prop_oneof![Just(TimerId::Deadline), task_id().prop_map(TimerId::Retry)]
+    prop_oneof![Just(TimerId::Deadline), task_id().prop_map(TimerId::Retry), task_id().prop_map(TimerId::Wake)]
 }
 
 fn time() -> impl Strategy<Value = Timestamp> {
@@ -210,6 +210,9 @@ fn body() -> impl Strategy<Value = Body> {
         succeeded,
         failed,
         timer().prop_map(|timer| Body::TimerFired { timer }),
+        ("[a-z][a-z0-9-]{0,20}", payload()).prop_map(|(name, payload)| {
+            Body::SignalReceived(SignalReceived { name: name.parse().unwrap(), payload })
+        }),
         reason().prop_map(|reason| Body::CancelRequested { reason }),
         reason().prop_map(|reason| Body::TerminateRequested { reason }),
         reason().prop_map(|reason| Body::PauseRequested { reason }),

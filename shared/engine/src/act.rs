@@ -44,7 +44,7 @@ impl Turn<'_> {
     fn switch(&mut self, place: Place, cases: &[Case]) {
         for case in cases {
             match case.when.as_ref().map(|when| when.evaluate_bool(&View::from(self.run, place))) {
-                None | Some(Ok(true)) => return self.succeed(place, &Value::String(case.name.clone()).into()),
+                None | Some(Ok(true)) => return self.succeed(place, &Value::String(case.name.to_string()).into()),
                 Some(Ok(false)) => {}
                 Some(Err(error)) => return self.break_slot(place, &format!("switch.{}", case.name), &error),
             }
@@ -116,8 +116,7 @@ mod tests {
             {"id": "route", "needs": ["sum"], "switch": [
                 {"case": "big", "when": "steps.sum.output > 10"}, {"case": "odd", "when": "input.odd"}, {"case": "small"},
             ]},
-            {"id": "big", "needs": ["route"], "when": "steps.route.output == 'big'"},
-            {"id": "small", "needs": ["route"], "when": "steps.route.output == 'small'"},
+            {"id": "big", "needs": ["route"], "of": "route.big"}, {"id": "small", "needs": ["route"], "of": "route.small"},
             {"id": "each", "foreach": "input.list", "value": "${item * 2}"},
         ], "output": ["${steps.route.output}", "${steps.each.outputs}"]});
         insta::assert_snapshot!(check(&plan, r#"0 submit {"n": 10, "odd": false, "list": [1, 2]}"#), @r#"

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kapelle_expression::{Expression, Template};
-use kapelle_types::{AgentVersion, RetryPolicy, SignalName, StepId, Usd, WorkflowVersion};
+use kapelle_types::{AgentVersion, CaseName, Payload, RetryPolicy, SignalName, StepId, Usd, WorkflowVersion};
 
 use crate::contract::Contract;
 use crate::limits::TaskLimits;
@@ -39,6 +39,8 @@ pub struct PlanStep {
     /// The steps whose end it waits for; all stand before it. Every step that `when`, `foreach` or `with` refers to is
     /// among them or among their needs: so what an attempt gets is the same whenever it is computed.
     pub needs: Vec<StepIndex>,
+    /// The switch and the case of it in which the step is done; in every other it is SKIPPED. The switch is among `needs`.
+    pub case: Option<(StepIndex, CaseName)>,
     /// If present and false, the step is SKIPPED.
     pub when: Option<Expression>,
     /// If present, the step is done once for each item of this list.
@@ -99,7 +101,7 @@ pub struct AgentAct {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Case {
     /// Its name: the step's output if it is taken.
-    pub name: String,
+    pub name: CaseName,
     /// When it is; `None` takes it always.
     pub when: Option<Expression>,
 }
@@ -120,6 +122,31 @@ pub struct AwaitSignal {
     pub name: SignalName,
     /// How long; the step gives up then.
     pub timeout: Option<Duration>,
+}
+
+impl Plan {
+    /// How a signal breaks its contract: `Some(None)` if it does not, `None` if its runs take no such signal.
+    #[must_use]
+    #[allow(clippy::option_option, reason = "declared or not, then broken or not")]
+    pub fn signal_violation(&self, name: &SignalName, payload: &Payload) -> Option<Option<String>> {
+        let contract = self.signals.get(name)?;
+        Some(contract.as_ref().and_then(|contract| contract.violation(payload)))
+    }
+}
+
+impl Act {
+    /// Its name, as manifests have it; an agent's work by `capability` is `agent` too.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Agent(_) => "agent",
+            Self::Emit(_) => "emit",
+            Self::Value => "value",
+            Self::Switch(_) => "switch",
+            Self::Wait(_) => "wait",
+            Self::Signal(_) => "signal",
+        }
+    }
 }
 
 impl PlanStep {

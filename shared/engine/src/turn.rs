@@ -99,6 +99,9 @@ impl<'r> Turn<'r> {
     /// Decides `when`, then `foreach`, then dispatches.
     fn start(&mut self, step: StepIndex, planned: &PlanStep) {
         let place = Place::whole(step);
+        if !self.in_case(planned) {
+            return self.end(step, StepState::Skipped);
+        }
         let condition = planned.when.as_ref().map(|when| when.evaluate_bool(&View::from(self.run, place)));
         match condition {
             Some(Ok(false)) => return self.end(step, StepState::Skipped),
@@ -116,6 +119,16 @@ impl<'r> Turn<'r> {
                 Ok(items) => self.fan_out(step, planned, items),
             },
         }
+    }
+
+    /// Whether the case that the step belongs to was taken.
+    fn in_case(&self, planned: &PlanStep) -> bool {
+        let Some((switch, case)) = &planned.case else { return true };
+        let taken = match self.run.state(*switch) {
+            Some(StepState::Succeeded { output, .. }) => output.value.as_deref().and_then(Value::as_str),
+            _ => None,
+        };
+        taken == Some(case.as_str())
     }
 
     /// The items of a `foreach`, if there are not too many.

@@ -140,11 +140,9 @@ fn uses(agents: &BTreeMap<AgentVersion, Arc<Agent>>, workflows: &BTreeMap<Workfl
     };
     let steps = workflows.iter().flat_map(|(version, it)| it.spec.steps.iter().map(move |step| (version, step)));
     steps
-        .map(|(workflow, step)| Use {
-            workflow: workflow.clone(),
-            step: step.id.clone(),
-            wanted: step.performer.clone(),
-            by: resolve(&step.performer),
+        .filter_map(|(workflow, step)| {
+            let wanted = step.act.performer()?;
+            Some(Use { workflow: workflow.clone(), step: step.id.clone(), wanted: wanted.clone(), by: resolve(wanted) })
         })
         .collect()
 }

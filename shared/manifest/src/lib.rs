@@ -10,6 +10,7 @@
 //! the values. This crate does no IO: text comes in, values go out. No text makes it panic.
 
 mod access;
+mod act;
 mod agent;
 mod broken;
 mod canonical;
@@ -38,6 +39,7 @@ mod write;
 mod yaml;
 
 pub use access::{Access, Granted, Network, Resources};
+pub use act::{Act, Case, Wait};
 pub use agent::{Agent, AgentSpec, Process, Protocol, Role, Runtime};
 pub use broken::{Breakage, Broken, broken, keeps_workflows};
 pub use catalog::{Agents, Catalog, Layered, capabilities, capable};
@@ -55,5 +57,5 @@ pub use problem::Problem;
 pub use risk::Risk;
 pub use roles::{Fault, Finding, Severity, findings};
 pub use sourced::{Sourced, documents, parse};
-pub use step::{OnGiveUp, Step};
+pub use step::{InCase, OnGiveUp, Step};
 pub use workflow::{Workflow, WorkflowSpec};

@@ -11,11 +11,10 @@ use serde::{Serialize, Serializer};
 use crate::Agent;
 use crate::catalog::Catalog;
 use crate::issue::{Issue, suggestion};
-use crate::read::{Fields, Issues, Part};
+use crate::read::{Issues, Part};
 
 /// Who does a step. Written as the step's field `agent` or `capability`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Performer {
     /// This agent, in one of these versions.
     Agent(AgentRequirement),
@@ -71,23 +70,11 @@ impl Performer {
         }
     }
 
-    /// Reads `agent` or `capability`; a step has one of them. `others` are fields that would stand in their place and are
-    /// reported on their own.
-    pub(crate) fn read(fields: &mut Fields<'_>, others: &[&str], issues: &mut Issues) -> Option<Self> {
-        let capability = fields.optional("capability");
-        let agent = match capability {
-            Some(_) => fields.optional("agent"),
-            None => fields.required_unless(others, "agent", issues),
-        };
-        match (agent, capability) {
-            (Some(agent), None) => read_agent(&agent, issues).map(Self::Agent),
-            (None, Some(capability)) => Some(Self::Capability(capability.text(issues)?.to_owned())),
-            (Some(_), Some(capability)) => {
-                let issue = Issue::shape(&capability.pointer, "a step is done by one agent, this one names two ways");
-                issues.push(issue.on_key().hint("remove `agent` or `capability`"));
-                None
-            }
-            (None, None) => None,
+    /// Reads the step's field `agent` or `capability`.
+    pub(crate) fn read(field: &str, part: &Part<'_>, issues: &mut Issues) -> Option<Self> {
+        match field {
+            "capability" => Some(Self::Capability(part.text(issues)?.to_owned())),
+            _ => read_agent(part, issues).map(Self::Agent),
         }
     }
 }

@@ -1,32 +1,37 @@
 //! One step of a workflow.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use kapelle_expression::{Expression, Reference, Template};
 use kapelle_types::limits::FAN_OUT_MAX;
-use kapelle_types::{RetryPolicy, StepId};
-use serde::Serialize;
+use kapelle_types::{CaseName, InvalidName, RetryPolicy, StepId};
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
+use crate::act::Act;
 use crate::issue::Issue;
-use crate::performer::Performer;
 use crate::read::{Issues, Part};
 use crate::{retry, write};
 
-/// A step: one agent's work on one input, or on each item of a list.
+/// A step: one thing that is done, once or for each item of a list.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Step {
     /// Its name in the workflow and in expressions.
     pub id: StepId,
-    /// Who does it.
+    /// What is done.
     #[serde(flatten)]
-    pub performer: Performer,
+    pub act: Act,
+    /// The case of a switch in which it is done; in every other it is SKIPPED.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub case: Option<InCase>,
     /// The steps that have to end before it: those that are written down, then those that its expressions refer to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<StepId>,
-    /// The agent's input.
-    #[serde(serialize_with = "write::template")]
-    pub with: Template,
+    /// The agent's input, or the event's data; `None` for steps that take neither.
+    #[serde(serialize_with = "write::optional_template", skip_serializing_if = "Option::is_none")]
+    pub with: Option<Template>,
     /// Whether it is done at all; evaluated once, before `foreach`. A step that is not done is SKIPPED.
     #[serde(serialize_with = "write::optional_expression", skip_serializing_if = "Option::is_none")]
     pub when: Option<Expression>,
@@ -39,11 +44,44 @@ pub struct Step {
     /// How it is retried, instead of how the agent says.
     #[serde(serialize_with = "write::optional_retry", skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryPolicy>,
-    /// How long one attempt may take, instead of what the agent says.
+    /// How long one attempt may take, instead of what the agent says; how long a signal is waited for.
     #[serde(serialize_with = "write::optional_duration", skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
-    /// What happens to the run when the step gives up.
-    pub on_give_up: OnGiveUp,
+    /// What happens to the run when the step gives up; `None` for steps that cannot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_give_up: Option<OnGiveUp>,
+}
+
+/// A case of a switch, as a step names it: `route.big`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InCase {
+    /// The step that is the switch.
+    pub switch: StepId,
+    /// Its case.
+    pub case: CaseName,
+}
+
+impl fmt::Display for InCase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.switch, self.case)
+    }
+}
+
+impl FromStr for InCase {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let rule = "the switch and its case, joined by a dot: `route.big`";
+        let invalid = || InvalidName { what: "case of a switch", value: text.chars().take(80).collect(), rule };
+        let (switch, case) = text.split_once('.').ok_or_else(invalid)?;
+        Ok(Self { switch: switch.parse()?, case: case.parse()? })
+    }
+}
+
+impl Serialize for InCase {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
 }
 
 /// What happens to a run when a step gives up.
@@ -55,6 +93,8 @@ pub enum OnGiveUp {
     Stall,
     /// It ends FAILED.
     Fail,
+    /// It goes on: the step, or the member of a `foreach`, gives null.
+    Continue,
 }
 
 impl Step {
@@ -69,17 +109,14 @@ impl Step {
         "parallel",
         "priority",
         "repeat",
-        "signal",
-        "switch",
-        "timer",
-        "wait",
         "workflow",
     ];
 
     /// Everything that the step's expressions refer to.
     #[must_use]
     pub fn references(&self) -> Vec<Reference> {
-        let mut references = self.with.references();
+        let mut references: Vec<Reference> = self.with.iter().flat_map(Template::references).collect();
+        references.extend(self.act.references());
         for expression in [&self.when, &self.foreach].into_iter().flatten() {
             references.extend(expression.references().iter().cloned());
         }
@@ -89,11 +126,14 @@ impl Step {
     pub(crate) fn read(part: &Part<'_>, issues: &mut Issues) -> Option<Self> {
         let mut fields = part.fields(issues)?;
         let id = fields.required("id", issues).and_then(|it| it.name(issues));
-        let performer = Performer::read(&mut fields, Self::LATER, issues);
+        let act = Act::read(&mut fields, Self::LATER, issues);
+        let case = fields.optional("case").map(|it| it.name(issues));
         let needs = fields.optional("needs").map_or(Some(vec![]), |it| read_needs(&it, issues));
+        let means = |field| act.as_ref().is_none_or(|act| act.means(field));
         let with = match fields.optional("with") {
-            Some(part) => part.template(issues),
-            None => Template::compile(&Value::Object(Map::new())).ok(),
+            Some(part) => part.template(issues).map(Some),
+            None if means("with") => Template::compile(&Value::Object(Map::new())).ok().map(Some),
+            None => Some(None),
         };
         let when = fields.optional("when").map(|it| it.expression(issues));
         let foreach = fields.optional("foreach").map(|it| it.expression(issues));
@@ -102,8 +142,11 @@ impl Step {
         let max_parallel = parallel_part.as_ref().map(|it| it.count(1, fan_out_max, issues));
         let retry = fields.optional("retry").map(|it| retry::read(&it, issues));
         let timeout = fields.optional("timeout").map(|it| it.duration(issues));
-        let words = [("stall", OnGiveUp::Stall), ("fail", OnGiveUp::Fail)];
-        let on_give_up = fields.optional("on_give_up").map_or(Some(OnGiveUp::Stall), |it| it.word(&words, issues));
+        let words = [("stall", OnGiveUp::Stall), ("fail", OnGiveUp::Fail), ("continue", OnGiveUp::Continue)];
+        let on_give_up = match fields.optional("on_give_up") {
+            Some(part) => part.word(&words, issues).map(Some),
+            None => Some(means("on_give_up").then_some(OnGiveUp::Stall)),
+        };
         fields.close(Self::LATER, issues);
         if let Some(part) = parallel_part.filter(|_| foreach.is_none()) {
             let issue = Issue::rule(&part.pointer, "`max_parallel` means nothing without `foreach`");
@@ -111,7 +154,8 @@ impl Step {
         }
         Some(Self {
             id: id?,
-            performer: performer?,
+            act: act?,
+            case: transpose(case)?,
             needs: needs?,
             with: with?,
             when: transpose(when)?,
@@ -123,7 +167,25 @@ impl Step {
         })
     }
 
-    /// Adds the steps that the expressions refer to. One that refers to its own step makes a circle of one.
+    /// The template that it works on, and where in the step it stands: `with`, or what its act says.
+    #[must_use]
+    pub fn template(&self) -> Option<(&'static [&'static str], &Template)> {
+        self.act.template().or_else(|| self.with.as_ref().map(|with| (&["with"][..], with)))
+    }
+
+    /// Whether its output may be null though nothing says so: it may be skipped, or gone on without.
+    #[must_use]
+    pub fn is_optional(&self) -> bool {
+        self.is_conditional() || self.on_give_up == Some(OnGiveUp::Continue)
+    }
+
+    /// Whether it is done only sometimes.
+    #[must_use]
+    pub const fn is_conditional(&self) -> bool {
+        self.when.is_some() || self.case.is_some()
+    }
+
+    /// Adds the switch that it is a case of, and the steps that the expressions refer to. One that refers to its own step makes a circle of one.
     pub(crate) fn add_implied_needs(&mut self) {
         for reference in self.references() {
             if let Some(step) = reference.root.step()
@@ -131,6 +193,11 @@ impl Step {
             {
                 self.needs.push(step.clone());
             }
+        }
+        if let Some(InCase { switch, .. }) = &self.case
+            && !self.needs.contains(switch)
+        {
+            self.needs.push(switch.clone());
         }
     }
 }

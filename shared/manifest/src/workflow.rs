@@ -1,10 +1,10 @@
 //! `kind: Workflow`: steps and what they depend on.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use kapelle_expression::{Reference, Template};
-use kapelle_types::{StepId, WorkflowName, WorkflowVersion};
+use kapelle_types::{SignalName, StepId, WorkflowName, WorkflowVersion};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -29,6 +29,9 @@ pub struct Workflow {
 pub struct WorkflowSpec {
     /// What a run takes.
     pub input: Contract,
+    /// The signals that its runs take, each with what it has to be like.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub signals: BTreeMap<SignalName, Contract>,
     /// The steps, in the order of the file.
     pub steps: Vec<Step>,
     /// What a run gives, over the input and the outputs of the steps.
@@ -78,11 +81,12 @@ impl Workflow {
 
 impl WorkflowSpec {
     /// What DESIGN knows and this version does not.
-    const LATER: &[&str] = &["access", "budget", "compensation", "cost", "risk", "schedule", "signals"];
+    const LATER: &[&str] = &["access", "budget", "compensation", "cost", "risk", "schedule"];
 
     fn read(part: &Part<'_>, issues: &mut Issues) -> Option<Self> {
         let mut fields = part.fields(issues)?;
         let input = fields.optional("input").map_or(Some(Contract::any()), |it| contracts::read(&it, issues));
+        let signals = fields.optional("signals").map_or(Some(BTreeMap::new()), |it| read_signals(&it, issues));
         let steps = fields.required("steps", issues).and_then(|it| read_steps(&it, issues));
         let output_part = fields.optional("output");
         let output = output_part.as_ref().map(|it| it.template(issues));
@@ -98,7 +102,7 @@ impl WorkflowSpec {
             Some(deadline) => Some(deadline?),
             None => None,
         };
-        Some(Self { input: input?, steps, output, result: result?, deadline })
+        Some(Self { input: input?, signals: signals?, steps, output, result: result?, deadline })
     }
 
     /// What the output refers to.
@@ -106,6 +110,21 @@ impl WorkflowSpec {
     pub fn output_references(&self) -> Vec<Reference> {
         self.output.references()
     }
+}
+
+/// `go: {}` for a signal that may say anything, or `go: { schema: … }`.
+fn read_signals(part: &Part<'_>, issues: &mut Issues) -> Option<BTreeMap<SignalName, Contract>> {
+    let fields = part.fields(issues)?;
+    let signals: Vec<_> = fields
+        .all()
+        .map(|(name, part)| {
+            let key = Part { value: &Value::String(name.clone()), pointer: part.pointer.clone() }.name(issues);
+            let any = part.value.as_object().is_none_or(serde_json::Map::is_empty) && !part.value.is_string();
+            let contract = if any { Some(Contract::any()) } else { contracts::read(&part, issues) };
+            Some((key?, contract?))
+        })
+        .collect();
+    signals.into_iter().collect()
 }
 
 fn read_steps(part: &Part<'_>, issues: &mut Issues) -> Option<Vec<Step>> {

@@ -32,6 +32,10 @@ pub(crate) fn optional_expression<S: Serializer>(it: &Option<Expression>, s: S) 
     it.as_ref().map(|it| format!("${{{}{}", it.source(), end(it.source()))).serialize(s)
 }
 
+pub(crate) fn optional_template<S: Serializer>(template: &Option<Template>, s: S) -> Result<S::Ok, S::Error> {
+    template.as_ref().map(Template::source).serialize(s)
+}
+
 pub(crate) fn template<S: Serializer>(template: &Template, s: S) -> Result<S::Ok, S::Error> {
     template.source().serialize(s)
 }

@@ -104,6 +104,10 @@ codes! {
     AGENT_IN_USE = "K0213";
     /// Whether an agent version is in use is not known for now, so it is not retired.
     AGENT_USE_UNKNOWN = "K0214";
+    /// The run's workflow declares no such signal.
+    UNKNOWN_SIGNAL = "K0228";
+    /// What a signal says breaks the contract that the workflow declares for it.
+    SIGNAL_INVALID = "K0229";
 
     // 03xx: why a run is STALLED or FAILED
     /// A step gave up.

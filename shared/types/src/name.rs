@@ -123,6 +123,14 @@ name!(
     |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
 );
 
+name!(
+    /// The name of a case of a switch: `[a-z][a-z0-9_]*`, at most 63 characters.
+    CaseName,
+    "case name",
+    "it starts with a lower-case letter and goes on with lower-case letters, digits and `_`, 63 characters at most",
+    |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'
+);
+
 impl SecretName {
     /// The environment variable in which an agent gets the secret: `crm-token` is in `CRM_TOKEN`.
     #[must_use]

@@ -24,6 +24,7 @@ pub(super) const fn kind(body: &Body) -> &'static str {
         Body::StepSucceeded(_) => "step_succeeded",
         Body::StepFailed(_) => "step_failed",
         Body::TimerFired { .. } => "timer_fired",
+        Body::SignalReceived(_) => "signal_received",
         Body::CancelRequested { .. } => "cancel_requested",
         Body::TerminateRequested { .. } => "terminate_requested",
         Body::PauseRequested { .. } => "pause_requested",
@@ -46,6 +47,7 @@ fn body(body: &Body) -> String {
         Body::StepSucceeded(it) => format!("{kind} {} {}", it.task, value(&it.output)),
         Body::StepFailed(it) => format!("{kind} {} {}", it.task, failure(&it.failure)),
         Body::TimerFired { timer } => format!("{kind} {timer}"),
+        Body::SignalReceived(it) => format!("{kind} {} {}", it.name, value(&it.payload)),
         Body::CancelRequested { .. }
         | Body::TerminateRequested { .. }
         | Body::PauseRequested { .. }
@@ -66,6 +68,7 @@ pub(super) fn command(command: &Command) -> String {
             let input = value(&it.input);
             format!("dispatch {} to {} within {} ms{until} {input}", it.task, it.agent, it.timeout.as_millis())
         }
+        Command::EmitEvent(it) => format!("emit {} {} {}", it.task, it.kind, value(&it.data)),
         Command::WithdrawTask { task, agent } => format!("withdraw {task} from {agent}"),
         Command::StartTimer { timer, due } => format!("start timer {} for {}", timer_id(timer), at(*due)),
         Command::CancelTimer { timer } => format!("cancel timer {}", timer_id(timer)),
@@ -78,9 +81,10 @@ pub(super) fn command(command: &Command) -> String {
 /// A step as people see it.
 pub(super) fn step(it: &StepSummary<'_>) -> String {
     let members = it.members.map(|m| format!(", {} of {} members, {} running", m.done, m.total, m.running));
+    let agent = it.agent.map_or_else(|| it.kind.to_owned(), ToString::to_string);
     let failed = it.failure.map(|f| format!(", {}", failure(f)));
     let (members, failed) = (members.unwrap_or_default(), failed.unwrap_or_default());
-    format!("{} {} by {}, {} attempts{members}{failed}", it.id, it.status.name(), it.agent, it.attempts)
+    format!("{} {} by {}, {} attempts{members}{failed}", it.id, it.status.name(), agent, it.attempts)
 }
 
 fn dead_letter(it: &DeadLetter) -> String {

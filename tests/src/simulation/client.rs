@@ -1,6 +1,6 @@
 //! Clients and what the broker writes by itself: submissions, requests, timers that go off, garbage.
 
-use kapelle_engine::{Body, Channel, Entry, FailureKind, RunStatus, TimerId};
+use kapelle_engine::{Body, Channel, Entry, FailureKind, RunStatus, SignalReceived, TimerId};
 use kapelle_types::{Principal, RunId, StepRef, TaskId, Timestamp};
 
 use super::agents::{failed, succeeded};
@@ -41,12 +41,13 @@ impl World {
         }
         let run = *self.dice.pick(&runs);
         let reason = String::new;
-        let body = match self.dice.below(14) {
+        let body = match self.dice.below(18) {
             0..4 => Body::PauseRequested { reason: reason() },
             4..8 => Body::ResumeRequested,
             8..11 => Body::RetryRequested { steps: self.some_steps(run) },
             11 => Body::FailRequested { reason: reason() },
             12 => Body::CancelRequested { reason: reason() },
+            14.. => signal(if self.dice.hit(500) { "go" } else { "stop" }),
             _ => Body::TerminateRequested { reason: reason() },
         };
         self.ask(run, body);
@@ -73,6 +74,7 @@ impl World {
         };
         let open = self.oracle.runs().filter(|run| !run.is_finished() && waits(run.status()));
         let runs: Vec<_> = open.map(|run| run.id()).collect();
+        self.signal_who_waits();
         for run in runs {
             let body = match care {
                 Care::Resume => Body::ResumeRequested,
@@ -80,6 +82,16 @@ impl World {
                 Care::Fail => Body::FailRequested { reason: "enough".into() },
             };
             self.ask(run, body);
+        }
+    }
+
+    /// Whoever waits for a signal gets it.
+    fn signal_who_waits(&mut self) {
+        let waits =
+            |run: &kapelle_engine::Run| run.awaited_signals().map(|name| (run.id(), name.to_string())).collect();
+        let waiting: Vec<Vec<(RunId, String)>> = self.oracle.runs().map(waits).collect();
+        for (run, name) in waiting.into_iter().flatten() {
+            self.ask(run, signal(&name));
         }
     }
 
@@ -203,4 +215,10 @@ impl World {
 /// An entry of somebody.
 pub(crate) fn entry(id: String, body: Body) -> Entry {
     Entry { id, principal: Principal("simulation".into()), traceparent: None, body }
+}
+
+/// A signal; each of one name says the same.
+fn signal(name: &str) -> Body {
+    let payload = serde_json::json!({"n": 5, "list": [1, 2]}).into();
+    Body::SignalReceived(SignalReceived { name: name.parse().expect("a name of a signal"), payload })
 }

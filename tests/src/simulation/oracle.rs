@@ -49,6 +49,7 @@ impl Identity {
     pub(crate) fn of(command: &Command) -> Option<Self> {
         match command {
             Command::DispatchTask(task) => Some(Self::Dispatch(task.task.clone())),
+            Command::EmitEvent(event) => Some(Self::Dispatch(event.task.clone())),
             Command::StartTimer { timer, .. } => Some(Self::Timer(timer.clone())),
             Command::WriteDeadLetter(letter) => Some(Self::DeadLetter(letter.task.clone())),
             Command::FinishRun(_) => Some(Self::Finish),

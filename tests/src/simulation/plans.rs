@@ -89,7 +89,7 @@ pub(crate) fn run_id(seed: u64, index: u64) -> RunId {
 }
 
 fn random_plan(seed: u64, dice: &mut Dice) -> Plan {
-    let shape = Shape { steps_max: 6, total: true, deadline: true, cost: true, ..Shape::default() };
+    let shape = Shape { steps_max: 6, total: true, deadline: true, cost: true, kinds: 20, ..Shape::default() };
     let mut spec = random_spec(seed, &shape);
     for step in spec["steps"].as_array_mut().into_iter().flatten() {
         step["timeout_ms"] = json!(dice.between(200, 3_000));

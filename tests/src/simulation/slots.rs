@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kapelle_engine::{
-    Body, Command, Decision, DispatchTask, FailureKind, Ignored, Plan, PlanStep, Run, StepFailed, StepStatus, TimerId,
+    Body, Command, Decision, DispatchTask, FailureKind, Ignored, OnGiveUp, Plan, PlanStep, Run, StepFailed, StepStatus,
+    TimerId,
 };
 use kapelle_types::limits::LEASE_LOST_MAX;
 use kapelle_types::{AgentVersion, StepRef, TaskId, Timestamp};
@@ -84,17 +85,18 @@ impl Slots {
     }
 
     fn is_at_its_limit(&self, planned: &PlanStep) -> bool {
-        planned.cost_per_run.is_some_and(|limit| self.spent(planned) >= quarters(limit.as_f64()))
+        planned.cost_per_run().is_some_and(|limit| self.spent(planned) >= quarters(limit.as_f64()))
     }
 
     /// Whether an agent has spent what it may, by the reports of all attempts that were ever dispatched.
     fn has_spent(&self, planned: &PlanStep) -> bool {
-        let Some(limit) = planned.cost_per_run else { return false };
-        self.spent(planned) >= self.granted.get(&planned.agent).copied().unwrap_or(quarters(limit.as_f64()))
+        let (Some(limit), Some(agent)) = (planned.cost_per_run(), planned.agent()) else { return false };
+        self.spent(planned) >= self.granted.get(agent).copied().unwrap_or(quarters(limit.as_f64()))
     }
 
     fn spent(&self, planned: &PlanStep) -> u64 {
-        let does = |task: &TaskId| self.plan.steps.iter().any(|s| s.id == task.step.step && s.agent == planned.agent);
+        let does =
+            |task: &TaskId| self.plan.steps.iter().any(|s| s.id == task.step.step && s.agent() == planned.agent());
         self.paid.iter().filter(|(task, _)| does(task)).map(|(_, quarters)| quarters).sum()
     }
 
@@ -151,6 +153,9 @@ impl Slots {
         for command in &decision.commands {
             match command {
                 Command::DispatchTask(task) => self.dispatched(run, task, at)?,
+                Command::EmitEvent(event) => {
+                    self.begun(run, &event.task, at)?;
+                }
                 Command::StartTimer { timer: TimerId::Retry(task), due } => {
                     self.not_before.insert(task.clone(), *due);
                 }
@@ -168,8 +173,12 @@ impl Slots {
     /// `shown`: on the subject of reports, with the token of its task.
     fn succeeded(&mut self, task: &TaskId, shown: bool, ignored: Option<Ignored>) -> Result<(), Wrong> {
         let ended = self.ended;
+        let passed_over = self.may_be_passed_over(&task.step);
         let slot = self.slots.get_mut(&task.step);
         let dispatched = slot.as_ref().is_some_and(|s| (1..=s.attempts).contains(&task.attempt));
+        if passed_over && ignored == Some(Ignored::AlreadyDecided) {
+            return Ok(());
+        }
         let due = shown && !ended && dispatched && slot.as_ref().is_some_and(|s| !s.done);
         hold("the_first_success_of_a_dispatched_attempt_counts", due == ignored.is_none(), || {
             format!("{task} with its token: {shown}, dispatched: {dispatched}, ignored: {ignored:?}")
@@ -200,6 +209,7 @@ impl Slots {
         let burnt = failure.kind != FailureKind::LeaseLost && failure.kind != FailureKind::Returned;
         slot.exhausted =
             (burnt && (!failure.retryable || slot.counted >= planned.retry.max_attempts)) || slot.lost > LEASE_LOST_MAX;
+        slot.done = slot.exhausted && planned.on_give_up == OnGiveUp::Continue;
         within_budget(task, slot, planned)
     }
 
@@ -213,7 +223,7 @@ impl Slots {
             .iter()
             .filter(|s| self.has_spent(s) && (steps.is_empty() || steps.iter().any(|m| m.step == s.id)));
         let granted: Vec<_> = agents
-            .filter_map(|s| Some((s.agent.clone(), self.spent(s) + quarters(s.cost_per_run?.as_f64()))))
+            .filter_map(|s| Some((s.agent()?.clone(), self.spent(s) + quarters(s.cost_per_run()?.as_f64()))))
             .collect();
         self.granted.extend(granted);
         // Who has a budget left keeps it: only what gave up is renewed.
@@ -232,8 +242,24 @@ impl Slots {
         hold("nobody_gives_up_with_attempts_left", slot.exhausted || limited, || step.to_string())
     }
 
+    /// Whether a step may give up and be gone on without for a reason that is not counted here: time or money.
+    fn may_be_passed_over(&self, step: &StepRef) -> bool {
+        let planned = self.plan.steps.iter().find(|s| s.id == step.step);
+        planned.is_some_and(|s| {
+            s.on_give_up == OnGiveUp::Continue && (s.retry.total.is_some() || s.cost_per_run().is_some())
+        })
+    }
+
     fn dispatched(&mut self, run: &Run, task: &DispatchTask, at: Timestamp) -> Result<(), Wrong> {
-        let (id, step) = (&task.task, &task.task.step);
+        let planned = self.begun(run, &task.task, at)?;
+        let right = Some(&task.agent) == planned.agent() && task.timeout == planned.timeout;
+        let right = right && task.deadline == self.deadline();
+        hold("a_task_says_what_the_plan_says", right, || format!("{task:?}"))
+    }
+
+    /// An attempt that a report will end begins.
+    fn begun(&mut self, run: &Run, id: &TaskId, at: Timestamp) -> Result<PlanStep, Wrong> {
+        let step = &id.step;
         hold("nothing_is_dispatched_for_a_run_that_ended", !self.ended, || id.to_string())?;
         hold("nothing_is_dispatched_for_a_paused_run", !self.paused, || id.to_string())?;
         let early = self.not_before.get(id).filter(|due| at.plus(EARLY) < **due);
@@ -249,19 +275,22 @@ impl Slots {
         let Some(planned) = self.plan.steps.iter().find(|s| s.id == step.step) else {
             return Err(("only_planned_steps_are_dispatched", id.to_string()));
         };
-        let right = task.agent == planned.agent && task.timeout == planned.timeout && task.deadline == self.deadline();
-        hold("a_task_says_what_the_plan_says", right, || format!("{task:?}"))?;
         let busy = self.slots.iter().filter(|(s, slot)| s.step == step.step && slot.in_flight).count();
         let room = if planned.foreach.is_some() { planned.max_parallel as usize } else { 1 };
         hold("members_stay_within_max_parallel", busy <= room, || format!("{id}: {busy} of {room}"))?;
-        self.needs_ended(run, planned)
+        let planned = planned.clone();
+        self.needs_ended(run, &planned)?;
+        Ok(planned)
     }
 
     fn needs_ended(&self, run: &Run, planned: &PlanStep) -> Result<(), Wrong> {
         let names: Vec<_> = planned.needs.iter().map(|n| &self.plan.steps[*n].id).collect();
-        let ended = |status| matches!(status, StepStatus::Succeeded | StepStatus::Skipped);
+        let ended = |status| matches!(status, StepStatus::Succeeded | StepStatus::Skipped | StepStatus::GaveUp);
         let open = run.steps().find(|s| names.contains(&s.id) && !ended(s.status));
-        let waits = self.slots.iter().find(|(step, slot)| names.contains(&&step.step) && !slot.done);
+        let waits = self
+            .slots
+            .iter()
+            .find(|(step, slot)| names.contains(&&step.step) && !slot.done && !self.may_be_passed_over(step));
         hold("needs_end_before_a_step_starts", open.is_none() && waits.is_none(), || planned.id.to_string())
     }
 }

@@ -3,6 +3,8 @@
 use kapelle_engine::{Body, Command};
 use kapelle_types::RunId;
 
+use super::agents::succeeded;
+use super::client::entry;
 use super::event::{Event, Message, Publish, Sender};
 use super::oracle::Identity;
 use super::world::World;
@@ -87,6 +89,11 @@ impl World {
                     self.offer_soon(seq);
                 }
             }
+            Command::EmitEvent(event) => {
+                // The coordinator reports that it told the event, each time that it did.
+                let body = succeeded(run, &event.task, serde_json::Value::Null);
+                self.append_report(run, vec![entry(String::new(), body)]);
+            }
             Command::WithdrawTask { task, .. } => self.tasks.withdraw(&(run, task)),
             Command::StartTimer { timer, due } => self.start_timer(run, timer, due),
             Command::CancelTimer { timer } => {
@@ -132,6 +139,7 @@ pub(crate) fn describe(body: &Body) -> String {
         Body::StepSucceeded(report) => format!("{} succeeded", report.task),
         Body::StepFailed(report) => format!("{} failed {:?}", report.task, report.failure.kind),
         Body::TimerFired { timer } => format!("timer {timer}"),
+        Body::SignalReceived(signal) => format!("signal {}", signal.name),
         Body::CancelRequested { .. } => "cancel".into(),
         Body::TerminateRequested { .. } => "terminate".into(),
         Body::PauseRequested { .. } => "pause".into(),

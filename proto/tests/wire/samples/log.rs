@@ -6,8 +6,8 @@ use kapelle_proto::v1::payload_data::Content;
 use kapelle_proto::v1::step_failure::Kind;
 use kapelle_proto::v1::{
     CancelRequested, FailRequested, LogEntry, LogRecord, PauseRequested, PayloadData, PayloadReference, ResourceUsage,
-    ResumeRequested, RetryRequested, RunFinished, RunStatus, RunSubmitted, StepFailed, StepFailure, StepPin,
-    StepSucceeded, TerminateRequested, TimerFired, WorkDone,
+    ResumeRequested, RetryRequested, RunFinished, RunStatus, RunSubmitted, SignalReceived, StepFailed, StepFailure,
+    StepPin, StepSucceeded, TerminateRequested, TimerFired, WorkDone,
 };
 
 use super::at;
@@ -40,6 +40,7 @@ pub(super) fn samples() -> Vec<Sample> {
         Sample::new(RetryRequested { steps: vec!["score".into(), "review:17".into()] }),
         Sample::new(FailRequested { reason: "cannot be mended".into() }),
         Sample::new(finished()),
+        Sample::new(signal()),
     ]);
     samples
 }
@@ -57,7 +58,12 @@ fn bodies() -> Vec<(&'static str, Body)> {
         ("retry_requested", Body::RetryRequested(RetryRequested { steps: vec!["review:17".into()] })),
         ("fail_requested", Body::FailRequested(FailRequested { reason: "cannot be mended".into() })),
         ("run_finished", Body::RunFinished(finished())),
+        ("signal_received", Body::SignalReceived(signal())),
     ]
+}
+
+fn signal() -> SignalReceived {
+    SignalReceived { name: "customer-answer".into(), payload: Some(inline(r#"{"agreed":true}"#)) }
 }
 
 fn record() -> LogRecord {

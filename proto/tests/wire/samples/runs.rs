@@ -4,8 +4,9 @@ use kapelle_proto::v1::log_entry::Body;
 use kapelle_proto::v1::{
     ApiError, ExecuteRequest, ExecuteResult, GetRunRequest, HistoryEntry, HistoryRequest, HistoryResponse, LineageEdge,
     LineageRequest, LineageResponse, LineageStep, ListRunsRequest, ListRunsResponse, PauseRequested, PinnedCount,
-    PinnedRequest, PinnedResponse, RetryRunRequest, RunStatus, RunSummary, RunView, SteerRequest, SteerResponse,
-    StepView, SubmitRequest, SubmitResponse, SubmitResult, WatchRunRequest, execute_result, submit_result,
+    PinnedRequest, PinnedResponse, RetryRunRequest, RunStatus, RunSummary, RunView, SignalRequest, SignalResponse,
+    SteerRequest, SteerResponse, StepView, SubmitRequest, SubmitResponse, SubmitResult, WatchRunRequest,
+    execute_result, submit_result,
 };
 
 use super::log::{entry, failure};
@@ -56,6 +57,14 @@ pub(super) fn samples() -> Vec<Sample> {
         Sample::new(run()),
         Sample::named("submitted_by", run_with_its_submitter()),
         Sample::new(step()),
+        Sample::named("awaits", step_that_awaits()),
+        Sample::new(SignalRequest {
+            run_id: RUN.into(),
+            name: "customer-answer".into(),
+            payload: r#"{"agreed":true}"#.into(),
+            id: "answer-7".into(),
+        }),
+        Sample::new(SignalResponse { seq: 4_711, duplicate: true }),
         Sample::new(HistoryResponse { entries: vec![history()] }),
         Sample::new(history()),
         Sample::new(SteerRequest { run_id: RUN.into(), reason: "ordered twice".into() }),
@@ -156,6 +165,19 @@ fn step() -> StepView {
         members_done: 300,
         members_running: 64,
         failure: Some(failure()),
+        ..StepView::default()
+    }
+}
+
+fn step_that_awaits() -> StepView {
+    StepView {
+        step: "answer".into(),
+        status: "AWAITING".into(),
+        attempts: 1,
+        kind: "signal".into(),
+        signal: "customer-answer".into(),
+        due_unix_millis: Some(1_763_800_000_000),
+        ..StepView::default()
     }
 }
 

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kapelle_types::limits::ENTRIES_WARN;
-use kapelle_types::{Code, Payload, Principal, RunId, StepId, Timestamp};
+use kapelle_types::{Code, Payload, Principal, RunId, SignalName, StepId, Timestamp};
 
 use super::place::{Dependants, Place};
 use super::step::{Step, StepState};
 use super::summary::{StepSummary, summaries};
 use super::{RunStatus, slot};
 use crate::entry::{Failure, RunFinished};
-use crate::plan::{Plan, StepIndex};
+use crate::plan::{Act, Plan, StepIndex};
 use crate::signals::Signals;
 use crate::spending::Spending;
 use crate::token::RunKey;
@@ -243,6 +243,14 @@ impl Run {
     #[must_use]
     pub const fn is_long(&self) -> bool {
         self.entries >= ENTRIES_WARN
+    }
+
+    /// The signals that its steps wait for now, one for each place that waits.
+    pub fn awaited_signals(&self) -> impl Iterator<Item = &SignalName> {
+        self.awaiting.iter().filter_map(|place| match &self.plan.steps.get(place.step)?.act {
+            Act::Signal(signal) => Some(&signal.name),
+            Act::Agent(_) | Act::Emit(_) | Act::Value | Act::Switch(_) | Act::Wait(_) => None,
+        })
     }
 
     /// When it was submitted.

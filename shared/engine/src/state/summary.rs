@@ -1,19 +1,25 @@
 //! What people see of a run's steps.
 
-use kapelle_types::{AgentVersion, Attempt, StepId};
+use kapelle_types::{AgentVersion, Attempt, SignalName, StepId, Timestamp};
 
 use super::place::Place;
 use super::run::Run;
 use super::slot::{Slot, SlotState};
 use super::step::{FanOut, StepState};
 use crate::entry::Failure;
-use crate::plan::{PlanStep, StepIndex};
+use crate::plan::{Act, PlanStep, StepIndex};
 
 /// One step of a run, for people.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepSummary<'r> {
     /// Its id.
     pub id: &'r StepId,
+    /// What it does: `agent`, `wait`, …
+    pub kind: &'static str,
+    /// The signal that it waits for.
+    pub signal: Option<&'r SignalName>,
+    /// When what it waits for is over: its next attempt, a wait, the time for a signal.
+    pub due: Option<Timestamp>,
     /// The agent version that does it, if an agent does.
     pub agent: Option<&'r AgentVersion>,
     /// Where it stands.
@@ -89,6 +95,9 @@ fn summary<'r>(run: &'r Run, index: StepIndex, plan: &'r PlanStep) -> StepSummar
     let state = run.state(index).unwrap_or(&StepState::Waiting);
     let blank = StepSummary {
         id: &plan.id,
+        kind: plan.act.name(),
+        signal: None,
+        due: None,
         agent: plan.agent(),
         status: status(run, index),
         attempts: 0,
@@ -101,7 +110,13 @@ fn summary<'r>(run: &'r Run, index: StepIndex, plan: &'r PlanStep) -> StepSummar
         StepState::PassedOver { attempts, failure } => {
             StepSummary { attempts: *attempts, failure: Some(failure), ..blank }
         }
-        StepState::Single(slot) => StepSummary { attempts: slot.attempt, failure: slot.failure(), ..blank },
+        StepState::Single(slot) => StepSummary {
+            attempts: slot.attempt,
+            failure: slot.failure(),
+            signal: awaited(plan, &slot.state),
+            due: due(&slot.state).filter(|_| !run.is_finished()),
+            ..blank
+        },
         StepState::FanOut(fan) => {
             let running = if run.is_finished() { 0 } else { fan.in_flight };
             let members = Members { total: fan.total(), done: fan.done, running };
@@ -112,6 +127,23 @@ fn summary<'r>(run: &'r Run, index: StepIndex, plan: &'r PlanStep) -> StepSummar
             let members = members.map(|total| Members { total, done: total, running: 0 });
             StepSummary { attempts: *attempts, members, ..blank }
         }
+    }
+}
+
+/// The signal that a slot waits for.
+const fn awaited<'p>(plan: &'p PlanStep, state: &SlotState) -> Option<&'p SignalName> {
+    match (&plan.act, state) {
+        (Act::Signal(signal), SlotState::Awaiting(_)) => Some(&signal.name),
+        _ => None,
+    }
+}
+
+/// When what a slot waits for is over.
+const fn due(state: &SlotState) -> Option<Timestamp> {
+    match state {
+        SlotState::Awaiting(due) => *due,
+        SlotState::Retrying(due) => Some(*due),
+        SlotState::Due | SlotState::InFlight | SlotState::GaveUp(_) | SlotState::Broken(_) | SlotState::Done => None,
     }
 }
 

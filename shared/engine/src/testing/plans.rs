@@ -25,6 +25,7 @@ pub fn workflow() -> WorkflowVersion {
 /// `"takes": ["x"]` and `"gives": ["x"]` on a step and `"result": ["x"]` beside them are contracts that want these fields.
 /// A step is an agent's unless it has one of `"value": …`, `"switch": [{"case": "x", "when": …}]`, `"wait": …`, `"until": …`,
 /// `"signal": "go"` (with `"timeout_ms"`) or `"emit": "type"`; `"signals": {"go": ["x"]}` beside the steps declares signals.
+/// `"of": "route.big"` is the case of a switch that the step is done in; the switch is among its needs.
 /// `"limits": {"cost_per_run": 1, "payload": 9, "tokens": 9, "tool_calls": 9}` are the agent's, and `"agent": "x"` is for
 /// steps that share one. Retries wait 1 s, then 2 s, without jitter, unless said otherwise; `with` is `{}` and the output `null`.
 #[must_use]
@@ -46,10 +47,12 @@ fn step(spec: &Value, place: &dyn Fn(&Value) -> usize) -> PlanStep {
     let expression = |field: &str| spec[field].as_str().map(|s| Expression::compile(s).unwrap());
     let needs = spec["needs"].as_array().map_or(&[][..], |n| n);
     let (act, with) = act(spec, id);
+    let of_case = spec["of"].as_str().and_then(|of| of.split_once('.'));
     PlanStep {
         id: id.parse().unwrap(),
         act,
         needs: needs.iter().map(place).collect(),
+        case: of_case.map(|(switch, case)| (place(&json!(switch)), case.parse().unwrap())),
         when: expression("when"),
         foreach: expression("foreach"),
         max_parallel: u32::try_from(spec["max_parallel"].as_u64().unwrap_or(64)).unwrap(),
@@ -89,7 +92,7 @@ fn act<'s>(spec: &'s Value, id: &str) -> (Act, &'s Value) {
 
 fn case(spec: &Value) -> Case {
     let when = spec["when"].as_str().map(|source| Expression::compile(source).unwrap());
-    Case { name: spec["case"].as_str().expect("a case has a name").to_owned(), when }
+    Case { name: spec["case"].as_str().expect("a case has a name").parse().unwrap(), when }
 }
 
 fn agent(spec: &Value, id: &str) -> AgentAct {

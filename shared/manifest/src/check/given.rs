@@ -4,15 +4,14 @@
 //! Whoever declares nothing is taken at their word: where a schema says nothing of a field, or an expression calculates
 //! something, what is given is unknown, and nothing is held against it but what is wrong for certain.
 
-use std::sync::Arc;
-
 use kapelle_contract::{Contract, Pointer};
 use kapelle_expression::{Expression, Reference, Root, Segment};
 use kapelle_types::StepId;
 use serde_json::{Map, Value, json};
 
+use super::outputs::Outputs;
 use super::references::sole_path;
-use crate::{Agent, Step, Workflow};
+use crate::{Step, Workflow};
 
 /// References followed in a row: they may go in a circle.
 const HOPS_MAX: usize = 16;
@@ -33,7 +32,7 @@ pub(super) struct Given {
 /// The schemas that a workflow's expressions can reach.
 pub(super) struct Sources<'w> {
     workflow: &'w Workflow,
-    agents: &'w [Option<Arc<Agent>>],
+    outputs: &'w Outputs,
 }
 
 /// One step's `with` on its way to a contract.
@@ -56,16 +55,17 @@ struct Part<'w> {
 }
 
 impl<'w> Sources<'w> {
-    /// `agents` does each step, in the order of the steps; `None` where nobody is known.
-    pub(super) const fn new(workflow: &'w Workflow, agents: &'w [Option<Arc<Agent>>]) -> Self {
-        Self { workflow, agents }
+    /// The schemas of the workflow's input and of these outputs.
+    pub(super) const fn new(workflow: &'w Workflow, outputs: &'w Outputs) -> Self {
+        Self { workflow, outputs }
     }
 
     /// What this step's agent is given: whatever is possible, or what is `declared`.
     pub(super) fn given(&self, step: &'w Step, declared: bool) -> Given {
         let mut builder =
             Builder { sources: self, step, declared, definitions: Map::new(), unknown: vec![], absent: vec![] };
-        let mut schema = match builder.template(step.with.source(), &Pointer::root()) {
+        let with = step.with.as_ref().map_or(&Value::Null, |with| with.source());
+        let mut schema = match builder.template(with, &Pointer::root()) {
             Value::Object(keywords) => keywords,
             // Nothing is known.
             _ => Map::new(),
@@ -76,12 +76,12 @@ impl<'w> Sources<'w> {
 
     fn output(&self, id: &StepId) -> Option<&'w Contract> {
         let index = self.workflow.spec.steps.iter().position(|step| step.id == *id)?;
-        self.agents.get(index)?.as_ref().map(|agent| &agent.spec.output)
+        self.outputs.of_step(index)
     }
 
-    /// Whether a step may be skipped, so that its output is null.
+    /// Whether a step may be skipped or gone on without, so that its output is null.
     fn is_optional(&self, id: &StepId) -> bool {
-        self.workflow.step(id).is_some_and(|step| step.when.is_some())
+        self.workflow.step(id).is_some_and(Step::is_optional)
     }
 }
 
@@ -141,7 +141,7 @@ impl<'w> Builder<'_, 'w> {
                 };
                 self.or_null(reference, id, schema, at)
             }
-            Root::Status(_) => Some(json!({ "enum": ["SUCCEEDED", "SKIPPED"] })),
+            Root::Status(_) => Some(json!({ "enum": ["SUCCEEDED", "SKIPPED", "GAVE_UP"] })),
             Root::Item => {
                 let list = self.step.foreach.as_ref().and_then(sole_path)?.clone();
                 let (part, from, first) = match &list.root {
@@ -194,7 +194,7 @@ impl<'w> Builder<'_, 'w> {
         let mut parts = vec![part.clone()];
         for (n, segment) in reference.path.iter().enumerate().skip(from) {
             if let Segment::Field(name) = segment
-                && self.step.when.is_none()
+                && !self.step.is_conditional()
                 && parts.iter().any(|part| part.lists(name))
                 && !parts.iter().any(|part| part.requires(name))
             {
@@ -209,13 +209,13 @@ impl<'w> Builder<'_, 'w> {
 
     /// The output of a step that may be skipped may be null; a condition of one's own is taken for a look at that.
     fn or_null(&mut self, reference: &Reference, id: &StepId, schema: Option<Value>, at: &Pointer) -> Option<Value> {
-        if !self.sources.is_optional(id) || self.step.when.is_some() {
+        if !self.sources.is_optional(id) || self.step.is_conditional() {
             return schema;
         }
         if reference.path.is_empty() {
             return schema.map(|schema| json!({ "anyOf": [schema, { "type": "null" }] }));
         }
-        let why = format!("`{}` is null when the step `{id}` is skipped", reference.root);
+        let why = format!("`{}` is null when the step `{id}` is skipped or gone on without", reference.root);
         self.absent.push((at.to_string(), why));
         schema
     }

@@ -1,13 +1,12 @@
 //! Checks of what steps are given against what their agents take: what can never fit is an error, what need not fit is a
 //! warning, with an example.
 
-use std::sync::Arc;
-
 use kapelle_contract::{Contract, Difference, Pointer, Verdict, compatible, disjoint};
 use kapelle_types::{AgentVersion, Code, StepId};
 use serde_json::{Value, json};
 
 use super::given::{Given, Sources};
+use super::outputs::Outputs;
 use super::steps;
 use crate::catalog::Catalog;
 use crate::issue::{Issue, choice, suggestion};
@@ -78,17 +77,16 @@ fn each<T>(
     catalog: &dyn Catalog,
     look: impl Fn(&Sources<'_>, &Step, &Agent, &Pointer) -> Vec<T>,
 ) -> Vec<T> {
-    let agents: Vec<Option<Arc<Agent>>> =
-        workflow.spec.steps.iter().map(|step| step.performer.resolve(catalog).ok()).collect();
-    let sources = Sources::new(workflow, &agents);
-    let steps = workflow.spec.steps.iter().zip(&agents).enumerate();
+    let outputs = Outputs::of(workflow, catalog);
+    let sources = Sources::new(workflow, &outputs);
+    let steps = workflow.spec.steps.iter().zip(&outputs.agents).enumerate();
     let known = steps.filter_map(|(index, (step, agent))| Some((index, step, agent.as_ref()?)));
     known.flat_map(|(index, step, agent)| look(&sources, step, agent, &steps::pointer(index).field("with"))).collect()
 }
 
 /// The fields that `with` sends against those that the agent takes, where both are written down.
 fn fields(step: &Step, agent: &Agent, with: &Pointer) -> Vec<Issue> {
-    let Value::Object(sent) = step.with.source() else { return vec![] };
+    let Some(Value::Object(sent)) = step.with.as_ref().map(|with| with.source()) else { return vec![] };
     let schema = agent.spec.input.schema();
     let combining = ["$ref", "allOf", "anyOf", "oneOf", "if", "not", "$dynamicRef"];
     if combining.iter().any(|keyword| schema.get(*keyword).is_some()) {
@@ -125,7 +123,7 @@ fn fields(step: &Step, agent: &Agent, with: &Pointer) -> Vec<Issue> {
 /// The smallest parts of what is given of which nothing is taken.
 fn impossible(given: &Given, step: &Step, agent: &Agent, with: &Pointer) -> Vec<Issue> {
     let input = &agent.spec.input;
-    let names = step.with.source().as_object().into_iter().flat_map(|sent| sent.keys());
+    let names = step.with.iter().filter_map(|with| with.source().as_object()).flat_map(|sent| sent.keys());
     let alone = |name: &String| {
         let schema = given.contract.schema();
         let field = schema.pointer(&Pointer::root().field("properties").field(name).to_string());

@@ -1,16 +1,15 @@
 //! Checks of what expressions refer to: that it is there, is of the right sort, and can have the fields that they name.
 
-use std::sync::Arc;
-
-use kapelle_contract::{Found, Pointer, look_up};
+use kapelle_contract::{Contract, Found, Pointer, look_up};
 use kapelle_expression::{Expression, Reference, Root, Segment, nearest};
-use kapelle_types::Code;
+use kapelle_types::{Code, StepId};
 use serde_json::Value;
 
+use super::outputs::Outputs;
 use super::{spec, steps};
 use crate::catalog::Catalog;
 use crate::issue::{Issue, choice};
-use crate::{Agent, Step, Workflow};
+use crate::{Step, Workflow};
 
 /// Where an expression stands decides what it may see.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,9 +25,7 @@ enum Place {
 }
 
 pub(super) fn check(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Issue> {
-    let agents: Vec<Option<Arc<Agent>>> =
-        workflow.spec.steps.iter().map(|step| step.performer.resolve(catalog).ok()).collect();
-    let mut checker = Checker { workflow, agents, issues: vec![] };
+    let mut checker = Checker { workflow, outputs: Outputs::of(workflow, catalog), issues: vec![] };
     for (index, step) in workflow.spec.steps.iter().enumerate() {
         let pointer = steps::pointer(index);
         let foreach = step.foreach.is_some();
@@ -38,7 +35,16 @@ pub(super) fn check(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Issue> {
             }
         }
         let place = if foreach { Place::Member } else { Place::Plain };
-        checker.template(step.with.source(), Some(step), place, &pointer.field("with"));
+        if let Some((path, template)) = step.template() {
+            let pointer = path.iter().fold(pointer.clone(), |pointer, name| pointer.field(name));
+            checker.template(template.source(), Some(step), place, &pointer);
+        }
+        for (index, case) in step.act.cases().iter().enumerate() {
+            for reference in case.when.iter().flat_map(|it| it.references()) {
+                let pointer = pointer.field("switch").item(index).field("when");
+                checker.reference(reference, Some(step), place, &pointer);
+            }
+        }
     }
     checker.template(workflow.spec.output.source(), None, Place::Output, &spec().field("output"));
     checker.issues
@@ -46,7 +52,7 @@ pub(super) fn check(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Issue> {
 
 struct Checker<'w> {
     workflow: &'w Workflow,
-    agents: Vec<Option<Arc<Agent>>>,
+    outputs: Outputs,
     issues: Vec<Issue>,
 }
 
@@ -93,8 +99,8 @@ impl Checker<'_> {
     fn result(&mut self, reference: &Reference, index: usize, pointer: &Pointer) {
         let step = &self.workflow.spec.steps[index];
         let is_list = step.foreach.is_some();
-        let agent = self.agents[index].clone();
-        let schema = agent.as_ref().map(|agent| agent.spec.output.schema());
+        let schema = self.outputs.of_step(index).map(|output| output.schema().clone());
+        let schema = schema.as_ref();
         match (&reference.root, is_list) {
             (Root::Output(id), true) => {
                 let message = format!("`{id}` works on a list, so it has `outputs`, one for each item");
@@ -132,7 +138,7 @@ impl Checker<'_> {
                     "`{root}` is not there yet: `when` and `foreach` are evaluated once, before the items are known"
                 )
             }
-            _ => format!("`{root}` is only there in `with` of a step with `foreach`"),
+            _ => format!("`{root}` is only there in what a step with `foreach` works on"),
         };
         let hint = match place {
             Place::Step { foreach: true } => "filter the list instead: `foreach: ${input.list.filter(x, x.wanted)}`",
@@ -148,17 +154,13 @@ impl Checker<'_> {
             return;
         }
         let Some(list) = step.and_then(|step| step.foreach.as_ref()).and_then(sole_path) else { return };
-        let (agent, from) = match &list.root {
-            Root::Input => (None, 0),
-            Root::Output(id) => (self.agent(id), 0),
-            Root::Outputs(id) => (self.agent(id), 1),
+        let (contract, from) = match &list.root {
+            Root::Input => (Some(&self.workflow.spec.input), 0),
+            Root::Output(id) => (self.output(id), 0),
+            Root::Outputs(id) => (self.output(id), 1),
             Root::Status(_) | Root::Item | Root::Index | Root::RunId | Root::RunStartedAt => return,
         };
-        let schema = match (&list.root, &agent) {
-            (Root::Input, _) => self.workflow.spec.input.schema(),
-            (_, Some(agent)) => agent.spec.output.schema(),
-            (_, None) => return,
-        };
+        let Some(schema) = contract.map(Contract::schema) else { return };
         // The items of the outputs of a `foreach` are the outputs themselves.
         let mut path: Vec<Segment> = list.path.iter().skip(from).cloned().collect();
         if from == 0 || !list.path.is_empty() {
@@ -174,9 +176,9 @@ impl Checker<'_> {
         }
     }
 
-    fn agent(&self, id: &kapelle_types::StepId) -> Option<Arc<Agent>> {
+    fn output(&self, id: &StepId) -> Option<&Contract> {
         let index = self.workflow.spec.steps.iter().position(|step| step.id == *id)?;
-        self.agents[index].clone()
+        self.outputs.of_step(index)
     }
 
     /// A path whose segments from `from` on lead into a declared schema.

@@ -9,7 +9,7 @@ use kapelle_types::{Code, StepId};
 use super::spec;
 use crate::catalog::Catalog;
 use crate::issue::{Issue, suggestion};
-use crate::{Step, Workflow};
+use crate::{Act, InCase, Step, Workflow};
 
 /// Where the step with this position stands.
 pub(super) fn pointer(index: usize) -> Pointer {
@@ -33,6 +33,8 @@ pub(super) fn check(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Issue> {
         }
         issues.extend(unknown_needs(workflow, index, step));
         issues.extend(performer(index, step, catalog));
+        issues.extend(case(workflow, index, step));
+        issues.extend(signal(workflow, index, step));
     }
     issues
 }
@@ -42,7 +44,8 @@ fn unknown_needs(workflow: &Workflow, index: usize, step: &Step) -> Vec<Issue> {
     let implied = step.references();
     let mut issues = Vec::new();
     for (at, need) in step.needs.iter().enumerate() {
-        if workflow.step(need).is_some() || implied.iter().any(|it| it.root.step() == Some(need)) {
+        let of_case = step.case.as_ref().is_some_and(|it| it.switch == *need);
+        if workflow.step(need).is_some() || of_case || implied.iter().any(|it| it.root.step() == Some(need)) {
             continue;
         }
         let pointer = pointer(index).field("needs").item(at);
@@ -59,11 +62,48 @@ pub(super) fn unknown_step(workflow: &Workflow, id: &StepId, pointer: &Pointer) 
 }
 
 fn performer(index: usize, step: &Step, catalog: &dyn Catalog) -> Vec<Issue> {
-    match step.performer.resolve(catalog) {
-        Ok(_) => vec![],
-        Err(nobody) => {
-            let pointer = pointer(index).field(step.performer.field());
+    match step.act.performer().map(|performer| performer.resolve(catalog)) {
+        Some(Err(nobody)) => {
+            let pointer = pointer(index).field(step.act.field());
             vec![Issue::new(nobody.code, &pointer, nobody.message).label(nobody.label).hint(nobody.hint)]
         }
+        Some(Ok(_)) | None => vec![],
     }
+}
+
+/// A case that a step is done in has to be one of a switch that is decided once.
+fn case(workflow: &Workflow, index: usize, step: &Step) -> Option<Issue> {
+    let InCase { switch, case } = step.case.as_ref()?;
+    let pointer = pointer(index).field("case");
+    let Some(named) = workflow.step(switch) else { return Some(unknown_step(workflow, switch, &pointer)) };
+    let cases = named.act.cases();
+    let wrong = |message: String| Issue::rule(&pointer, message).label("no such case");
+    if cases.is_empty() {
+        return Some(wrong(format!("the step `{switch}` is no switch, so it has no cases")));
+    }
+    if named.foreach.is_some() {
+        return Some(wrong(format!(
+            "the switch `{switch}` is decided for each item of a list, so no case of it is taken once"
+        )));
+    }
+    if cases.iter().any(|it| it.name == *case) {
+        return None;
+    }
+    let names = cases.iter().map(|it| it.name.as_str());
+    Some(wrong(format!("the switch `{switch}` has no case `{case}`")).hint(suggestion(case.as_str(), names)))
+}
+
+/// A signal that is waited for has to be declared: senders are checked against what is.
+fn signal(workflow: &Workflow, index: usize, step: &Step) -> Option<Issue> {
+    let Act::Signal(name) = &step.act else { return None };
+    let declared = &workflow.spec.signals;
+    if declared.contains_key(name) {
+        return None;
+    }
+    let hint = match suggestion(name.as_str(), declared.keys().map(kapelle_types::SignalName::as_str)) {
+        hint if hint.is_empty() => format!("declare it beside `steps`: `signals: {{ {name}: {{}} }}`"),
+        hint => hint,
+    };
+    let message = format!("the workflow declares no signal `{name}`");
+    Some(Issue::rule(&pointer(index).field("signal"), message).label("not declared").hint(hint))
 }

@@ -81,9 +81,9 @@ fn a_workflow_holds_what_was_written_and_what_follows_from_it() {
     assert_eq!(score.needs, ["inventory".parse().unwrap(), "review".parse().unwrap()], "written, then implied");
     assert_eq!(review.foreach.as_ref().unwrap().source(), "steps.inventory.output.components");
     assert_eq!((review.max_parallel, review.timeout), (Some(64), Some(Duration::from_secs(30))));
-    assert_eq!((review.on_give_up, score.on_give_up), (OnGiveUp::Stall, OnGiveUp::Fail));
+    assert_eq!((review.on_give_up, score.on_give_up), (Some(OnGiveUp::Stall), Some(OnGiveUp::Fail)));
     let wanted = Performer::Agent("risk-score".parse().unwrap());
-    assert_eq!(score.performer, wanted);
+    assert_eq!(score.act.performer(), Some(&wanted));
     assert_eq!(it.order(), Ok(vec![0, 1, 2]));
     assert_eq!(it.last_steps().map(|step| step.id.as_str()).collect::<Vec<_>>(), ["score"]);
 }

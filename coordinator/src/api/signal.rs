@@ -1,0 +1,128 @@
+//! `Signal`: what somebody outside tells a run. It is answered when the log has it and it is known what the run made of it, so
+//! that a late one or a repeated one gets an answer too.
+
+use std::sync::Arc;
+
+use kapelle_engine::{Body, Ignored, Plan, Run, SignalReceived, apply};
+use kapelle_expression::nearest;
+use kapelle_proto::v1;
+use kapelle_types::{Caller, Code, Diagnosis, Payload, RunId, SignalName, limits};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::Context;
+use super::steer::record_as;
+use crate::access::{Act, SIGNAL, run_named};
+use crate::runs::{Rebuilt, rebuild, rebuild_to};
+
+/// Records a signal and says what became of it.
+pub(super) async fn signal(
+    context: &Context,
+    run: RunId,
+    caller: &Caller,
+    request: v1::SignalRequest,
+) -> Result<v1::SignalResponse, Diagnosis> {
+    let rebuilt = rebuild(&context.bus, &context.plans, run).await?;
+    let owner = rebuilt.run.submitted_by().cloned().unwrap_or_default();
+    context.access.on_run(caller, SIGNAL, &owner, &run_named(run, ""))?;
+    let received = received(&rebuilt.run, &request)?;
+    let name = received.name.clone();
+    // What a client calls its signal never meets an id of our own.
+    let id = match request.id.as_str() {
+        "" => Uuid::now_v7().to_string(),
+        id => format!("signal/{name}/{id}"),
+    };
+    if let Some(seq) = recorded(&rebuilt, &id) {
+        return Ok(v1::SignalResponse { seq, duplicate: true });
+    }
+    if rebuilt.run.is_finished() {
+        return Err(ended(&rebuilt.run));
+    }
+    let what = run_named(run, name.to_string());
+    context
+        .access
+        .act(caller, Act { verb: "signal", rpc: SIGNAL, owner: Some(&owner), what, reason: String::new() })
+        .await?;
+    let seq = record_as(context, run, caller.principal.clone(), id.clone(), Body::SignalReceived(received)).await?;
+    outcome(rebuild_to(&context.bus, &context.plans, run, seq).await?, seq)
+}
+
+/// The signal that a request is, if the run's workflow takes it.
+fn received(run: &Run, request: &v1::SignalRequest) -> Result<SignalReceived, Diagnosis> {
+    let invalid = |e: kapelle_types::InvalidName| Diagnosis::new(Code::REQUEST_INVALID, e.to_string());
+    let name: SignalName = request.name.parse().map_err(invalid)?;
+    let payload = payload(&request.payload)?;
+    let plan = run.plan();
+    let Some(violation) = plan.signal_violation(&name, &payload) else { return Err(unknown(plan, &name)) };
+    match violation {
+        None => Ok(SignalReceived { name, payload }),
+        Some(how) => {
+            let message =
+                format!("the signal `{name}` breaks the contract that {} declares for it: {how}", plan.workflow);
+            let hint = format!("`kapelle workflow describe {}` shows the contract", plan.workflow.name);
+            Err(Diagnosis::new(Code::SIGNAL_INVALID, message).hint(hint))
+        }
+    }
+}
+
+fn payload(bytes: &[u8]) -> Result<Payload, Diagnosis> {
+    if bytes.len() > limits::PAYLOAD_INLINE_BYTES_MAX {
+        let most = limits::PAYLOAD_INLINE_BYTES_MAX / 1024;
+        let message = format!("a signal carries at most {most} KiB, this one has {} bytes", bytes.len());
+        let hint = "put the data where the agents can read it and send its address";
+        return Err(Diagnosis::new(Code::PAYLOAD_TOO_LARGE, message).hint(hint));
+    }
+    if bytes.is_empty() {
+        return Ok(Payload::null());
+    }
+    let value: Value = serde_json::from_slice(bytes)
+        .map_err(|e| Diagnosis::new(Code::INPUT_SYNTAX, format!("the signal's payload is not JSON: {e}")))?;
+    Ok(Payload { value: Some(Arc::new(value)), stored: None })
+}
+
+fn unknown(plan: &Plan, name: &SignalName) -> Diagnosis {
+    let message = format!("{} declares no signal `{name}`", plan.workflow);
+    let declared: Vec<&str> = plan.signals.keys().map(SignalName::as_str).collect();
+    let hint = match (nearest(name.as_str(), declared.iter().copied()), declared.as_slice()) {
+        (Some(near), _) => format!("did you mean `{near}`?"),
+        (None, []) => "it declares none; `spec.signals` of a workflow does".to_owned(),
+        (None, _) => format!("it declares `{}`", declared.join("`, `")),
+    };
+    Diagnosis::new(Code::UNKNOWN_SIGNAL, message).hint(hint)
+}
+
+/// Where the log has an entry of this id.
+fn recorded(rebuilt: &Rebuilt, id: &str) -> Option<u64> {
+    let has = |record: &&kapelle_engine::Record| record.entries.iter().any(|entry| entry.id == id);
+    rebuilt.records.iter().find(has).map(|record| record.stamp.seq)
+}
+
+/// What the run made of the entry at this sequence.
+fn outcome(rebuilt: Rebuilt, seq: u64) -> Result<v1::SignalResponse, Diagnosis> {
+    let mut run = rebuilt.run.before_its_log();
+    let mut ignored = None;
+    for record in rebuilt.records.iter().take_while(|record| record.stamp.seq <= seq) {
+        for entry in &record.entries {
+            ignored = apply(&mut run, entry, record.channel, record.stamp).ignored;
+        }
+    }
+    let wrong =
+        |why: &str| Diagnosis::new(Code::WRONG_STATE, format!("run {} did not take the signal: {why}", run.id()));
+    match ignored {
+        None => Ok(v1::SignalResponse { seq, duplicate: false }),
+        Some(Ignored::Duplicate) => Ok(v1::SignalResponse { seq, duplicate: true }),
+        Some(Ignored::RunFinished) => Err(ended(&rebuilt.run)),
+        Some(Ignored::TooManySignals) => {
+            let most = limits::SIGNALS_KEPT_MAX;
+            let message = format!("run {} keeps {most} signals that nobody has taken yet", run.id());
+            let hint = format!("see what it waits for: `kapelle run describe {}`", run.id());
+            Err(Diagnosis::new(Code::TOO_MANY_SIGNALS, message).hint(hint))
+        }
+        Some(other) => Err(wrong(other.name())),
+    }
+}
+
+fn ended(run: &Run) -> Diagnosis {
+    let message = format!("run {} is {}: it takes no signals any more", run.id(), run.status().name());
+    Diagnosis::new(Code::WRONG_STATE, message).hint(format!("see `kapelle run describe {}`", run.id()))
+}
