@@ -10,8 +10,11 @@ use kapelle_broker::testing::TestServer;
 use kapelle_bus::{ConnectConfig, Connection};
 use kapelle_coordinator::{Accepted, Assignment, Config, Coordinator, Handle};
 use kapelle_engine::RunStatus;
-use kapelle_tests::harness::manifests::{chain, scripted_agent};
-use kapelle_tests::harness::{Api, Audit, Lab, Logbook, Pump, Turn, bus, is_chaos, register, scripted_worker};
+use kapelle_proto::v1;
+use kapelle_tests::harness::manifests::{chain, scripted_agent, workflow};
+use kapelle_tests::harness::{
+    Api, Audit, Lab, Logbook, Pump, Turn, bus, eventually, is_chaos, job, register, scripted_worker,
+};
 use kapelle_types::Partition;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -131,14 +134,7 @@ async fn owners_that_change_every_two_seconds_leave_nothing_behind() {
     let mut ticks = interval(FLIP_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for flip in 0..flips {
-        // Halves that change hands, everything with one, everything with both: every kind of taking and letting go.
-        let (low, high): (Owned, Owned) = all().into_iter().partition(|p| p.0 < 2);
-        let [first, second] = match flip % 4 {
-            0 => [low, high],
-            1 => [high, low],
-            2 => [all(), Owned::new()],
-            _ => [all(), all()],
-        };
+        let [first, second] = share(flip);
         duet.owned[0].send_replace(first);
         duet.owned[1].send_replace(second);
         ticks.tick().await;
@@ -147,4 +143,106 @@ async fn owners_that_change_every_two_seconds_leave_nothing_behind() {
     println!("{} runs over {flips} changes of owners", acked.len());
     assert!(acked.len() > OPEN, "work went on");
     assert_eq!(duet.close(acked.len()).await, expected(&acked));
+}
+
+/// Signals of one run, all of which it waits for at once.
+const SIGNALS: usize = 60;
+/// How often a signal is sent: 200 a second.
+const SIGNAL_EVERY: Duration = Duration::from_millis(5);
+
+/// A workflow that gives back what it is told.
+fn listener() -> Value {
+    let each = json!({ "id": "each", "foreach": "${input.list}", "signal": "go" });
+    let mut listener = workflow("listener", &json!([each]), "${steps.each.outputs}");
+    listener["spec"]["signals"] = json!({ "go": { "schema": { "type": "integer" } } });
+    listener
+}
+
+/// Sends a signal until somebody answers for it; false if it was known already.
+async fn tell(api: &Api, run: &str, n: usize) -> bool {
+    eventually(&format!("signal {n} of {run} is answered"), || async {
+        let request = v1::SignalRequest {
+            run_id: run.to_owned(),
+            name: "go".into(),
+            payload: n.to_string().into(),
+            id: n.to_string(),
+        };
+        match api.runs().signal(request).await {
+            Ok(answer) => Some(!answer.into_inner().duplicate),
+            Err(status) => {
+                assert!(["K0206", "K0207", ""].contains(&Api::code(&status).as_str()), "{status:?}");
+                None
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signals_count_once_while_owners_change_every_two_seconds() {
+    let _turn = Turn::take().await;
+    let runs = if is_chaos() { 300 } else { 30 };
+    let duet = Duet::start().await;
+    register(&duet.api, &[listener()]).await;
+    let list = json!({ "list": vec![0; SIGNALS] });
+    let mut ids = Vec::new();
+    for n in 0..runs {
+        let request = job("listener", Some(&format!("listener-{n}")), &list);
+        ids.push(duet.api.submit_surely(&request).await.run_id);
+    }
+    let flipping = flip(&duet.owned);
+    let mut sent = interval(SIGNAL_EVERY);
+    let mut telling = tokio::task::JoinSet::new();
+    for n in 0..SIGNALS {
+        for run in &ids {
+            sent.tick().await;
+            let (api, run) = (duet.api.clone(), run.clone());
+            // Every tenth sender is not sure that it was heard.
+            let times = if n % 10 == 0 { 2 } else { 1 };
+            telling.spawn(async move {
+                for _ in 0..times {
+                    tell(&api, &run, n).await;
+                }
+            });
+        }
+    }
+    telling.join_all().await;
+    for run in &ids {
+        let view = duet.api.settled(run).await;
+        assert_eq!(view.status(), v1::RunStatus::Completed, "{view:?}");
+        let mut heard: Vec<usize> = serde_json::from_slice(&view.output).unwrap();
+        heard.sort_unstable();
+        assert_eq!(heard, (0..SIGNALS).collect::<Vec<_>>(), "each of {run} counted once");
+    }
+    flipping.abort();
+    println!("{} signals to {runs} runs, each counted once", SIGNALS * runs);
+    for coordinator in duet.coordinators {
+        coordinator.stop().await;
+    }
+    duet.lab.assert_no_panic();
+}
+
+/// Changes the owners until it is aborted.
+fn flip(owned: &[watch::Sender<Owned>; 2]) -> tokio::task::JoinHandle<()> {
+    let owned = owned.clone();
+    tokio::spawn(async move {
+        let mut ticks = interval(FLIP_EVERY);
+        for n in 0_usize.. {
+            let [first, second] = share(n);
+            owned[0].send_replace(first);
+            owned[1].send_replace(second);
+            ticks.tick().await;
+        }
+    })
+}
+
+/// Halves that change hands, everything with one, everything with both: every kind of taking and letting go.
+fn share(flip: usize) -> [Owned; 2] {
+    let (low, high): (Owned, Owned) = all().into_iter().partition(|p| p.0 < 2);
+    match flip % 4 {
+        0 => [low, high],
+        1 => [high, low],
+        2 => [all(), Owned::new()],
+        _ => [all(), all()],
+    }
 }

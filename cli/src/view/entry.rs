@@ -132,6 +132,7 @@ impl Entry {
                 format!("{} {}: {}", step(), of("code"), of("message"))
             }
             "TimerFired" => text("timer"),
+            "SignalReceived" => text("name"),
             "RetryRequested" => self.body["steps"]
                 .as_array()
                 .into_iter()

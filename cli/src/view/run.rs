@@ -44,7 +44,16 @@ pub(crate) struct Error {
 pub(crate) struct Step {
     pub(crate) step: String,
     pub(crate) status: String,
+    /// What it does: `agent`, `wait`, `signal`, …
+    pub(crate) kind: String,
+    /// Who does it, if an agent does.
     pub(crate) agent: String,
+    /// The signal that it waits for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) signal: Option<String>,
+    /// When what it waits for is over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) due: Option<String>,
     pub(crate) attempts: u32,
     /// Only of a `foreach` whose list is known.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -122,7 +131,10 @@ impl From<v1::StepView> for Step {
         Self {
             step: wire.step,
             status: wire.status,
+            kind: if wire.kind.is_empty() { "agent".to_owned() } else { wire.kind },
             agent: wire.agent,
+            signal: Some(wire.signal).filter(|it| !it.is_empty()),
+            due: wire.due_unix_millis.and_then(|it| moment(it.saturating_mul(1_000_000))),
             attempts: wire.attempts,
             members: (members.total > 0).then_some(members),
             error: wire.failure.map(Error::from),
@@ -136,7 +148,7 @@ impl Step {
     pub(crate) fn failed_attempts(&self) -> u32 {
         let good = match self.members {
             Some(members) => members.done + members.running,
-            None => u32::from(matches!(self.status.as_str(), "SUCCEEDED" | "RUNNING")),
+            None => u32::from(matches!(self.status.as_str(), "SUCCEEDED" | "RUNNING" | "AWAITING")),
         };
         self.attempts.saturating_sub(good)
     }

@@ -254,6 +254,22 @@ mod tests {
     }
 
     #[test]
+    fn no_report_ends_what_no_worker_was_given() {
+        let plan = json!({"signals": {"go": null}, "steps": [{"id": "a", "wait": 5}, {"id": "b", "signal": "go"}]});
+        insta::assert_snapshot!(check(&plan, "0 submit\n1 ok a 1\n2 fail b 1\n3 ok b 1"), @r#"
+        > 0 submit
+          start timer wake=a=1 at 5000
+        > 1 ok a 1
+          ignored: unknown_attempt
+        > 2 fail b 1
+          ignored: unknown_attempt
+        > 3 ok b 1
+          ignored: unknown_attempt
+        = WAITING
+        "#);
+    }
+
+    #[test]
     fn what_may_be_gone_on_without_is_null() {
         let once = json!({"max_attempts": 1});
         let plan = json!({"steps": [

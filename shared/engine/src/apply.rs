@@ -204,14 +204,15 @@ fn locate(run: &Run, name: &StepRef) -> Result<Place, Ignored> {
     }
 }
 
-/// Finds the undecided slot that a report is about, if its attempt was ever dispatched.
+/// Finds the undecided slot that a report is about, if its attempt was ever dispatched: of steps that no report ends none was.
 fn reported<'r>(run: &'r Run, task: &TaskId) -> Result<(Place, &'r Slot), Ignored> {
     let place = locate(run, &task.step)?;
     if run.state(place.step).is_some_and(StepState::is_ended) {
         return Err(Ignored::AlreadyDecided);
     }
     let slot = run.slot(place).ok_or(Ignored::UnknownAttempt)?;
-    if task.attempt == 0 || task.attempt > slot.attempt {
+    let is_reported = run.plan.steps.get(place.step).is_some_and(|planned| planned.act.is_reported());
+    if !is_reported || task.attempt == 0 || task.attempt > slot.attempt {
         return Err(Ignored::UnknownAttempt);
     }
     if slot.state == SlotState::Done { Err(Ignored::AlreadyDecided) } else { Ok((place, slot)) }

@@ -135,6 +135,15 @@ impl Plan {
 }
 
 impl Act {
+    /// Whether its attempts end by reports.
+    #[must_use]
+    pub const fn is_reported(&self) -> bool {
+        match self {
+            Self::Agent(_) | Self::Emit(_) => true,
+            Self::Value | Self::Switch(_) | Self::Wait(_) | Self::Signal(_) => false,
+        }
+    }
+
     /// Its name, as manifests have it; an agent's work by `capability` is `agent` too.
     #[must_use]
     pub const fn name(&self) -> &'static str {

@@ -70,3 +70,36 @@ pub(crate) fn awaited(run: &Run, name: &SignalName) -> Option<Place> {
 fn weight(payload: &Payload) -> usize {
     size_of::<Payload>() + payload_bytes(payload)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use kapelle_types::limits::SIGNALS_KEPT_MAX;
+    use serde_json::json;
+
+    use crate::testing::{entry, fresh, plan};
+    use crate::{Ignored, Stamp, apply, invariant};
+
+    #[test]
+    fn so_many_are_kept_and_no_more() {
+        let plan = plan(
+            &json!({"signals": {"go": null}, "steps": [{"id": "a"}, {"id": "b", "needs": ["a"], "signal": "go"}]}),
+        );
+        let mut run = fresh(Arc::new(plan));
+        let mut told = |text: &str, seq: u64| {
+            let (entry, channel) = entry(text);
+            let ignored = apply(&mut run, &entry, channel, Stamp { seq, ..Stamp::default() }).ignored;
+            invariant::check(&run).unwrap();
+            (ignored, run.weight_bytes())
+        };
+        let (_, empty) = told("submit", 1);
+        for seq in 0..SIGNALS_KEPT_MAX as u64 {
+            assert_eq!(told("signal go 1", 2 + seq).0, None);
+        }
+        let (ignored, full) = told("signal go 1", 5_000);
+        assert_eq!(ignored, Some(Ignored::TooManySignals));
+        assert!(full > empty, "what is kept weighs something: {empty}, {full}");
+        assert_eq!(told("ok a 1", 5_001).0, None, "the step takes one");
+    }
+}

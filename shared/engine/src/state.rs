@@ -26,13 +26,17 @@
 //!                                             │    │         ├──────▶ Due         lost, given back, or no delay
 //!                                             │    │         └──────▶ GaveUp      dead letter
 //!                                             │    └───retry requested───┘
+//!                                             │   Due ──▶ Done        a value, a switch, a signal that was there
+//!                                             │   Due ──▶ Awaiting ──its time, its signal──▶ Done     or GaveUp
 //!                                             │   a success of any attempt so far leads from each of them to Done
-//!                                             └─▶ SUCCEEDED    every slot is Done
+//!                                             ├─▶ SUCCEEDED    every slot is Done
+//!                                             └─▶ GAVE_UP      with `on_give_up: continue`; a member is Done, with null
 //! ```
 //!
 //! STALLED stops nothing else: steps and members that do not depend on what gave up go on, and the run stays STALLED
 //! until that is retried, failed or answered by a late success. STALLED is shown before PAUSED, PAUSED before WAITING.
 
+mod halt;
 mod place;
 mod run;
 mod slot;
@@ -42,9 +46,10 @@ mod transfer;
 
 use std::fmt;
 
+pub(crate) use halt::Halt;
 pub(crate) use place::{Place, fold, seed};
 pub use run::Run;
-pub(crate) use run::{Halt, Origin, Stage};
+pub(crate) use run::{Origin, Stage};
 pub(crate) use slot::{Slot, SlotState};
 pub(crate) use step::{FanOut, StepState};
 pub(crate) use summary::status;

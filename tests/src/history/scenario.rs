@@ -4,7 +4,7 @@ use futures::future::BoxFuture;
 use kapelle_types::RunId;
 
 use super::scenarios::{
-    contracts, fan_outs, faults, flows, latecomers, limits, noise, payloads, requests, retries, stalls,
+    contracts, fan_outs, faults, flows, kinds, latecomers, limits, noise, payloads, requests, retries, stalls,
 };
 use super::stage::Stage;
 
@@ -138,6 +138,16 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "everything that is ignored: garbage, duplicates, wrong channels, stale and unknown names",
         |s| Box::pin(noise::all_kinds(s)),
     ),
+    scenario("quiet_steps", "values, a switch, waits and an event beside an agent's step", |s| {
+        Box::pin(kinds::quiet(s))
+    }),
+    scenario("signalled", "a signal that comes early, and some that are none", |s| Box::pin(kinds::signalled(s))),
+    scenario("signalled_late", "a signal that comes when the run has stalled for it", |s| {
+        Box::pin(kinds::signalled_late(s))
+    }),
+    scenario("gone_on_without", "a signal and a member that give up and are gone on without", |s| {
+        Box::pin(kinds::gone_on_without(s))
+    }),
     scenario("report_first", "reports that stand in front of the submission", |s| Box::pin(noise::report_first(s))),
 ];
 

@@ -217,8 +217,12 @@ pub(crate) fn entry(id: String, body: Body) -> Entry {
     Entry { id, principal: Principal("simulation".into()), traceparent: None, body }
 }
 
-/// A signal; each of one name says the same.
+/// What every signal says.
+pub(crate) fn signalled() -> serde_json::Value {
+    serde_json::json!({"n": 5, "list": [1, 2]})
+}
+
 fn signal(name: &str) -> Body {
-    let payload = serde_json::json!({"n": 5, "list": [1, 2]}).into();
+    let payload = signalled().into();
     Body::SignalReceived(SignalReceived { name: name.parse().expect("a name of a signal"), payload })
 }

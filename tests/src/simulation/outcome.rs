@@ -1,9 +1,10 @@
 //! Whether a run ended as it had to: what its agents return is known, so is what it returns.
 
-use kapelle_engine::{OnGiveUp, RunStatus, StepStatus};
+use kapelle_engine::{Act, OnGiveUp, PlanStep, RunStatus, StepStatus};
 use kapelle_types::{RunId, StepRef};
 use serde_json::Value;
 
+use super::client::signalled;
 use super::oracle::Fold;
 use super::world::World;
 
@@ -31,17 +32,36 @@ impl World {
         let value = fold.run.outcome().and_then(|o| o.output.as_ref()).and_then(|p| p.value.as_deref());
         fold.run.steps().all(|step| {
             let got = value.and_then(|v| v.get(step.id.as_str())).unwrap_or(&Value::Null);
+            let Some(planned) = fold.run.plan().steps.iter().find(|it| it.id == *step.id) else { return false };
+            let gives = |place: StepRef, got: &Value| self.gives(id, planned, &place, got);
             match (step.status, step.members) {
                 (StepStatus::Skipped, _) => got.is_null(),
-                (StepStatus::Succeeded, None) => *got == self.agents.output(id, &StepRef::whole(step.id.clone())),
+                (StepStatus::GaveUp, _) => got.is_null() && planned.on_give_up == OnGiveUp::Continue,
+                (StepStatus::Succeeded, None) => gives(StepRef::whole(step.id.clone()), got),
                 (StepStatus::Succeeded, Some(members)) => {
-                    let member = |i: u32| self.agents.output(id, &StepRef::member(step.id.clone(), i));
                     let list = got.as_array().map_or(&[][..], |a| a);
-                    list.len() == members.total as usize && (0..).zip(list).all(|(i, v)| *v == member(i))
+                    let member = |i: u32, got: &Value| {
+                        let place = StepRef::member(step.id.clone(), i);
+                        gives(place, got) || (got.is_null() && planned.on_give_up == OnGiveUp::Continue)
+                    };
+                    list.len() == members.total as usize && (0..).zip(list).all(|(i, v)| member(i, v))
                 }
                 _ => false,
             }
         })
+    }
+}
+
+impl World {
+    /// Whether a step that ended well gives this.
+    fn gives(&self, run: RunId, planned: &PlanStep, place: &StepRef, got: &Value) -> bool {
+        match &planned.act {
+            Act::Agent(_) => *got == self.agents.output(run, place),
+            Act::Value => got == planned.with.source(),
+            Act::Switch(cases) => cases.iter().any(|case| got == case.name.as_str()),
+            Act::Wait(_) | Act::Emit(_) => got.is_null(),
+            Act::Signal(_) => *got == signalled(),
+        }
     }
 }
 
@@ -53,5 +73,5 @@ fn fails_by_itself(fold: &Fold) -> bool {
     may_fail
         && (fold.slots.some_exhausted()
             || fold.slots.some_spent()
-            || fold.run.plan().steps.iter().any(|s| s.retry.total.is_some()))
+            || fold.run.plan().steps.iter().any(|s| s.retry.total.is_some() || matches!(s.act, Act::Signal(_))))
 }

@@ -79,15 +79,27 @@ fn took(run: &Run) -> Option<String> {
 
 /// The steps as a table.
 pub(crate) fn steps(steps: &[Step]) -> String {
-    let mut table = Table::new(&["step", "status", "done", "attempts", "failed", "agent", "cause"]);
+    let mut table = Table::new(&["step", "status", "done", "attempts", "failed", "by", "cause"]);
     for s in steps {
         let done = s.members.map_or_else(|| "-".to_owned(), |m| format!("{}/{}", m.done, m.total));
-        let cause = s.error.as_ref().map(|e| format!("{} {}", e.code, e.message)).unwrap_or_default();
+        let cause = s.error.as_ref().map(|e| format!("{} {}", e.code, e.message));
+        let cause = cause.unwrap_or_else(|| waits_for(s));
+        let by = if s.agent.is_empty() { s.kind.clone() } else { s.agent.clone() };
         let cause = cause.chars().take(CAUSE_CHARS_MAX).collect();
         let (attempts, failed) = (s.attempts.to_string(), s.failed_attempts().to_string());
-        table.row([s.step.clone(), s.status.clone(), done, attempts, failed, s.agent.clone(), cause]);
+        table.row([s.step.clone(), s.status.clone(), done, attempts, failed, by, cause]);
     }
     table.render("It has no steps.")
+}
+
+/// What a step without trouble waits for.
+fn waits_for(step: &Step) -> String {
+    match (&step.signal, &step.due) {
+        (Some(signal), Some(due)) => format!("waits for the signal {signal} until {due}"),
+        (Some(signal), None) => format!("waits for the signal {signal}"),
+        (None, Some(due)) => format!("until {due}"),
+        (None, None) => String::new(),
+    }
 }
 
 /// Runs as a table.

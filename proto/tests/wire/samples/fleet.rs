@@ -1,4 +1,4 @@
-//! Samples of `api.proto`: manifests, workers, queues, coordinators.
+//! Samples of `registry.proto`: manifests, workers, queues, coordinators.
 
 use kapelle_proto::v1::{
     Applied, ApplyRequest, ApplyResponse, CoordinatorView, GetManifestRequest, HeldAgent, ListCoordinatorsRequest,

@@ -1,4 +1,4 @@
-//! Samples of `api.proto`: API tokens.
+//! Samples of `registry.proto`: API tokens.
 
 use kapelle_proto::v1::{
     CreateTokenRequest, CreateTokenResponse, ListTokensRequest, ListTokensResponse, RevokeTokenRequest, TokenView,

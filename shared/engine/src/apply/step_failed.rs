@@ -99,20 +99,17 @@ fn retry_after(turn: &mut Turn<'_>, place: Place, due: Timestamp) {
 
 /// The budget is exhausted: a dead letter and a STALLED run, or what the manifest says instead.
 pub(crate) fn give_up(turn: &mut Turn<'_>, place: Place, planned: &PlanStep) {
-    match planned.on_give_up {
-        OnGiveUp::Continue => turn.pass_over(place),
-        OnGiveUp::Stall => {
-            turn.run.set_slot(place, SlotState::GaveUp(turn.stamp.at));
-            turn.commands.extend(dead_letter(turn.run, place));
-        }
-        OnGiveUp::Fail => {
-            turn.run.set_slot(place, SlotState::GaveUp(turn.stamp.at));
-            let name = place.name(&turn.run.plan);
-            let slot = turn.run.slot(place);
-            let error = name.zip(slot).and_then(|(n, s)| s.failure().map(|f| Failure::gave_up(&n, s.attempt, f)));
-            turn.finish(RunStatus::Failed, None, error);
-        }
+    if planned.on_give_up == OnGiveUp::Continue {
+        return turn.pass_over(place);
     }
+    turn.run.set_slot(place, SlotState::GaveUp(turn.stamp.at));
+    if planned.on_give_up == OnGiveUp::Stall {
+        return turn.commands.extend(dead_letter(turn.run, place));
+    }
+    let name = place.name(&turn.run.plan);
+    let slot = turn.run.slot(place);
+    let error = name.zip(slot).and_then(|(n, s)| s.failure().map(|f| Failure::gave_up(&n, s.attempt, f)));
+    turn.finish(RunStatus::Failed, None, error);
 }
 
 #[cfg(test)]
