@@ -93,7 +93,8 @@ impl Bus {
     }
 }
 
-/// One header of a message.
+/// One header of a message: its last value. What the broker says of a stored message stands behind the headers that were stored
+/// with it, and these are whoever's who published it: a report could say that it is something else.
 pub(crate) fn header<'m>(message: &'m Message, name: &str) -> Option<&'m str> {
-    message.headers.as_ref()?.get(name).map(|value| value.as_str())
+    message.headers.as_ref()?.get_last(name).map(|value| value.as_str())
 }
