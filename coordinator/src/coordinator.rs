@@ -190,10 +190,10 @@ async fn prepare(config: &Config, connection: Connection) -> Result<Bus, Diagnos
     };
     let again = |e: &kapelle_bus::Error| if e.is_transient() { Verdict::Retry } else { Verdict::Stop };
     let jetstream = connection.jetstream();
-    kapelle_retry::retry(&policy, again, |_| provision(jetstream, &config.layout))
+    let record = kapelle_retry::retry(&policy, again, |_| provision(jetstream, &config.layout))
         .await
         .map_err(|gave_up| provisioning(&gave_up.error))?;
-    let bus = Bus::open(connection.clone()).await.map_err(|e| provisioning(&e))?;
+    let bus = Bus::of(connection.clone(), record);
     let ensured = async { Keys::open(&bus).await?.ensure().await };
     ensured.await.map_err(|e| provisioning(&e))?;
     Ok(bus)

@@ -272,8 +272,14 @@ impl Bus {
     /// [`Error::NotFound`] if the broker was never provisioned.
     pub async fn open(connection: Connection) -> Result<Self, Error> {
         let record = crate::provision::read_record(connection.jetstream()).await?;
+        Ok(Self::of(connection, record))
+    }
+
+    /// The same for whoever has provisioned it, and so knows what is.
+    #[must_use]
+    pub fn of(connection: Connection, record: LayoutRecord) -> Self {
         let payloads = Payloads::new(connection.client.clone(), connection.jetstream.clone());
-        Ok(Self(Arc::new(Inner { connection, record, payloads })))
+        Self(Arc::new(Inner { connection, record, payloads }))
     }
 
     /// The plain client.

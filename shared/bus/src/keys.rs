@@ -5,7 +5,6 @@
 //! that was lost, or is another one than before, is noticed. It is never made anew, because the reports of open runs would
 //! no longer count.
 
-use async_nats::jetstream::kv::{CreateErrorKind, Store};
 use bytes::Bytes;
 use kapelle_engine::{KeyId, SigningKey};
 use kapelle_proto::bucket;
@@ -19,8 +18,7 @@ pub const FIRST: KeyId = 1;
 /// The bucket of signing keys.
 #[derive(Debug, Clone)]
 pub struct Keys {
-    store: Store,
-    registry: Store,
+    bus: Bus,
 }
 
 impl Keys {
@@ -29,10 +27,8 @@ impl Keys {
     /// # Errors
     /// [`Error::Unavailable`] while the broker is not ready.
     pub async fn open(bus: &Bus) -> Result<Self, Error> {
-        let bucket = |name| bus.jetstream().get_key_value(name);
-        let store = bucket(bucket::KEYS).await.map_err(Error::unavailable)?;
-        let registry = bucket(bucket::REGISTRY).await.map_err(Error::unavailable)?;
-        Ok(Self { store, registry })
+        bus.jetstream().get_key_value(bucket::KEYS).await.map_err(Error::unavailable)?;
+        Ok(Self { bus: bus.clone() })
     }
 
     /// Makes the first key at the first start of all, and makes sure at each later one that all keys are still the same.
@@ -85,13 +81,13 @@ impl Keys {
     async fn make(&self, id: KeyId) -> Result<(), Error> {
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(|error| Error::Unavailable(error.to_string()))?;
-        create(&self.store, &id.to_string(), &key).await?;
+        self.bus.write_once(bucket::KEYS, &id.to_string(), Bytes::copy_from_slice(&key)).await?;
         let made = self.bytes(id).await?.ok_or_else(|| lost(id))?;
-        create(&self.registry, &fingerprint_name(id), fingerprint(&made).as_bytes()).await
+        self.bus.write_once(bucket::REGISTRY, &fingerprint_name(id), fingerprint(&made).into()).await.map(drop)
     }
 
     async fn fingerprint(&self, id: KeyId) -> Result<Option<Bytes>, Error> {
-        self.registry.get(fingerprint_name(id)).await.map_err(Error::unavailable)
+        self.bus.value(bucket::REGISTRY, &fingerprint_name(id)).await
     }
 
     /// Reads a key; `None` if there is none of that number.
@@ -103,17 +99,8 @@ impl Keys {
     }
 
     async fn bytes(&self, id: KeyId) -> Result<Option<[u8; 32]>, Error> {
-        let Some(bytes) = self.store.get(id.to_string()).await.map_err(Error::unavailable)? else { return Ok(None) };
+        let Some(bytes) = self.bus.value(bucket::KEYS, &id.to_string()).await? else { return Ok(None) };
         <[u8; 32]>::try_from(&*bytes).map(Some).map_err(|_| Error::Unreadable(format!("signing key {id}")))
-    }
-}
-
-/// Writes a value unless there is one.
-async fn create(store: &Store, name: &str, value: &[u8]) -> Result<(), Error> {
-    match store.create(name, Bytes::copy_from_slice(value)).await {
-        Ok(_) => Ok(()),
-        Err(e) if matches!(e.kind(), CreateErrorKind::AlreadyExists) => Ok(()),
-        Err(e) => Err(Error::unavailable(e)),
     }
 }
 

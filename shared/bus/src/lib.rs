@@ -21,6 +21,7 @@ pub mod events;
 pub mod keys;
 mod latest;
 pub mod layout;
+mod leader;
 mod news;
 pub mod pace;
 pub mod payloads;

@@ -17,7 +17,10 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::direct;
+use crate::leader::{self, Last};
 
+/// The stream behind the object store.
+const STREAM: &str = "OBJ_payloads";
 /// Bytes of one message of a stored payload, as the client library has it.
 const CHUNK_BYTES: usize = 128 * 1024;
 /// Chunks that one read asks for: 8 MiB, which fit any connection's buffer.
@@ -110,7 +113,7 @@ impl Payloads {
         for chunk in json.chunks(CHUNK_BYTES) {
             self.append(format!("$O.{}.C.{nuid}", bucket::PAYLOADS), Bytes::copy_from_slice(chunk)).await?;
         }
-        let subject = format!("$O.{}.M.{}", bucket::PAYLOADS, URL_SAFE.encode(&name));
+        let subject = describes(&name);
         let about = ObjectInfo {
             name,
             bucket: bucket::PAYLOADS.to_owned(),
@@ -146,6 +149,14 @@ impl Payloads {
     }
 
     async fn download(&self, reference: &PayloadRef) -> Result<Arc<Value>, Error> {
+        match self.fetch(reference).await {
+            // What describes it and its parts may come from replicas that lag: whether it is there the leader knows.
+            Err(Error::Missing(_) | Error::Damaged(_)) => self.fetch_from_leader(reference).await,
+            fetched => fetched,
+        }
+    }
+
+    async fn fetch(&self, reference: &PayloadRef) -> Result<Arc<Value>, Error> {
         let name = reference.sha256.to_string();
         let about = self.store().await?.info(&name).await.map_err(|e| match e.kind() {
             InfoErrorKind::NotFound => Error::Missing(reference.sha256),
@@ -154,11 +165,11 @@ impl Payloads {
         if about.deleted {
             return Err(Error::Missing(reference.sha256));
         }
-        let chunks = format!("$O.{}.C.{}", bucket::PAYLOADS, about.nuid);
+        let chunks = chunks(&about);
         let (mut bytes, mut next) = (Vec::new(), Some(1));
         while let Some(first) = next {
             let request = json!({ "seq": first, "next_by_subj": chunks, "batch": CHUNKS_A_READ });
-            let answer = direct::get(&self.client, &format!("OBJ_{}", bucket::PAYLOADS), &request).await;
+            let answer = direct::get(&self.client, STREAM, &request).await;
             let answer = answer.map_err(|e| Error::Unavailable(e.to_string()))?;
             for chunk in &answer.messages {
                 bytes.extend_from_slice(&chunk.payload);
@@ -168,10 +179,24 @@ impl Payloads {
             }
             next = answer.next();
         }
-        if bytes.len() as u64 != reference.size_bytes || Sha256::of(&bytes) != reference.sha256 {
-            return Err(Error::Damaged(reference.sha256));
+        checked(reference, &bytes)
+    }
+
+    /// The same, one message after the other.
+    async fn fetch_from_leader(&self, reference: &PayloadRef) -> Result<Arc<Value>, Error> {
+        let unavailable = |e: crate::Error| Error::Unavailable(e.to_string());
+        let subject = describes(&reference.sha256.to_string());
+        let about = leader::last(&self.jetstream, STREAM, &subject).await.map_err(unavailable)?.and_then(Last::there);
+        let about: Option<ObjectInfo> = about.and_then(|message| serde_json::from_slice(&message.payload).ok());
+        let about = about.filter(|about| !about.deleted).ok_or(Error::Missing(reference.sha256))?;
+        let (chunks, mut bytes, mut first) = (chunks(&about), Vec::new(), 1);
+        while bytes.len() as u64 <= reference.size_bytes {
+            let next = leader::next(&self.jetstream, STREAM, &chunks, first).await.map_err(unavailable)?;
+            let Some(chunk) = next else { break };
+            bytes.extend_from_slice(&chunk.payload);
+            first = chunk.sequence + 1;
         }
-        serde_json::from_slice(&bytes).map(Arc::new).map_err(|_| Error::Damaged(reference.sha256))
+        checked(reference, &bytes)
     }
 
     /// The payload with its value, fetched if it is stored elsewhere.
@@ -185,4 +210,22 @@ impl Payloads {
             (None, None) => Ok(Arc::new(Value::Null)),
         }
     }
+}
+
+/// The subject of what describes an object.
+fn describes(name: &str) -> String {
+    format!("$O.{}.M.{}", bucket::PAYLOADS, URL_SAFE.encode(name))
+}
+
+/// The subject of an object's parts.
+fn chunks(about: &ObjectInfo) -> String {
+    format!("$O.{}.C.{}", bucket::PAYLOADS, about.nuid)
+}
+
+/// The value, if these are the bytes that the reference names.
+fn checked(reference: &PayloadRef, bytes: &[u8]) -> Result<Arc<Value>, Error> {
+    if bytes.len() as u64 != reference.size_bytes || Sha256::of(bytes) != reference.sha256 {
+        return Err(Error::Damaged(reference.sha256));
+    }
+    serde_json::from_slice(bytes).map(Arc::new).map_err(|_| Error::Damaged(reference.sha256))
 }

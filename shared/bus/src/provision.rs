@@ -9,6 +9,7 @@ use kapelle_types::{AgentVersion, limits};
 
 use crate::Error;
 use crate::layout::{LAYOUT_VERSION, Layout, LayoutRecord};
+use crate::leader::{self, Last};
 use crate::tasks::QueueLimits;
 
 /// The registry key that fixes the layout.
@@ -23,11 +24,7 @@ pub async fn provision(jetstream: &Context, layout: &Layout) -> Result<LayoutRec
     for bucket in layout.buckets() {
         ensure_bucket(jetstream, bucket).await?;
     }
-    let existing = match read_record(jetstream).await {
-        Ok(record) => Some(record),
-        Err(Error::NotFound(_)) => None,
-        Err(error) => return Err(error),
-    };
+    let existing = settled_record(jetstream).await?;
     if let Some(record) = &existing {
         if record.version > LAYOUT_VERSION {
             return Err(too_new(record.version));
@@ -49,7 +46,22 @@ pub async fn provision(jetstream: &Context, layout: &Layout) -> Result<LayoutRec
     if existing.is_none() {
         write_record(jetstream, &layout.record()).await?;
     }
-    read_record(jetstream).await
+    settled_record(jetstream).await?.ok_or_else(missing_record)
+}
+
+fn missing_record() -> Error {
+    Error::NotFound("the broker is not provisioned; start a coordinator first".into())
+}
+
+/// The record by the word of the leader: a replica that lags has none yet, and streams would be made anew that are gone.
+async fn settled_record(jetstream: &Context) -> Result<Option<LayoutRecord>, Error> {
+    let (stream, subject) = (format!("KV_{}", bucket::REGISTRY), format!("$KV.{}.{LAYOUT_KEY}", bucket::REGISTRY));
+    let there = leader::last(jetstream, &stream, &subject).await?.and_then(Last::there);
+    there.map(|message| parse(&message.payload)).transpose()
+}
+
+fn parse(bytes: &[u8]) -> Result<LayoutRecord, Error> {
+    serde_json::from_slice(bytes).map_err(|e| Error::Unreadable(format!("the layout record: {e}")))
 }
 
 fn too_new(version: u32) -> Error {
@@ -81,19 +93,20 @@ async fn ensure_consumer(jetstream: &Context, stream: &str, config: pull::Config
     jetstream.create_consumer_on_stream(config, stream).await.map(drop).map_err(Error::unavailable)
 }
 
-/// Reads what was provisioned.
+/// Reads what was provisioned, from any replica: everybody may.
 ///
 /// # Errors
 /// [`Error::NotFound`] if nothing was.
 pub async fn read_record(jetstream: &Context) -> Result<LayoutRecord, Error> {
-    let missing = || Error::NotFound("the broker is not provisioned; start a coordinator first".into());
     let bucket = jetstream.get_key_value(bucket::REGISTRY).await.map_err(|e| match e.kind() {
         // The client says this of a bucket that is not there as well as of a broker that is not ready.
         KeyValueErrorKind::GetBucket if !e.to_string().contains("not found") => Error::unavailable(e),
-        KeyValueErrorKind::GetBucket | KeyValueErrorKind::InvalidStoreName | KeyValueErrorKind::JetStream => missing(),
+        KeyValueErrorKind::GetBucket | KeyValueErrorKind::InvalidStoreName | KeyValueErrorKind::JetStream => {
+            missing_record()
+        }
     })?;
-    let bytes = bucket.get(LAYOUT_KEY).await.map_err(Error::unavailable)?.ok_or_else(missing)?;
-    serde_json::from_slice(&bytes).map_err(|e| Error::Unreadable(format!("the layout record: {e}")))
+    let bytes = bucket.get(LAYOUT_KEY).await.map_err(Error::unavailable)?.ok_or_else(missing_record)?;
+    parse(&bytes)
 }
 
 async fn write_record(jetstream: &Context, record: &LayoutRecord) -> Result<(), Error> {

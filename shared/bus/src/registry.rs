@@ -6,7 +6,7 @@
 
 mod standing;
 
-use async_nats::jetstream::kv::{CreateErrorKind, Entry, Operation, Store};
+use async_nats::jetstream::kv::{Entry, Operation, Store};
 use futures::StreamExt;
 use kapelle_proto::bucket;
 use kapelle_types::{AgentVersion, Sha256, Timestamp, Version};
@@ -129,23 +129,20 @@ impl Registry {
     /// [`Error::Unavailable`] while the broker is not ready.
     pub async fn put(&self, record: &Registered) -> Result<Outcome, Error> {
         let bytes = serde_json::to_vec(record).map_err(|e| Error::Unreadable(e.to_string()))?;
-        match self.store.create(record.key(), bytes.into()).await {
-            Ok(_) => Ok(Outcome::Created),
-            Err(e) if matches!(e.kind(), CreateErrorKind::AlreadyExists) => {
-                let there = self.get(record.kind, &record.name, &record.version).await?;
-                let same = there.is_some_and(|t| t.digest == record.digest);
-                Ok(if same { Outcome::Unchanged } else { Outcome::Conflict })
-            }
-            Err(e) => Err(Error::unavailable(e)),
+        if self.bus.write_once(bucket::REGISTRY, &record.key(), bytes.into()).await? {
+            return Ok(Outcome::Created);
         }
+        let there = self.get(record.kind, &record.name, &record.version).await?;
+        let same = there.is_some_and(|t| t.digest == record.digest);
+        Ok(if same { Outcome::Unchanged } else { Outcome::Conflict })
     }
 
-    /// Looks one version up.
+    /// Looks one version up, by the word of the leader: a version that a replica does not have yet is no unknown one.
     ///
     /// # Errors
     /// [`Error::Unavailable`] while the broker is not ready, [`Error::Unreadable`] if what is stored is no record.
     pub async fn get(&self, kind: Kind, name: &str, version: &Version) -> Result<Option<Registered>, Error> {
-        let bytes = self.store.get(key(kind, name, version)).await.map_err(Error::unavailable)?;
+        let bytes = self.bus.value(bucket::REGISTRY, &key(kind, name, version)).await?;
         bytes.map(|b| serde_json::from_slice(&b).map_err(|e| Error::Unreadable(e.to_string()))).transpose()
     }
 

@@ -2,7 +2,6 @@
 
 use async_nats::HeaderMap;
 use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
-use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use bytes::Bytes;
 use kapelle_engine::{Channel, Stamp};
 use kapelle_proto::subject::RunSubject;
@@ -11,6 +10,7 @@ use kapelle_types::{Partition, RunId, Timestamp, printed};
 use serde_json::json;
 
 use crate::direct::header;
+use crate::leader::{self, Last};
 use crate::publish::Acknowledgement;
 use crate::{Bus, Error};
 
@@ -99,29 +99,32 @@ impl Bus {
     /// [`Error::Unavailable`] if the leader did not answer.
     pub async fn last_seq(&self, run: RunId) -> Result<u64, Error> {
         let partition = self.partitions().of(&run);
-        let stream = self.jetstream().get_stream_no_info(&stream::runs(partition)).await.map_err(Error::unavailable)?;
         let mut last = 0;
         for channel in [Channel::Control, Channel::Report] {
-            let subject = RunSubject { partition, run_id: run, channel };
-            match stream.get_last_raw_message_by_subject(&printed(&subject)).await {
-                Ok(message) => last = last.max(message.sequence),
-                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {}
-                Err(error) => return Err(Error::unavailable(error)),
+            let subject = printed(&RunSubject { partition, run_id: run, channel });
+            if let Some(Last::There(m) | Last::Removed(m)) =
+                leader::last(self.jetstream(), &stream::runs(partition), &subject).await?
+            {
+                last = last.max(m.sequence);
             }
         }
         Ok(last)
     }
 
-    /// The first record of a run's control subject.
+    /// The first record of a run's control subject, by the word of the leader: whether a job was submitted before is decided
+    /// by it.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] if the broker did not answer.
+    /// [`Error::Unavailable`] if the leader did not answer.
     pub async fn first_record(&self, run: RunId) -> Result<Option<RawRecord>, Error> {
         let partition = self.partitions().of(&run);
-        let subject = RunSubject { partition, run_id: run, channel: Channel::Control }.to_string();
-        let request = json!({ "seq": 1, "next_by_subj": subject, "batch": 1 });
-        let answer = self.direct_get(&stream::runs(partition), &request).await?;
-        Ok(answer.messages.iter().find_map(stored_record))
+        let subject = printed(&RunSubject { partition, run_id: run, channel: Channel::Control });
+        let Some(message) = leader::next(self.jetstream(), &stream::runs(partition), &subject, 1).await? else {
+            return Ok(None);
+        };
+        let at = i64::try_from(message.time.unix_timestamp_nanos()).unwrap_or(i64::MAX);
+        let stamp = Stamp { seq: message.sequence, at: Timestamp::from_nanos(at) };
+        Ok(Some(RawRecord { run, channel: Channel::Control, stamp, payload: message.payload }))
     }
 
     /// What a stream looks like now.

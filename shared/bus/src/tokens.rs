@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 pub use record::{Record, State, TokenId, Wanted};
 pub use secret::Secret;
 
+use crate::leader::{self, Last};
 use crate::{Bus, Error, Refusal};
 
 /// Changes that may wait for whoever follows the tokens.
@@ -72,7 +73,9 @@ impl Tokens {
         }
         let secret = Secret::generate()?;
         let record = Record::new(&secret, wanted, now);
-        self.store.create(record.id.as_str(), bytes(&record)?).await.map_err(Error::unavailable)?;
+        if !self.bus.write_once(bucket::TOKENS, record.id.as_str(), bytes(&record)?).await? {
+            return Err(Error::Unavailable("another token has this id; make one again".into()));
+        }
         Ok((secret, record))
     }
 
@@ -96,15 +99,15 @@ impl Tokens {
     /// changed the record meanwhile.
     pub async fn revoke(&self, id: &TokenId, now: Timestamp) -> Result<Record, Error> {
         let unknown = || Error::NotFound(format!("token {id}"));
-        let entry = self.store.entry(id.as_str()).await.map_err(Error::unavailable)?.ok_or_else(unknown)?;
-        if entry.operation != Operation::Put {
-            return Err(unknown());
-        }
+        // Asked of the leader: to a replica that lags a token that was just made is none.
+        let (stream, subject) = (format!("KV_{}", bucket::TOKENS), format!("$KV.{}.{}", bucket::TOKENS, id.as_str()));
+        let last = leader::last(self.bus.jetstream(), &stream, &subject).await?;
+        let there = last.and_then(Last::there).ok_or_else(unknown)?;
         let mut record: Record =
-            serde_json::from_slice(&entry.value).map_err(|e| Error::Unreadable(format!("token {id}: {e}")))?;
+            serde_json::from_slice(&there.payload).map_err(|e| Error::Unreadable(format!("token {id}: {e}")))?;
         if record.revoked_at.is_none() {
             record.revoked_at = Some(now);
-            self.store.update(id.as_str(), bytes(&record)?, entry.revision).await.map_err(Error::unavailable)?;
+            self.store.update(id.as_str(), bytes(&record)?, there.sequence).await.map_err(Error::unavailable)?;
         }
         Ok(record)
     }

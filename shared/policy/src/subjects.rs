@@ -106,13 +106,15 @@ pub const CLASSES: &[Class] = &[
     // -- buckets; flow control is answered on a subject of its own
     to("catalog/read", &["$JS.API.DIRECT.GET.KV_registry.>"]),
     to("catalog/watch", &["$JS.API.CONSUMER.CREATE.KV_registry", "$JS.FC.KV_registry.>"]),
-    to("catalog/write", &["$KV.registry.>"]),
-    // Signing keys and hashes of tokens: whoever reads the first can speak for any task.
-    to("keys/keep", &["$JS.API.DIRECT.GET.KV_keys.>", "$KV.keys.*"]),
+    // What is written is held against what the leader has.
+    to("catalog/write", &["$JS.API.STREAM.MSG.GET.KV_registry", "$KV.registry.>"]),
+    // Signing keys and hashes of tokens: whoever reads the first can speak for any task. No direct get of keys: what a replica
+    // that lags does not have yet would look like a lost key.
+    to("keys/keep", &["$JS.API.STREAM.MSG.GET.KV_keys", "$KV.keys.*"]),
     to(
         "tokens/keep",
         &[
-            "$JS.API.DIRECT.GET.KV_tokens.>",
+            "$JS.API.STREAM.MSG.GET.KV_tokens",
             "$JS.API.CONSUMER.CREATE.KV_tokens",
             "$JS.API.CONSUMER.MSG.NEXT.KV_tokens.*",
             "$JS.API.CONSUMER.DELETE.KV_tokens.*",
@@ -121,15 +123,7 @@ pub const CLASSES: &[Class] = &[
         ],
     ),
     // Whoever writes these says who may do what.
-    to(
-        "policies/keep",
-        &[
-            "$JS.API.DIRECT.GET.KV_policies.>",
-            "$JS.API.DIRECT.GET.KV_policies",
-            "$JS.API.STREAM.MSG.GET.KV_policies",
-            "$KV.policies.>",
-        ],
-    ),
+    to("policies/keep", &["$JS.API.DIRECT.GET.KV_policies", "$JS.API.STREAM.MSG.GET.KV_policies", "$KV.policies.>"]),
     to("cursors/write", &["$JS.API.DIRECT.GET.KV_cursors.>", "$KV.cursors.*"]),
     // How often an agent starts and what it spends, kept by its workers together.
     to("pace/keep", &["$JS.API.DIRECT.GET.KV_pace.$KV.pace.<agent>", "$KV.pace.<agent>"]),
@@ -141,7 +135,11 @@ pub const CLASSES: &[Class] = &[
     to(
         "payloads/read",
         // No consumer: one delivers to whatever subject its maker names, so making one is writing there.
-        &["$JS.API.DIRECT.GET.OBJ_payloads", "$JS.API.DIRECT.GET.OBJ_payloads.>"],
+        &[
+            "$JS.API.DIRECT.GET.OBJ_payloads",
+            "$JS.API.DIRECT.GET.OBJ_payloads.>",
+            "$JS.API.STREAM.MSG.GET.OBJ_payloads",
+        ],
     ),
     to("payloads/write", &["$O.payloads.>"]),
     // -- the broker's own state: of streams whose names and sizes tell nothing of runs, and of all others

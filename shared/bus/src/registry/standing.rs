@@ -4,11 +4,13 @@
 //! A version without a record is in use. A record is only written over the one that its writer has seen, so that of two who
 //! decide at once one hears of it; a record that is taken away leaves a marker, so that no watch misses it.
 
-use async_nats::jetstream::kv::{Operation, PurgeErrorKind, UpdateErrorKind};
+use async_nats::jetstream::kv::{PurgeErrorKind, UpdateErrorKind};
+use kapelle_proto::bucket;
 use kapelle_types::{AgentVersion, Principal, Timestamp, Version};
 use serde::{Deserialize, Serialize};
 
 use super::Registry;
+use crate::leader::{self, Last};
 use crate::{Error, Refusal};
 
 /// What stands before the agent in a key.
@@ -58,18 +60,17 @@ pub struct Seen {
 }
 
 impl Registry {
-    /// The standing of an agent version.
+    /// The standing of an agent version, by the word of the leader.
     ///
     /// # Errors
     /// [`Error::Unavailable`] while the broker is not ready, [`Error::Unreadable`] if what is stored is none.
     pub async fn standing(&self, agent: &AgentVersion) -> Result<Seen, Error> {
-        let entry = self.store.entry(key(agent)).await.map_err(Error::unavailable)?;
-        let Some(entry) = entry else { return Ok(Seen { standing: None, revision: 0 }) };
-        let standing = match entry.operation {
-            Operation::Put => Some(read(&entry.value)?),
-            Operation::Delete | Operation::Purge => None,
-        };
-        Ok(Seen { standing, revision: entry.revision })
+        let subject = format!("$KV.{}.{}", bucket::REGISTRY, key(agent));
+        Ok(match leader::last(self.bus.jetstream(), &format!("KV_{}", bucket::REGISTRY), &subject).await? {
+            Some(Last::There(message)) => Seen { standing: Some(read(&message.payload)?), revision: message.sequence },
+            Some(Last::Removed(message)) => Seen { standing: None, revision: message.sequence },
+            None => Seen { standing: None, revision: 0 },
+        })
     }
 
     /// Writes a record over what was seen, and gives its revision.
