@@ -29,8 +29,8 @@ A policy permits or forbids; a forbid wins, and what nothing permits is denied. 
 nothing and is named where it would have. Without -f the policies that the coordinator serves are meant; where none
 answers, those that come with Kapelle.
 
-A change that weakens (an enforced policy is only logged, or an enforced forbid is gone or another) is not applied but
-proposed: another person approves it.")]
+A change that weakens (an enforced policy is only logged, an enforced forbid is gone or another, or policies are for callers
+by name to change) is not applied but proposed: another person approves it.")]
 pub(crate) enum Verb {
     /// Every policy: what it says, whether it counts, why it is there
     List(Source),

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use kapelle_bus::policies::{File, PolicySets, Proposal, Set, digest};
-use kapelle_policy::{Action, Invalid, Policies, Resource, breaches, weakened};
+use kapelle_bus::policies::{File, PolicySets, Proposal, Proposed, Set, digest};
+use kapelle_policy::{Action, CHANGES, Invalid, Policies, Resource, breaches, reserved, weakened};
 use kapelle_telemetry::clock;
 use kapelle_types::{AuditWhat, Caller, Code, Diagnosis, Namespace, Sha256, limits};
 
@@ -15,10 +15,6 @@ use super::{Served, Serving, embedded, ended, load};
 use crate::audit::{Fact, Trail};
 use crate::identity::vouched_person;
 
-/// What whoever changes policies must be able to do afterwards: apply others, and approve what others weaken, since a set that
-/// forbade that could never be weakened again.
-const KEPT: [&str; 3] =
-    ["kapelle.v1.PolicyService/Apply", "kapelle.v1.PolicyService/Rollback", "kapelle.v1.PolicyService/Approve"];
 /// Characters of a file's name.
 const FILE_NAME_CHARS_MAX: usize = 100;
 
@@ -88,7 +84,8 @@ impl Desk {
         }
         let policies = checked(wanted.files.clone()).await?;
         self.keeps_the_door_open(caller, &policies)?;
-        let weakens = weakened(&served.policies, &policies);
+        let mut weakens = weakened(&served.policies, &policies);
+        weakens.extend(reserved(&policies, &self.namespace));
         let set = Set {
             version: served.set.version + 1,
             digest,
@@ -161,9 +158,13 @@ impl Desk {
     ) -> Result<Outcome, Diagnosis> {
         self.person(caller, &format!("propose what weakens policies ({})", weakens.join("; ")))?;
         let id = proposal_id(&served.set, set.digest);
-        if self.serving.proposals().len() >= limits::PROPOSALS_MAX {
+        let full = || {
             let message = format!("{} proposals are open, as many as may be", limits::PROPOSALS_MAX);
-            return Err(Diagnosis::new(Code::REQUEST_INVALID, message).hint("approve some, or wait until they expire"));
+            Diagnosis::new(Code::REQUEST_INVALID, message).hint("approve some, or wait until they expire")
+        };
+        // Counted again when it is written; this spares the trail what would come to nothing.
+        if self.serving.proposals().len() >= limits::PROPOSALS_MAX {
+            return Err(full());
         }
         let proposal = Proposal {
             id: id.clone(),
@@ -173,12 +174,15 @@ impl Desk {
             expires_at: set.applied_at.plus(limits::PROPOSAL_LIFE),
             set,
         };
-        self.record(caller, "proposed", id.clone(), &proposal.set).await?;
-        let new = self.sets.propose(&proposal).await.map_err(|e| unavailable(&e))?;
+        self.record(caller, "proposed", id, &proposal.set).await?;
+        let proposed = self.sets.propose(&proposal).await.map_err(|e| unavailable(&e))?;
         self.serving.look_again();
-        // Whoever proposes the same again changes nothing about who was first.
-        let kept = if new { None } else { self.sets.proposal(&id).await.map_err(|e| unavailable(&e))? };
-        Ok(Outcome::Proposed(served.set.clone(), Box::new(kept.unwrap_or(proposal))))
+        match proposed {
+            Proposed::New => Ok(Outcome::Proposed(served.set.clone(), Box::new(proposal))),
+            // Whoever proposes the same again changes nothing about who was first.
+            Proposed::There(first) => Ok(Outcome::Proposed(served.set.clone(), first)),
+            Proposed::Full => Err(full()),
+        }
     }
 
     /// The person behind the caller, whom an issuer vouches for.
@@ -208,7 +212,7 @@ impl Desk {
     /// Nobody shuts the door behind themselves by mistake.
     fn keeps_the_door_open(&self, caller: &Caller, policies: &Policies) -> Result<(), Diagnosis> {
         let resource = Resource::of(self.namespace.clone());
-        for action in KEPT {
+        for action in CHANGES {
             let decision = policies.decide(caller, &Action::named(action), &resource);
             if !decision.allowed() {
                 let message = format!(

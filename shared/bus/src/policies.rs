@@ -6,20 +6,35 @@
 //! ```
 //!
 //! A set is one message, so it is served whole or not at all. Of two that are written at once under one number the broker
-//! takes one. What policies mean is decided elsewhere.
+//! takes one, and no proposal comes beside those that its writer has counted. What policies mean is decided elsewhere.
 
-use async_nats::jetstream::kv::{CreateErrorKind, Store};
-use async_nats::jetstream::stream::LastRawMessageErrorKind;
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
+use async_nats::jetstream::kv::Store;
+use bytes::Bytes;
 use kapelle_proto::bucket;
-use kapelle_types::{Principal, Sha256, Timestamp};
+use kapelle_types::{Principal, Sha256, Timestamp, limits};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::direct::header;
+use crate::leader::{self, Last};
 use crate::{Bus, Error};
 
 /// The stream behind the bucket.
 const STREAM: &str = "KV_policies";
+/// Every proposal.
+const PROPOSALS: &str = "$KV.policies.proposal.*";
+/// What sequence is expected of another subject than the one that is written; subjects that match it count as one.
+const EXPECTED_OF: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
+/// How long the mark of a proposal that is gone stays: longer than anybody holds what it read. One answer of the broker names a
+/// thousand keys at most, and marks are among them.
+const MARK_KEPT: Duration = Duration::from_secs(60);
+/// Times that somebody else may be quicker with a proposal before it counts as a failure.
+const TRIES_MAX: usize = 20;
 
 /// One file of policies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +87,17 @@ pub struct Proposal {
     pub expires_at: Timestamp,
 }
 
+/// What became of a proposal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proposed {
+    /// It waits.
+    New,
+    /// The same waits already: as it was proposed first.
+    There(Box<Proposal>),
+    /// As many wait as may.
+    Full,
+}
+
 /// The digest of files: over names and texts, each with its length, so that no two sets look alike.
 #[must_use]
 pub fn digest(files: &[File]) -> Sha256 {
@@ -114,9 +140,9 @@ impl PolicySets {
     /// # Errors
     /// [`Error::Unreadable`] if it is no set or was removed, [`Error::Unavailable`] while the broker is not ready.
     pub async fn served(&self) -> Result<Option<Set>, Error> {
-        match self.last(&format!("$KV.{}.set.*", bucket::POLICIES)).await? {
-            Some(Last::There(set)) => Ok(Some(set)),
-            Some(Last::Removed) => Err(Error::Unreadable("the set that was written last was removed".into())),
+        match leader::last(self.bus.jetstream(), STREAM, &format!("$KV.{}.set.*", bucket::POLICIES)).await? {
+            Some(Last::There(message)) => read(&message.subject, &message.payload).map(Some),
+            Some(Last::Removed(_)) => Err(Error::Unreadable("the set that was written last was removed".into())),
             None => Ok(None),
         }
     }
@@ -126,7 +152,7 @@ impl PolicySets {
     /// # Errors
     /// As [`PolicySets::served`].
     pub async fn get(&self, version: u64) -> Result<Option<Set>, Error> {
-        self.there(&format!("$KV.{}.set.{version}", bucket::POLICIES)).await
+        self.there(&format!("set.{version}")).await
     }
 
     /// Writes a set under its version; false if somebody else was first.
@@ -134,7 +160,7 @@ impl PolicySets {
     /// # Errors
     /// [`Error::Unavailable`] while the broker is not ready: it may or may not be there.
     pub async fn add(&self, set: &Set) -> Result<bool, Error> {
-        self.create(&format!("set.{}", set.version), set).await
+        self.bus.write_once(bucket::POLICIES, &format!("set.{}", set.version), written(set)?).await
     }
 
     /// What is proposed, the oldest first. What cannot be read is left out: it can be proposed again.
@@ -142,11 +168,9 @@ impl PolicySets {
     /// # Errors
     /// [`Error::Unavailable`] if the broker did not answer.
     pub async fn proposals(&self) -> Result<Vec<Proposal>, Error> {
-        let request = json!({ "multi_last": [format!("$KV.{}.proposal.*", bucket::POLICIES)] });
-        let answer = self.bus.direct_get(STREAM, &request).await?;
         // The marks of proposals that are gone have no content.
-        let mut all: Vec<Proposal> =
-            answer.messages.iter().filter_map(|m| serde_json::from_slice(&m.payload).ok()).collect();
+        let kept = self.kept().await?;
+        let mut all: Vec<Proposal> = kept.iter().filter_map(|m| serde_json::from_slice(&m.payload).ok()).collect();
         all.sort_by(|a, b| (a.set.applied_at, &a.id).cmp(&(b.set.applied_at, &b.id)));
         Ok(all)
     }
@@ -159,63 +183,62 @@ impl PolicySets {
         if id.is_empty() || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Ok(None);
         }
-        self.there(&format!("$KV.{}.proposal.{id}", bucket::POLICIES)).await
+        self.there(&format!("proposal.{id}")).await
     }
 
-    /// Keeps a proposal; false if it is there already.
+    /// Keeps a proposal, unless it is there or [`limits::PROPOSALS_MAX`] are. It is written only if no other came or went since
+    /// they were counted, so that there are never more, however many propose at once.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] while the broker is not ready.
-    pub async fn propose(&self, proposal: &Proposal) -> Result<bool, Error> {
-        self.create(&format!("proposal.{}", proposal.id), proposal).await
+    /// [`Error::Unavailable`] while the broker is not ready, or if others were always quicker.
+    pub async fn propose(&self, proposal: &Proposal) -> Result<Proposed, Error> {
+        let subject = format!("$KV.{}.proposal.{}", bucket::POLICIES, proposal.id);
+        let value = written(proposal)?;
+        for _ in 0..TRIES_MAX {
+            if let Some(there) = self.proposal(&proposal.id).await? {
+                return Ok(Proposed::There(Box::new(there)));
+            }
+            let kept = self.kept().await?;
+            let last = kept.iter().filter_map(|m| header(m, "Nats-Sequence")?.parse::<u64>().ok()).max().unwrap_or(0);
+            if kept.iter().filter(|m| !m.payload.is_empty()).count() >= limits::PROPOSALS_MAX {
+                return Ok(Proposed::Full);
+            }
+            let mut condition = HeaderMap::new();
+            condition.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, last.to_string());
+            condition.insert(EXPECTED_OF, PROPOSALS);
+            if self.bus.write_if(subject.clone(), condition, value.clone()).await? {
+                return Ok(Proposed::New);
+            }
+        }
+        Err(Error::Unavailable("others were always quicker with a proposal".into()))
     }
 
-    /// Removes a proposal. Harmless if there is none.
+    /// Removes a proposal. Harmless if there is none. Its mark goes by itself.
     ///
     /// # Errors
     /// [`Error::Unavailable`] while the broker is not ready.
     pub async fn remove_proposal(&self, id: &str) -> Result<(), Error> {
-        self.store.purge(format!("proposal.{id}")).await.map_err(Error::unavailable)
+        self.store.purge_with_ttl(format!("proposal.{id}"), MARK_KEPT).await.map_err(Error::unavailable)
     }
 
-    async fn create(&self, key: &str, value: &(impl Serialize + Sync)) -> Result<bool, Error> {
-        let bytes = serde_json::to_vec(value).map_err(|e| Error::Unreadable(e.to_string()))?;
-        match self.store.create(key, bytes.into()).await {
-            Ok(_) => Ok(true),
-            Err(e) if matches!(e.kind(), CreateErrorKind::AlreadyExists) => Ok(false),
-            Err(e) => Err(Error::unavailable(e)),
-        }
+    /// The last message of every proposal, marks of those that are gone among them, as some replica has them.
+    async fn kept(&self) -> Result<Vec<async_nats::Message>, Error> {
+        Ok(self.bus.direct_get(STREAM, &json!({ "multi_last": [PROPOSALS] })).await?.messages)
     }
 
-    /// What a subject holds; what was removed is not there.
-    async fn there<T: DeserializeOwned>(&self, subject: &str) -> Result<Option<T>, Error> {
-        Ok(match self.last(subject).await? {
-            Some(Last::There(value)) => Some(value),
-            Some(Last::Removed) | None => None,
-        })
-    }
-
-    /// The last message of a subject, or of all that match.
-    async fn last<T: DeserializeOwned>(&self, subject: &str) -> Result<Option<Last<T>>, Error> {
-        let stream = self.bus.jetstream().get_stream_no_info(STREAM).await.map_err(Error::unavailable)?;
-        match stream.get_last_raw_message_by_subject(subject).await {
-            Ok(message) if message.payload.is_empty() => Ok(Some(Last::Removed)),
-            Ok(message) => {
-                let read = serde_json::from_slice(&message.payload);
-                read.map(|value| Some(Last::There(value)))
-                    .map_err(|e| Error::Unreadable(format!("{}: {e}", message.subject)))
-            }
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(Error::unavailable(error)),
-        }
+    /// What a key holds; what was removed is not there.
+    async fn there<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
+        let value = self.bus.value(bucket::POLICIES, key).await?;
+        value.map(|value| read(key, &value)).transpose()
     }
 }
 
-/// The last message of a subject.
-enum Last<T> {
-    There(T),
-    /// The mark of something that was removed.
-    Removed,
+fn written(value: &impl Serialize) -> Result<Bytes, Error> {
+    serde_json::to_vec(value).map(Bytes::from).map_err(|e| Error::Unreadable(e.to_string()))
+}
+
+fn read<T: DeserializeOwned>(place: &str, value: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(value).map_err(|e| Error::Unreadable(format!("{place}: {e}")))
 }
 
 #[cfg(test)]

@@ -37,4 +37,4 @@ pub use recorded::{Difference, Recorded};
 pub use resource::Resource;
 pub use rule::{Effect, Mode, Rule};
 pub use subjects::{CLASSES, Class};
-pub use weaken::weakened;
+pub use weaken::{CHANGES, reserved, weakened};

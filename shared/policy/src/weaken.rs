@@ -3,14 +3,51 @@
 //! A policy that only logs from now on stops or grants nothing any more; a forbid that is gone, or is not what it was, may
 //! let through what it stopped. Whether a changed condition is wider or narrower cannot be told from its text, so every
 //! change of an enforced forbid counts. What a new permit grants is no weakening: forbids stand above it.
+//!
+//! One that leaves the policies themselves to callers by name counts too: otherwise one person could shut all others out. Whoever
+//! approves has to keep those rights, so at least two persons are left with them.
 
-use crate::{Effect, Mode, Policies, Rule};
+use std::collections::BTreeSet;
+
+use kapelle_types::{Caller, Namespace, Principal, Role, Sha256};
+
+use crate::{Action, Effect, Mode, Policies, Resource, Rule};
+
+/// What whoever changes policies does: applies them, and approves what others weaken, since a set that forbade that could never
+/// be weakened again.
+pub const CHANGES: [&str; 3] =
+    ["kapelle.v1.PolicyService/Apply", "kapelle.v1.PolicyService/Rollback", "kapelle.v1.PolicyService/Approve"];
 
 /// What `new` weakens of `old`, a sentence each, by the names of the policies; empty if nothing.
 #[must_use]
 pub fn weakened(old: &Policies, new: &Policies) -> Vec<String> {
     let enforced = old.rules().filter(|rule| rule.mode == Mode::Enforce);
     enforced.filter_map(|rule| weakens(rule, new.rule(&rule.id))).collect()
+}
+
+/// What of [`CHANGES`] no role would have any more under these policies, whoever holds it: a sentence each. Callers whom the
+/// policies name may have it all the same.
+#[must_use]
+pub fn reserved(policies: &Policies, namespace: &Namespace) -> Vec<String> {
+    // A name that the policies cannot say: their own text would have to hold its digest. Persons have patterns in policies, so
+    // there is no such person; a right that only persons have is not everybody's either.
+    let text: String = policies.rules().map(|rule| rule.text.as_str()).collect();
+    let principal = Principal(Sha256::of(text.as_bytes()).to_string());
+    let resource = Resource::of(namespace.clone());
+    let of = |role, sees_payloads| Caller {
+        principal: principal.clone(),
+        person: None,
+        roles: BTreeSet::from([role]),
+        namespace: Some(namespace.clone()),
+        sees_payloads,
+    };
+    let has = |action: &&str| {
+        let action = Action::named(action);
+        let mut callers = Role::ALL.into_iter().flat_map(|role| [of(role, false), of(role, true)]);
+        callers.any(|caller| policies.decide(&caller, &action, &resource).allowed())
+    };
+    let reserved = CHANGES.iter().filter(|action| !has(action));
+    reserved.map(|action| format!("no role could call {action}, but for callers by name")).collect()
 }
 
 fn weakens(old: &Rule, new: Option<&Rule>) -> Option<String> {
@@ -80,5 +117,28 @@ mod tests {
     fn what_was_only_logged_may_go() {
         let old = set(&[policy("no", "log_only", FORBID)]);
         assert!(weakened(&old, &set(&[policy("yes", "enforce", PERMIT)])).is_empty());
+    }
+
+    const ADMINS: &str = "permit (principal in Role::\"admin\", action in Action::\"administer\", resource)";
+
+    #[test]
+    fn what_is_left_to_callers_by_name_is_named() {
+        let namespace = Namespace::default();
+        let told = |policies: &[String]| reserved(&set(policies), &namespace);
+        let none: Vec<String> = Vec::new();
+        assert_eq!(reserved(&Policies::embedded().unwrap(), &namespace), none);
+        assert_eq!(told(&[policy("admins", "enforce", ADMINS)]), none);
+        assert_eq!(told(&[policy("admins", "log_only", ADMINS)]).len(), CHANGES.len());
+        let but = |condition: &str| {
+            let forbid = format!("forbid (principal, action in Action::\"administer\", resource) {condition}");
+            told(&[policy("admins", "enforce", ADMINS), policy("alone", "enforce", &forbid)]).len()
+        };
+        assert_eq!(but("unless { principal == Caller::\"ada\" }"), CHANGES.len());
+        assert_eq!(but("unless { principal has person && principal.person like \"*\" }"), CHANGES.len());
+        assert_eq!(but("unless { principal.sees_payloads }"), 0, "whoever was given that");
+        assert_eq!(but("when { principal == Caller::\"bob\" }"), 0, "one is shut out, no role is");
+        let approving = "forbid (principal, action == Action::\"kapelle.v1.PolicyService/Approve\", resource)";
+        let all = [policy("admins", "enforce", ADMINS), policy("alone", "enforce", approving)];
+        assert_eq!(told(&all), [format!("no role could call {}, but for callers by name", CHANGES[2])]);
     }
 }
