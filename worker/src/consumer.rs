@@ -8,8 +8,9 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 use kapelle_bus::Bus;
 use kapelle_bus::pull::{Delivery, TaskPuller};
+use kapelle_bus::tasks::Withdrawal;
+use kapelle_engine::TaskToken;
 use kapelle_proto::Task;
-use kapelle_proto::subject::TaskSubject;
 use kapelle_telemetry::clock;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -41,11 +42,11 @@ pub(crate) struct Consumer {
     gate: Gate,
     attempts: JoinSet<()>,
     /// How to stop each attempt; those that ended leave when the table has grown to twice what runs.
-    aborts: HashMap<Key, AbortHandle>,
+    aborts: HashMap<Key, (AbortHandle, Option<TaskToken>)>,
     /// What was withdrawn before it came: the news may be quicker than the task.
-    unwanted: VecDeque<Key>,
+    unwanted: VecDeque<(Key, Option<TaskToken>)>,
     /// What nobody waits for any more.
-    withdrawn: Pin<Box<dyn Stream<Item = TaskSubject> + Send + Sync>>,
+    withdrawn: Pin<Box<dyn Stream<Item = Withdrawal> + Send + Sync>>,
 }
 
 impl Consumer {
@@ -83,7 +84,7 @@ impl Consumer {
                 biased;
                 () = &mut draining => break,
                 _ = check.tick() => self.renew().await,
-                Some(task) = self.withdrawn.next() => self.withdraw(&task),
+                Some(withdrawal) = self.withdrawn.next() => self.withdraw(&withdrawal),
                 () = self.gate.changed(again_at) => {}
                 delivery = self.puller.next() => match delivery {
                     Some(delivery) => self.accept(delivery).await,
@@ -102,12 +103,12 @@ impl Consumer {
         while self.attempts.try_join_next().is_some() {}
         let executor = &self.executor;
         let key = (delivery.subject.run_id, delivery.subject.task.clone());
-        if self.unwanted.contains(&key) {
+        if self.unwanted.iter().any(|(task, token)| *task == key && *token == Task::token_in(&delivery.payload)) {
             return delivery.ack().await;
         }
         let (admitted, queued_at) = (admission::admit(&delivery, clock::now()), delivery.stored_at);
         let behind = delivery.pending;
-        let token = if admitted.is_err() { Task::token_in(&delivery.payload) } else { None };
+        let token = admitted.as_ref().map_or_else(|_| Task::token_in(&delivery.payload), |task| task.token);
         if delivery.delivered > 1 {
             executor.meters.redelivered();
         }
@@ -120,9 +121,9 @@ impl Consumer {
                 let executor = Arc::clone(executor);
                 let terms = self.gate.terms(behind, self.puller.free());
                 let abort = self.attempts.spawn(async move { executor.execute(task, queued_at, terms).await });
-                self.aborts.insert(key, abort);
+                self.aborts.insert(key, (abort, token));
                 if self.aborts.len() > 2 * self.attempts.len() + ABORTS_MIN {
-                    self.aborts.retain(|_, abort| !abort.is_finished());
+                    self.aborts.retain(|_, (abort, _)| !abort.is_finished());
                 }
             }
             Err(failure) => executor.refuse(key, token, failure).await,
@@ -131,14 +132,18 @@ impl Consumer {
 
     /// Stops an attempt that nobody waits for any more: its run was cancelled, or another attempt was quicker. Its message is
     /// out of the queue already, so it is neither reported nor acknowledged; one that is being reported goes on.
-    fn withdraw(&mut self, task: &TaskSubject) {
+    fn withdraw(&mut self, withdrawal: &Withdrawal) {
+        let Withdrawal { task, token } = withdrawal;
         let key = (task.run_id, task.task.clone());
-        let Some(abort) = self.aborts.remove(&key) else {
+        let Some((abort, own)) = self.aborts.get(&key) else {
             if self.unwanted.len() == UNWANTED_MAX {
                 self.unwanted.pop_front();
             }
-            return self.unwanted.push_back(key);
+            return self.unwanted.push_back((key, *token));
         };
+        if own != token {
+            return tracing::warn!(run = %key.0, task = %key.1, "a withdrawal without the task's token is not heeded");
+        }
         if abort.is_finished() || self.executor.leases.release(&key).is_none() {
             return;
         }

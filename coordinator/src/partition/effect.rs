@@ -1,6 +1,6 @@
 //! What a partition wants done, as data.
 
-use kapelle_engine::{Body, Command, Decision, Entry, Ignored, Record, Run, RunSubmitted, Stamp};
+use kapelle_engine::{Body, Command, Decision, Entry, Ignored, Record, Run, RunSubmitted, Stamp, TaskToken};
 use kapelle_types::{Code, Principal, RunId, StepRef, WorkflowVersion};
 
 /// What the service shall do for the core.
@@ -84,6 +84,8 @@ pub struct Order {
     pub traceparent: Option<String>,
     /// What to do.
     pub command: Command,
+    /// What shows a worker that a withdrawal is ours.
+    pub proof: Option<TaskToken>,
     /// The time of the entry that caused it.
     pub at: kapelle_types::Timestamp,
 }
@@ -91,7 +93,9 @@ pub struct Order {
 impl Order {
     /// The order for a run's command that the entry at `cause` asked for; sequence 0 where none did.
     pub(crate) fn of(run: &Run, cause: Stamp, command: Command) -> Self {
+        let proof = if let Command::WithdrawTask { task, .. } = &command { run.token(task) } else { None };
         Self {
+            proof,
             token: Token(cause.seq),
             run: run.id(),
             workflow: run.plan().workflow.clone(),

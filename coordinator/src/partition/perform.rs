@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kapelle_bus::{Acknowledgement, Bus, Refusal};
-use kapelle_engine::{Body, Channel, Command, DeadLetter, EmitEvent, Entry, FinishRun, StepSucceeded, Usage, Work};
+use kapelle_engine::{Body, Channel, Command, DeadLetter, EmitEvent, Entry, FinishRun, StepSucceeded, TaskToken, Usage, Work};
 use kapelle_proto::subject::{DeadSubject, TaskSubject, TimerSubject};
 use kapelle_proto::{DeadLetterRecord, Task, encode_record};
 use kapelle_retry::{Delays, Policy};
@@ -29,7 +29,7 @@ pub struct Performer {
 #[derive(Debug, Clone)]
 enum Message {
     Task(TaskSubject, Bytes),
-    Withdraw(TaskSubject),
+    Withdraw(TaskSubject, Option<TaskToken>),
     Timer(TimerSubject, Timestamp, Bytes),
     CancelTimer(TimerSubject),
     DeadLetter(DeadSubject, Bytes),
@@ -162,7 +162,9 @@ impl Performer {
                 let report = self.done(traceparent, *event);
                 Message::Event(Box::new(Telling { run: run_id, told, report }))
             }
-            Command::WithdrawTask { task, agent } => Message::Withdraw(TaskSubject { agent, run_id, task }),
+            Command::WithdrawTask { task, agent } => {
+                Message::Withdraw(TaskSubject { agent, run_id, task }, order.proof)
+            }
             Command::StartTimer { timer, due } => {
                 let record = self.record(traceparent, Body::TimerFired { timer: timer.clone() });
                 Message::Timer(TimerSubject { partition, run_id, timer }, due, record)
@@ -252,8 +254,8 @@ impl Performer {
                 bus.publish_event(kind, headers.clone(), body.clone()).await?.await?;
                 Sent::Pending(bus.append(telling.run, Channel::Report, telling.report.clone()).await?)
             }
-            Message::Withdraw(subject) => {
-                bus.withdraw_task(subject).await?;
+            Message::Withdraw(subject, proof) => {
+                bus.withdraw_task(subject, proof.as_ref()).await?;
                 Sent::Done
             }
             Message::CancelTimer(subject) => {

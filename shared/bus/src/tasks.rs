@@ -3,15 +3,23 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use async_nats::HeaderMap;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
+use kapelle_engine::TaskToken;
 use kapelle_proto::stream;
 use kapelle_proto::subject::TaskSubject;
 use kapelle_types::{AgentVersion, Rate, Timestamp, Usd, printed};
 use serde::Deserialize;
 
+use crate::direct::header;
 use crate::publish::Acknowledgement;
 use crate::{Bus, Error};
+
+/// The header with which a withdrawal shows the token of the attempt that it is about.
+const TOKEN_HEADER: &str = "Kapelle-Task-Token";
 
 /// How long a queue may take to tell about itself.
 const TOLD_WAIT_MAX: Duration = Duration::from_secs(3);
@@ -103,6 +111,24 @@ impl Told {
     }
 }
 
+/// An attempt that is withdrawn. Workers of other agents can say so too: the broker sends its answers wherever whoever asks
+/// wants them. So nothing is to be done about it unless it shows the attempt's own token.
+#[derive(Debug)]
+pub struct Withdrawal {
+    /// The attempt.
+    pub task: TaskSubject,
+    /// What it shows.
+    pub token: Option<TaskToken>,
+}
+
+impl Withdrawal {
+    fn read(message: &async_nats::Message) -> Option<Self> {
+        let task = std::str::from_utf8(&message.payload).ok()?.parse().ok()?;
+        let token = header(message, TOKEN_HEADER).and_then(|token| URL_SAFE_NO_PAD.decode(token).ok());
+        Some(Self { task, token: token.and_then(|token| TaskToken::from_bytes(&token)) })
+    }
+}
+
 /// Where workers of an agent version hear what is withdrawn: a core subject, since it is news and no fact.
 fn withdrawn(agent: &AgentVersion) -> String {
     format!("kapelle.withdrawn.{}.{}", agent.name, agent.version.token())
@@ -117,28 +143,30 @@ impl Bus {
         self.publisher().publish(printed(task), None, message).await
     }
 
-    /// Takes an attempt out of its queue, delivered or not, and tells the worker that may have it. Harmless if it is not
-    /// there. The message to the worker may be lost: then the attempt runs to its end and its report is ignored.
+    /// Takes an attempt out of its queue, delivered or not, and tells the worker that may have it, with the attempt's own token.
+    /// Harmless if it is not there. The message to the worker may be lost: then the attempt runs to its end and its report is
+    /// ignored.
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the broker did not answer.
-    pub async fn withdraw_task(&self, task: &TaskSubject) -> Result<(), Error> {
+    pub async fn withdraw_task(&self, task: &TaskSubject, token: Option<&TaskToken>) -> Result<(), Error> {
         let subject = task.to_string();
         self.purge(stream::TASKS, &subject).await?;
-        self.client().publish(withdrawn(&task.agent), subject.into()).await.map_err(Error::unavailable)
+        let mut headers = HeaderMap::new();
+        if let Some(token) = token {
+            headers.insert(TOKEN_HEADER, URL_SAFE_NO_PAD.encode(token.as_bytes()));
+        }
+        let sent = self.client().publish_with_headers(withdrawn(&task.agent), headers, subject.into()).await;
+        sent.map_err(Error::unavailable)
     }
 
     /// The attempts of an agent version that are withdrawn from now on. Nothing else may be in flight for them.
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the connection is gone.
-    pub async fn withdrawals(&self, agent: &AgentVersion) -> Result<impl Stream<Item = TaskSubject> + use<>, Error> {
+    pub async fn withdrawals(&self, agent: &AgentVersion) -> Result<impl Stream<Item = Withdrawal> + use<>, Error> {
         let messages = self.client().subscribe(withdrawn(agent)).await.map_err(Error::unavailable)?;
-        let subject = |message: async_nats::Message| {
-            let text = std::str::from_utf8(&message.payload).ok().and_then(|text| text.parse().ok());
-            std::future::ready(text)
-        };
-        Ok(messages.filter_map(subject))
+        Ok(messages.filter_map(|message| std::future::ready(Withdrawal::read(&message))))
     }
 
     /// What the queue of an agent version tells the workers that serve it.

@@ -89,7 +89,7 @@ pub struct EmitEvent {
 impl Command {
     /// What carries out an attempt of a step that ends by a report; nothing for other steps.
     pub(crate) fn attempt(run: &Run, planned: &PlanStep, task: TaskId, input: Payload) -> Option<Self> {
-        let token = run.key.as_ref().map(|key| key.token(&task));
+        let token = run.token(&task);
         match &planned.act {
             Act::Agent(act) => Some(Self::DispatchTask(Box::new(DispatchTask {
                 task,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kapelle_types::limits::ENTRIES_WARN;
-use kapelle_types::{Payload, Principal, RunId, SignalName, StepId, Timestamp};
+use kapelle_types::{Payload, Principal, RunId, SignalName, StepId, TaskId, Timestamp};
 
 use super::halt::Halt;
 use super::place::{Dependants, Place};
@@ -16,7 +16,7 @@ use crate::entry::{Failure, RunFinished};
 use crate::plan::{Act, Plan, StepIndex};
 use crate::signals::Signals;
 use crate::spending::Spending;
-use crate::token::RunKey;
+use crate::token::{RunKey, TaskToken};
 
 /// A run's state. Built by [`crate::apply`] from the run's entries, in order; nothing else changes it.
 #[derive(Debug, Clone, PartialEq)]
@@ -124,6 +124,12 @@ impl Run {
     #[must_use]
     pub fn with_key(self, key: Option<RunKey>) -> Self {
         Self { key, ..self }
+    }
+
+    /// What speaks for one of its attempts; `None` if its reports need no tokens.
+    #[must_use]
+    pub fn token(&self, task: &TaskId) -> Option<TaskToken> {
+        self.key.as_ref().map(|key| key.token(task))
     }
 
     /// The same run before its first entry.
