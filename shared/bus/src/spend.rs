@@ -1,7 +1,7 @@
 //! What the tasks of an agent version have cost in one UTC day, in the whole fleet: one counter of the broker's a day.
 //!
 //! ```text
-//!   worker ──Nats-Incr: +<millionths of a dollar>, Nats-Msg-Id: <run>/<step>#<attempt>──▶ SPEND kapelle.spend.<agent>.<version>.<day>
+//!   worker ──Nats-Incr: +<millionths of a dollar>, Nats-Msg-Id: …/<run>/<step>#<attempt>──▶ SPEND kapelle.spend.<agent>.<version>.<day>
 //!   worker ◀──{"val": "<the sum>"}── direct get of the counter
 //! ```
 //!
@@ -20,6 +20,8 @@ use crate::{Bus, Error};
 pub struct Ledger {
     bus: Bus,
     agent: AgentVersion,
+    /// What no other worker knows: message ids are the whole stream's, and whoever took ours first would have our cost left out.
+    own: String,
 }
 
 /// A counter as the broker stores it.
@@ -31,8 +33,9 @@ struct Counter {
 impl Ledger {
     /// The ledger of an agent version.
     #[must_use]
-    pub const fn new(bus: Bus, agent: AgentVersion) -> Self {
-        Self { bus, agent }
+    pub fn new(bus: Bus, agent: AgentVersion) -> Self {
+        let own = bus.client().new_inbox();
+        Self { bus, agent, own }
     }
 
     /// What was spent on the day of this moment so far.
@@ -54,7 +57,7 @@ impl Ledger {
     pub async fn add(&self, at: Timestamp, cost: Usd, attempt: &str) -> Result<(), Error> {
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Incr", format!("+{}", cost.micros()).as_str());
-        headers.insert("Nats-Msg-Id", attempt);
+        headers.insert("Nats-Msg-Id", format!("{}/{attempt}", self.own).as_str());
         let subject = subject::spend(&self.agent, &at.day());
         self.bus.publisher().publish(subject, Some(headers), bytes::Bytes::new()).await?.await.map(drop)
     }
