@@ -24,8 +24,8 @@ use crate::stack::{self, Address, DEFAULT_NATS_URL, NatsTls};
 /// What can be done with namespaces.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
-A namespace has two NATS accounts: one with its streams, for its coordinators alone, and one for
-everybody else, which reaches the first by the subjects that the policies allow and by no others.
+A namespace has three NATS accounts: one with its streams, for its coordinators alone, one for
+workers and one for everybody else, which reach the first by the subjects that the policies allow.
 The operator's folder is the record; the broker is told.")]
 pub(crate) enum Verb {
     /// Make a namespace and tell the broker

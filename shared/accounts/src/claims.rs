@@ -33,7 +33,7 @@ pub(crate) fn system_user(key: &str) -> Value {
     json!({ "name": "operator", "sub": key, "nats": nats })
 }
 
-/// The account that has the streams: quotas, and what the edge may ask it for.
+/// The account that has the streams: quotas, and what the edges may ask it for.
 pub(crate) fn core(record: &Record, policies: &Policies, now: Timestamp) -> Value {
     let quotas = &record.quotas;
     let mut limits = limits(i64::from(quotas.connections));
@@ -41,27 +41,39 @@ pub(crate) fn core(record: &Record, policies: &Policies, now: Timestamp) -> Valu
     limits["disk_storage"] = json!(quotas.storage_bytes);
     limits["streams"] = json!(quotas.streams);
     limits["consumer"] = json!(quotas.consumers);
-    let exports: Vec<Value> = crossing::crossings(policies, record).iter().map(Crossing::export).collect();
+    let everybody = [PEOPLE.as_slice(), &WORKERS].concat();
+    let exports: Vec<Value> = crossing::crossings(policies, record, &everybody).iter().map(Crossing::export).collect();
     account(record, &record.core, record.name.as_str(), &[Role::Coordinator], policies, now, |nats| {
         nats.insert("limits".into(), limits);
         nats.insert("exports".into(), json!(exports));
     })
 }
 
-/// The account of everybody else: no streams, no exports.
-pub(crate) fn edge(record: &Record, policies: &Policies, now: Timestamp) -> Value {
-    let imports: Vec<Value> =
-        crossing::crossings(policies, record).iter().map(|crossing| crossing.import(&record.core)).collect();
-    let name = format!("{}-edge", record.name);
-    account(record, &record.edge, &name, &EDGE, policies, now, |nats| {
+/// The account of publishers and people: no streams, no exports.
+pub(crate) fn people(record: &Record, policies: &Policies, now: Timestamp) -> Value {
+    edge(record, &record.edge, "edge", &PEOPLE, policies, now)
+}
+
+/// The account of workers, like the one of people and apart from it: the broker sends its answers to whatever subject of an
+/// account whoever asks names, and what workers store is sent back as it is. Nobody else shall hear it.
+pub(crate) fn workers(record: &Record, policies: &Policies, now: Timestamp) -> Value {
+    edge(record, &record.workers, "workers", &WORKERS, policies, now)
+}
+
+fn edge(record: &Record, key: &str, kind: &str, roles: &[Role], policies: &Policies, now: Timestamp) -> Value {
+    let imports = crossing::crossings(policies, record, roles);
+    let imports: Vec<Value> = imports.iter().map(|crossing| crossing.import(&record.core)).collect();
+    let name = format!("{}-{kind}", record.name);
+    account(record, key, &name, roles, policies, now, |nats| {
         nats.insert("limits".into(), limits(i64::from(record.quotas.connections)));
         nats.insert("imports".into(), json!(imports));
     })
 }
 
 /// Who connects to the edge.
-pub(crate) const EDGE: [Role; 7] =
-    [Role::Viewer, Role::Publisher, Role::Operator, Role::Approver, Role::Auditor, Role::Admin, Role::Worker];
+const PEOPLE: [Role; 6] = [Role::Viewer, Role::Publisher, Role::Operator, Role::Approver, Role::Auditor, Role::Admin];
+/// Who connects to the account of workers.
+const WORKERS: [Role; 1] = [Role::Worker];
 
 fn account(
     record: &Record,
@@ -106,7 +118,11 @@ fn signer(record: &Record, role: Role, key: &str, policies: &Policies) -> Value 
 
 /// A user: a name, and the agents that its role's template is filled with.
 pub(crate) fn user(record: &Record, issued: &Issued) -> Value {
-    let account = if issued.role == Role::Coordinator { &record.core } else { &record.edge };
+    let account = match issued.role {
+        Role::Coordinator => &record.core,
+        Role::Worker => &record.workers,
+        _ => &record.edge,
+    };
     let queues = issued.agents.iter().map(|a| format!("queue:{}-{}", a.name, a.version.token()));
     let topics = issued.agents.iter().map(|a| format!("agent:{}.{}", a.name, a.version.token()));
     // Its holder, too, has to know whose it is: a coordinator serves the namespace that it has credentials of.

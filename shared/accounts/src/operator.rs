@@ -6,7 +6,7 @@
 //!       system.creds                    its one user
 //!       broker.conf                     what nats-server's configuration includes
 //!       namespaces/<name>/namespace.json  the record
-//!                         core.nk edge.nk <role>.nk
+//!                         core.nk edge.nk workers.nk <role>.nk
 //! ```
 
 use std::fs::{self, File};
@@ -90,9 +90,10 @@ impl Operator {
             return Err(Error::Invalid(format!("there is a namespace `{name}` already")));
         }
         folder::make(&place)?;
-        let (core, edge) = (KeyPair::new_account(), KeyPair::new_account());
-        folder::write_key(&place.join("core.nk"), &core)?;
-        folder::write_key(&place.join("edge.nk"), &edge)?;
+        let [core, edge, workers] = [(); 3].map(|()| KeyPair::new_account());
+        for (file, key) in [("core.nk", &core), ("edge.nk", &edge), ("workers.nk", &workers)] {
+            folder::write_key(&place.join(file), key)?;
+        }
         let mut record = Record {
             name,
             created_at: now,
@@ -100,6 +101,7 @@ impl Operator {
             quotas,
             core: core.public_key(),
             edge: edge.public_key(),
+            workers: workers.public_key(),
             signers: std::collections::BTreeMap::new(),
             credentials: Vec::new(),
         };
@@ -163,7 +165,11 @@ impl Operator {
     pub fn accounts(&self, record: &Record, policies: &Policies, now: Timestamp) -> Result<Vec<String>, Error> {
         let operator = self.key()?;
         // The core first: an import of what nobody exports yet is refused.
-        let claims = [claims::core(record, policies, now), claims::edge(record, policies, now)];
+        let claims = [
+            claims::core(record, policies, now),
+            claims::people(record, policies, now),
+            claims::workers(record, policies, now),
+        ];
         claims.into_iter().map(|claims| jwt::sign(claims, &operator, now)).collect()
     }
 
@@ -173,7 +179,8 @@ impl Operator {
     /// [`Error::Folder`] if the operator's key cannot be read.
     pub fn removal(&self, record: &Record, now: Timestamp) -> Result<String, Error> {
         let operator = self.key()?;
-        jwt::sign(claims::removal(&operator.public_key(), &[&record.edge, &record.core]), &operator, now)
+        let accounts = [record.edge.as_str(), &record.workers, &record.core];
+        jwt::sign(claims::removal(&operator.public_key(), &accounts), &operator, now)
     }
 
     pub(crate) fn signer(&self, record: &Record, role: Role) -> Result<KeyPair, Error> {

@@ -18,8 +18,10 @@ pub struct Record {
     pub quotas: Quotas,
     /// The public key of the account that has its streams.
     pub core: String,
-    /// The public key of the account that everybody but coordinators connects to.
+    /// The public key of the account that publishers and people connect to.
     pub edge: String,
+    /// The public key of the account that workers connect to.
+    pub workers: String,
     /// The public keys that users are signed with, one a role.
     pub signers: BTreeMap<Role, String>,
     /// The credentials that were given out.
@@ -33,7 +35,7 @@ pub struct Quotas {
     pub storage_bytes: u64,
     /// Bytes of its streams in memory, every replica counted.
     pub memory_bytes: u64,
-    /// Connections of coordinators, and as many again of all others.
+    /// Connections of coordinators, as many again of workers, and as many of all others.
     pub connections: u32,
     /// Streams.
     pub streams: u32,

@@ -34,9 +34,9 @@ fn claims(jwt: &str) -> Value {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(jwt.split('.').nth(1).unwrap()).unwrap()).unwrap()
 }
 
-fn accounts(operator: &Operator, record: &Record) -> [Value; 2] {
+fn accounts(operator: &Operator, record: &Record) -> [Value; 3] {
     let signed = operator.accounts(record, &Policies::embedded().unwrap(), NOW).unwrap();
-    [claims(&signed[0]), claims(&signed[1])]
+    [claims(&signed[0]), claims(&signed[1]), claims(&signed[2])]
 }
 
 fn walk(folder: &Path, visit: &mut impl FnMut(&Path, u32)) {
@@ -79,19 +79,21 @@ fn a_user_is_a_name_and_its_agents_and_the_account_says_what_that_means() {
     assert_eq!(user["iss"], json!(record.signers[&Role::Worker]));
     assert_eq!(user["exp"], 1_800_000_000 + 24 * 3600);
     assert_eq!(user["nats"]["tags"], json!(["namespace:legal", "queue:echo-1_0_0", "agent:echo.1_0_0"]));
-    assert_eq!(user["nats"]["issuer_account"], json!(record.edge));
+    assert_eq!(user["nats"]["issuer_account"], json!(record.workers));
     assert!(user["nats"]["pub"].is_null() && user["nats"]["sub"].is_null());
     assert_eq!(Credentials::parse(&file).unwrap().name(), "w1");
     assert_eq!(operator.namespace(&record.name).unwrap().credentials, [issued]);
 
-    let [core, edge] = accounts(&operator, &record);
+    let [core, edge, workers] = accounts(&operator, &record);
     let roles = |account: &Value| -> Vec<String> {
         let keys = account["nats"]["signing_keys"].as_array().unwrap().clone();
         keys.iter().map(|key| key["role"].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!(roles(&core), ["coordinator"]);
-    assert_eq!(roles(&edge).len(), 7);
-    assert!(edge["nats"]["limits"]["disk_storage"].is_null(), "the edge has no streams");
+    assert_eq!((roles(&edge).len(), roles(&workers)), (6, vec!["worker".to_owned()]));
+    for outside in [edge, workers] {
+        assert!(outside["nats"]["limits"]["disk_storage"].is_null(), "no streams but in the core");
+    }
     assert_eq!(core["nats"]["limits"]["disk_storage"], json!(10_u64 << 30));
 }
 
@@ -99,12 +101,25 @@ fn a_user_is_a_name_and_its_agents_and_the_account_says_what_that_means() {
 #[test]
 fn the_edge_can_ask_for_nothing_that_only_coordinators_may() {
     let (_folder, operator, record) = made();
-    let [core, edge] = accounts(&operator, &record);
+    let [core, edge, workers] = accounts(&operator, &record);
     let subjects = |list: &Value| -> Vec<String> {
         list.as_array().unwrap().iter().map(|one| one["subject"].as_str().unwrap().to_owned()).collect()
     };
-    let (exports, imports) = (subjects(&core["nats"]["exports"]), subjects(&edge["nats"]["imports"]));
-    assert_eq!(exports, imports);
+    let exports = subjects(&core["nats"]["exports"]);
+    let imports = [&edge, &workers].map(|account| subjects(&account["nats"]["imports"]));
+    let mut all = imports.concat();
+    all.sort();
+    all.dedup();
+    assert_eq!(exports, all);
+    let [of_people, of_workers] = imports;
+    assert!(
+        !of_workers.iter().any(|subject| subject.contains("event") || subject.contains("submit")),
+        "{of_workers:?}"
+    );
+    assert!(
+        !of_people.iter().any(|subject| subject.contains("payloads.>") || subject.contains("report")),
+        "{of_people:?}"
+    );
     for inside in [
         "control",
         "KV_keys",
@@ -132,11 +147,11 @@ fn what_is_revoked_is_said_until_it_would_have_expired() {
     assert_eq!(record.revoke("w1", NOW), 0);
     assert_eq!(record.credentials[0].state(NOW), State::Revoked);
     assert_eq!(record.credentials[1].state(NOW.plus(DAY)), State::Expired);
-    let [core, edge] = accounts(&operator, &record);
-    assert_eq!(edge["nats"]["revocations"], json!({ issued.public_key: 1_800_000_000 }));
-    assert_eq!(core["nats"]["revocations"], json!({}));
+    let [core, edge, workers] = accounts(&operator, &record);
+    assert_eq!(workers["nats"]["revocations"], json!({ issued.public_key: 1_800_000_000 }));
+    assert_eq!((&core["nats"]["revocations"], &edge["nats"]["revocations"]), (&json!({}), &json!({})));
     let later = operator.accounts(&record, &Policies::embedded().unwrap(), NOW.plus(DAY)).unwrap();
-    assert_eq!(claims(&later[1])["nats"]["revocations"], json!({}));
+    assert_eq!(claims(&later[2])["nats"]["revocations"], json!({}));
 }
 
 #[test]

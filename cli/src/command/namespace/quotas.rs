@@ -63,6 +63,7 @@ pub(super) fn page(record: &Record, used: Option<&Used>) -> String {
     text += &line("connections", q.connections.to_string());
     text += &line("core", record.core.clone());
     text += &line("edge", record.edge.clone());
+    text += &line("workers", record.workers.clone());
     text.trim_end().to_owned()
 }
 
