@@ -57,12 +57,22 @@ impl Accounts {
         self.issue_for(record, role, user, LONG)
     }
 
-    /// Makes credentials and puts them where the broker's connections look for them.
     pub(crate) fn issue_for(&self, record: &mut Record, role: Role, user: &str, life: Duration) -> Issued {
         let agents = if role == Role::Worker { vec!["scripted@1.0.0".parse().unwrap()] } else { Vec::new() };
-        let wanted = Wanted { name: user.parse().unwrap(), role, agents, life };
+        self.give(record, Wanted { name: user.parse().unwrap(), role, agents, life })
+    }
+
+    /// Those of a worker of another agent.
+    pub(crate) fn issue_worker(&self, record: &mut Record, user: &str, agent: &str) -> Issued {
+        let agents = vec![agent.parse().unwrap()];
+        self.give(record, Wanted { name: user.parse().unwrap(), role: Role::Worker, agents, life: LONG })
+    }
+
+    /// Makes credentials and puts them where the broker's connections look for them.
+    fn give(&self, record: &mut Record, wanted: Wanted) -> Issued {
+        let user = wanted.name.to_string();
         let (issued, file) = self.operator.issue(record, wanted, clock::now()).unwrap();
-        std::fs::write(self.broker.credentials_file(user), file).unwrap();
+        std::fs::write(self.broker.credentials_file(&user), file).unwrap();
         issued
     }
 }

@@ -5,6 +5,7 @@
 mod accounts;
 mod broker;
 mod credentials;
+mod hostile;
 mod tls;
 mod walls;
 
