@@ -77,6 +77,7 @@ impl Coordinator {
         ownership.announced().await;
         catalog.up_to_date().await.map_err(|e| unavailable(&e)).inspect_err(|_| stop_all.cancel())?;
         let waiters = Arc::new(Waiters::default());
+        let retired = Arc::clone(&trail);
         let shared = Shared { bus: bus.clone(), plans: Arc::clone(&plans), waiters: Arc::clone(&waiters), trail };
         let template = Template {
             coordinator: config.id.clone(),
@@ -100,6 +101,7 @@ impl Coordinator {
             catalog: Arc::clone(&catalog),
             served: served.clone(),
             peers: ownership.peers.clone(),
+            trail: retired,
         };
         stand_by(&config, &retirement, &stop_all);
         let announcer = announce(&bus, &config, started_at, &served);

@@ -32,11 +32,12 @@ use kapelle_bus::{Bus, Refusal};
 use kapelle_manifest::Loss;
 use kapelle_proto::stream;
 use kapelle_telemetry::clock;
-use kapelle_types::{AgentVersion, Code, Diagnosis, Partition, Principal};
+use kapelle_types::{AgentVersion, AuditWhat, AuditWho, Code, Diagnosis, Partition, Principal};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::{Fact, Trail};
 use crate::catalog::Catalog;
 use crate::ownership::Peers;
 use crate::partitions::Served;
@@ -61,6 +62,7 @@ pub(crate) struct Retirement {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) served: Served,
     pub(crate) peers: watch::Receiver<Arc<Peers>>,
+    pub(crate) trail: Arc<Trail>,
 }
 
 /// Who needs an agent version.
@@ -217,7 +219,12 @@ impl Retirement {
         let registry = self.catalog.registry();
         let done = async {
             match registry.standing(agent).await? {
-                seen if seen.standing.as_ref() == Some(left) => registry.restore(agent, seen.revision).await,
+                seen if seen.standing.as_ref() == Some(left) => {
+                    // On record first, and once, whichever coordinators do it.
+                    let id = format!("standing-{agent}-{}", seen.revision);
+                    self.trail.once(id, taken_back(agent, left)).await?;
+                    registry.restore(agent, seen.revision).await
+                }
                 _ => Ok(()),
             }
         };
@@ -225,6 +232,18 @@ impl Retirement {
             Ok(()) => tracing::warn!(%agent, by = %left.by, "nobody went on retiring it; it is in use again"),
             Err(error) => tracing::debug!(%agent, %error, "it cannot be taken back right now"),
         }
+    }
+}
+
+fn taken_back(agent: &AgentVersion, left: &Standing) -> Fact {
+    Fact {
+        component: "registry",
+        verb: "taken-back",
+        who: AuditWho { principal: left.by.clone(), ..AuditWho::default() },
+        what: AuditWhat { kind: "agent".into(), name: agent.to_string(), ..AuditWhat::default() },
+        policy: String::new(),
+        code: Some(Code::AGENT_USE_UNKNOWN),
+        reason: "nobody went on retiring it; it is in use again".to_owned(),
     }
 }
 

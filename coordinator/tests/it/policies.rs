@@ -3,11 +3,17 @@
 
 use std::time::Duration;
 
+use kapelle_broker::testing::TestServer;
+use kapelle_bus::Bus;
+use kapelle_bus::policies::{File, PolicySets, Proposal, Proposed, Set, digest};
+use kapelle_bus::provision::provision;
+use kapelle_coordinator::Config;
 use kapelle_proto::v1;
-use kapelle_types::Role;
+use kapelle_types::{Principal, Role, Timestamp, limits};
 use tonic::{Code, Status};
 
 use crate::callers::{Client, Place, agent, code, eventually, workflow};
+use crate::fleet::connect;
 use crate::issuer::Issuer;
 
 const FORBID: &str = r#"
@@ -144,6 +150,84 @@ async fn what_weakens_takes_two_persons() {
     assert_eq!(told, ["applied", "proposed", "approved", "applied", "applied", "proposed", "applied", "void"]);
     assert_eq!(trail.iter().filter(|r| r.code == "K0518").count(), 2, "who tried alone");
     place.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn policies_for_callers_by_name_are_left_to_two_persons_at_least() {
+    let issuer = Issuer::new();
+    let place = Place::accepting(1, &issuer.accepted()).await;
+    let ada = place.client(&issuer.jwt("ada", "ada@example.com", "admin", 600)).await;
+    let bob = place.client(&issuer.jwt("bob", "bob@example.com", "admin", 600)).await;
+    let harmless = FORBID.replace("\"enforce\"", "\"log_only\"");
+    let served = ada.policies().apply(with(&ada, &harmless).await).await.unwrap().into_inner().served.unwrap();
+    let [first, second] = ["#ada", "#bob"].map(|login| served.applied_by.replace("#ada", login));
+    let only = |who: &[&String]| {
+        let names: Vec<String> = who.iter().map(|name| format!("Caller::\"{name}\"")).collect();
+        format!(
+            r#"@id("by_name") @mode("enforce") @why("These alone.")
+forbid (principal, action in Action::"administer", resource) unless {{ [{}].contains(principal) }};"#,
+            names.join(", ")
+        )
+    };
+    let approve = |id: String| v1::ApproveProposalRequest { id };
+    let alone = ada.policies().apply(with(&ada, &only(&[&first])).await).await.unwrap().into_inner();
+    assert_eq!((alone.outcome.as_str(), alone.served.unwrap().version), ("proposed", 1));
+    let alone = alone.proposal.unwrap();
+    assert_eq!(alone.weakens.len(), 3, "{:?}", alone.weakens);
+    assert!(alone.weakens[0].starts_with("no role could call kapelle.v1.PolicyService/"), "{:?}", alone.weakens);
+    let status = bob.policies().approve(approve(alone.id)).await.unwrap_err();
+    refused(&status, (Code::FailedPrecondition, "K0517"));
+    let both = ada.policies().apply(with(&ada, &only(&[&first, &second])).await).await.unwrap().into_inner();
+    let served = bob.policies().approve(approve(both.proposal.unwrap().id)).await.unwrap().into_inner().served;
+    assert_eq!(served.unwrap().version, 2);
+    let (admin, _) = place.token("root", &[Role::Admin], |_| {}).await;
+    let admin = place.client(&admin).await;
+    let another = admin.policies().apply(with(&ada, "").await).await.unwrap_err();
+    refused(&another, (Code::PermissionDenied, "K0503"));
+    place.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn there_are_never_more_proposals_than_may_be() {
+    let server = TestServer::start().await;
+    let connection = connect(&server.url()).await;
+    let record = provision(connection.jetstream(), &Config::default().layout).await.unwrap();
+    let sets = PolicySets::open(&Bus::of(connection.clone(), record)).await.unwrap();
+    let proposal = |n: usize| {
+        let files = vec![File { name: "a.cedar".into(), text: n.to_string() }];
+        let set = Set {
+            version: 1,
+            digest: digest(&files),
+            files,
+            applied_by: Principal("ada".into()),
+            person: Some("ada".into()),
+            applied_at: Timestamp::default(),
+            why: String::new(),
+            again: None,
+            proposal: None,
+            approved_by: None,
+        };
+        let (replaces_digest, expires_at) = (digest(&[]), Timestamp::default());
+        Proposal { id: format!("{n:016x}"), set, replaces: 0, replaces_digest, weakens: Vec::new(), expires_at }
+    };
+    let propose = |n: usize| {
+        let (sets, proposal) = (sets.clone(), proposal(n));
+        // Others may be quicker a hundred times where everybody comes at once.
+        async move { eventually("an answer", || async { sets.propose(&proposal).await.ok() }).await }
+    };
+    let told = futures::future::join_all((0..limits::PROPOSALS_MAX + 8).map(propose)).await;
+    assert_eq!(told.iter().filter(|it| **it == Proposed::New).count(), limits::PROPOSALS_MAX);
+    assert_eq!(told.iter().filter(|it| **it == Proposed::Full).count(), 8);
+    let there = sets.proposals().await.unwrap();
+    assert_eq!(there.len(), limits::PROPOSALS_MAX);
+    let again = Proposal { weakens: vec!["more".into()], ..there[0].clone() };
+    assert_eq!(sets.propose(&again).await.unwrap(), Proposed::There(Box::new(there[0].clone())), "the first stays");
+    sets.remove_proposal(&there[0].id).await.unwrap();
+    assert_eq!(sets.propose(&proposal(99)).await.unwrap(), Proposed::New);
+    // What is left of one that is gone goes by itself: one answer of the broker has room for a thousand.
+    let stream = connection.jetstream().get_stream("KV_policies").await.unwrap();
+    let mark = stream.get_last_raw_message_by_subject(&format!("$KV.policies.proposal.{}", there[0].id)).await.unwrap();
+    assert_eq!(mark.headers.get("Nats-TTL").map(ToString::to_string), Some("60".to_owned()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
