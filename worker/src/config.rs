@@ -1,5 +1,7 @@
 //! What a worker is started with.
 
+mod model;
+
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -13,6 +15,8 @@ use kapelle_types::{AgentVersion, Code, Diagnosis, FolderName};
 use crate::Error;
 use crate::access::{Access, Limits};
 use crate::sandbox::Sandbox;
+
+pub use model::ModelSpec;
 
 /// Slots of a worker on a machine with few cores: agents mostly wait.
 const SLOTS_MIN: usize = 8;
@@ -135,6 +139,8 @@ pub enum RuntimeSpec {
     Native(Arc<dyn Agent>),
     /// By a program of its own.
     Process(ProcessSpec),
+    /// By asking a language model.
+    Model(Box<ModelSpec>),
     /// By nobody: every attempt fails for this reason, so that its run says what is missing instead of waiting.
     Refused(Diagnosis),
 }
@@ -144,6 +150,7 @@ impl fmt::Debug for RuntimeSpec {
         match self {
             Self::Native(_) => f.write_str("Native"),
             Self::Process(spec) => spec.fmt(f),
+            Self::Model(spec) => write!(f, "Model({} at {})", spec.model.model, spec.model.endpoint),
             Self::Refused(why) => write!(f, "Refused({why})"),
         }
     }

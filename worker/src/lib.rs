@@ -1,7 +1,7 @@
 //! The worker: pulls the tasks of its agents, executes them within its slots, reports what became of them.
 //!
 //! ```text
-//!   TASKS ──pull──▶ consumer ──▶ admission ──▶ executor ──▶ runtime {native, process}
+//!   TASKS ──pull──▶ consumer ──▶ admission ──▶ executor ──▶ runtime {native, process, model}
 //!     ▲  ▲             │                          │
 //!     │  └──+WPI── lease                          ▼
 //!     └────+ACK── reporter ◀────────────────── output
@@ -38,7 +38,7 @@ mod usage;
 mod worker;
 
 pub use access::{Access, Limits};
-pub use config::{AgentSpec, Config, Environment, Folders, ProcessSpec, Protocol, RuntimeSpec};
+pub use config::{AgentSpec, Config, Environment, Folders, ModelSpec, ProcessSpec, Protocol, RuntimeSpec};
 pub use drain::Drained;
 pub use error::Error;
 pub use sandbox::Sandbox;

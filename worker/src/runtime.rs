@@ -1,14 +1,16 @@
-//! How an agent is executed: as a value in this process, or as a program of its own.
+//! How an agent is executed: as a value in this process, as a program of its own, or by asking a model.
 //!
 //! A runtime bounds the attempt by its time and turns whatever the agent does into an answer or a named failure. It knows
 //! nothing of queues, slots and reports.
 
+mod model;
 mod native;
 mod process;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use kapelle_bus::Bus;
 use kapelle_engine::Failure;
 use kapelle_proto::Task;
 use kapelle_types::Diagnosis;
@@ -35,18 +37,20 @@ pub(crate) struct Attempt<'a> {
 pub(crate) enum Runtime {
     Native(native::Runtime),
     Process(Box<process::Runtime>),
+    Model(Box<model::Runtime>),
     Refused(Diagnosis),
 }
 
 impl Runtime {
     /// # Errors
-    /// A process agent cannot be kept to its access here, or its secrets are missing.
-    pub(crate) fn new(spec: AgentSpec, config: &Config) -> Result<Self, Diagnosis> {
+    /// An agent cannot be kept to its access here, or its secrets are missing.
+    pub(crate) fn new(spec: AgentSpec, config: &Config, bus: &Bus) -> Result<Self, Diagnosis> {
         Ok(match spec.runtime {
             RuntimeSpec::Native(agent) => Self::Native(native::Runtime::new(agent)),
             RuntimeSpec::Process(process) => {
                 Self::Process(Box::new(process::Runtime::new(process, spec.version, config)?))
             }
+            RuntimeSpec::Model(model) => Self::Model(Box::new(model::Runtime::new(*model, spec.version, config, bus)?)),
             RuntimeSpec::Refused(why) => Self::Refused(why),
         })
     }
@@ -56,6 +60,7 @@ impl Runtime {
         match self {
             Self::Native(runtime) => runtime.run(attempt, input).await,
             Self::Process(runtime) => runtime.run(attempt, &input).await,
+            Self::Model(runtime) => runtime.run(attempt, &input).await,
             Self::Refused(why) => Err(failure::permanent(why.code, format!("{} {}", why.message, why.hint))),
         }
     }

@@ -94,6 +94,24 @@ impl Secrets {
         self.held.iter().map(|(name, value)| (name.variable(), value.expose_secret()))
     }
 
+    /// The value of one.
+    pub(crate) fn value(&self, name: &SecretName) -> Option<&str> {
+        self.held.iter().find(|(held, _)| held == name).map(|(_, value)| value.expose_secret())
+    }
+
+    /// What somebody else wrote, as text without these secrets. It is data to whoever gets it, so nothing is masked by its
+    /// name.
+    pub(crate) fn without_values(&self, bytes: &[u8]) -> String {
+        let (mut text, mut at) = (String::new(), 0);
+        for (whose, range) in self.matches(bytes) {
+            text.push_str(&String::from_utf8_lossy(&bytes[at..range.start]));
+            text.push_str(&format!("[secret:{whose}]"));
+            at = range.end;
+        }
+        text.push_str(&String::from_utf8_lossy(&bytes[at..]));
+        text
+    }
+
     /// Bytes that may have to be known before a place to tell whether a secret goes over it.
     pub(crate) const fn longest(&self) -> usize {
         self.longest

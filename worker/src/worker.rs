@@ -132,7 +132,7 @@ impl Handle {
             worker: self.config.id.as_str().into(),
             agent: spec.version.clone(),
             meters: AgentMeters::new(&spec.version),
-            runtime: Runtime::new(spec, &self.config).map_err(Error::Refused)?,
+            runtime: Runtime::new(spec, &self.config, &self.bus).map_err(Error::Refused)?,
             slots: self.slots.clone(),
             payloads: self.payloads.clone(),
             leases: Arc::new(Leases::default()),

@@ -20,7 +20,7 @@ use crate::stack::{self, Address, BrokerPlan, Confinement, DEFAULT_NATS_URL, Emb
 /// How to run everything.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-It runs the process agents that are applied to it, and whoever calls it without a token is its
+It runs the agents that are applied to it, and whoever calls it without a token is its
 administrator: so its gRPC address is one of this machine alone.
 
 What survives: with `--durability standard`, everything that was acknowledged survives a killed

@@ -35,8 +35,8 @@ pub(crate) enum Verb {
 pub(crate) struct Start {
     #[command(flatten)]
     broker: Address,
-    /// A manifest file, or a folder with everything below it, whose process agents are served; repeat it for more. The
-    /// manifests have to be registered too (`kapelle apply`)
+    /// A manifest file, or a folder with everything below it, whose process and model agents are served; repeat it for
+    /// more. The manifests have to be registered too (`kapelle apply`)
     #[arg(long, required = true, num_args = 1.., value_name = "DIR")]
     agents: Vec<PathBuf>,
     /// Tasks that it does at once, over all its agents. Default: twice the cores, at least 8
@@ -109,7 +109,7 @@ fn id(wanted: Option<String>, user: Option<String>, random: String) -> Result<St
     Err(Failure::usage(message, format!("Say `--id {user}` or `--id {user}.SOMETHING`, or leave it out.")))
 }
 
-/// The process agents of these manifests.
+/// The agents of these manifests that a worker can serve.
 fn agents(sources: &[PathBuf]) -> Result<Vec<AgentSpec>, Failure> {
     let found = manifests::read(sources)?;
     let agents = found.iter().filter_map(|f| match &f.sourced.manifest {
@@ -118,8 +118,9 @@ fn agents(sources: &[PathBuf]) -> Result<Vec<AgentSpec>, Failure> {
     });
     let agents: Vec<_> = agents.collect();
     if agents.is_empty() {
-        let hint = "`--agents` takes folders with manifests of kind Agent and `runtime: { process: … }`.";
-        return Err(Failure::usage("There is no process agent to serve.", hint));
+        let hint =
+            "`--agents` takes folders with manifests of kind Agent and `runtime: { process: … }` or `{ model: … }`.";
+        return Err(Failure::usage("There is no agent to serve.", hint));
     }
     Ok(agents)
 }

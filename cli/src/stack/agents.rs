@@ -1,4 +1,5 @@
-//! Runs what is applied: every process agent in the registry whose folder is on this machine is served by our worker.
+//! Runs what is applied: every model agent in the registry, and every process agent whose folder is on this machine, is served
+//! by our worker.
 
 use std::path::Path;
 use std::time::Duration;
@@ -73,7 +74,8 @@ async fn take(worker: &Handle, record: &Registered) {
     let Some(spec) = manifests::spec(&manifest, folder) else {
         return tracing::debug!(agent, "a native agent: a worker of one's own serves it");
     };
-    if record.origin.is_empty() || !folder.is_dir() {
+    let needs_folder = matches!(spec.runtime, RuntimeSpec::Process(_));
+    if needs_folder && (record.origin.is_empty() || !folder.is_dir()) {
         return tracing::warn!(agent, folder = record.origin, "not served here: its folder is not on this machine");
     }
     let version = spec.version.clone();

@@ -1,16 +1,17 @@
-//! `access` and `runtime.process.limits`: what a process agent may touch, and how much of the machine it may take.
+//! `access` and `runtime.process.limits`: what an agent may touch, and how much of the machine its process may take.
 //!
 //! Nothing is granted that is not written here; what a process needs to run at all comes from the worker
-//! (docs/guides/write-an-agent.md has the list). Only what a worker can enforce has a name.
+//! (docs/guides/write-an-agent.md has the list). Only what a worker can enforce has a name: files, ports and variables are
+//! those of a process, hosts and tools those of a model agent, whose requests the worker itself makes.
 
 use std::time::Duration;
 
-use kapelle_types::{FolderName, SecretName};
+use kapelle_types::{FolderName, Host, SecretName, ToolName};
 use serde::Serialize;
 
 use crate::issue::Issue;
 use crate::read::{Issues, Part, optional};
-use crate::write;
+use crate::{Runtime, write};
 
 /// Open files at least: below it most programs do not start.
 const FILES_MIN: u32 = 16;
@@ -20,7 +21,8 @@ const FILES_MAX: u32 = 1_048_576;
 const MEMORY_BYTES_MIN: u64 = 16 * 1024 * 1024;
 /// Variables that the worker sets; whatever its own environment has for them is not the agent's.
 const SET_BY_WORKER: [&str; 3] = ["HOME", "TMPDIR", "PATH"];
-/// What a process agent may touch beside its own folder. Default: nothing.
+
+/// What an agent may touch; a process agent, beside its own folder. Default: nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Access {
     /// Files and folders, relative to the manifest's folder or absolute.
@@ -38,6 +40,12 @@ pub struct Access {
     /// Secrets, by name; the worker has the values.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<SecretName>,
+    /// Hosts that a model agent's requests may reach.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<Host>,
+    /// Its own tools that a model agent may use.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<ToolName>,
 }
 
 /// What may be read, and what may be read and written: everything below, if it is a folder.
@@ -124,8 +132,36 @@ impl Access {
         let network = fields.optional("network").map_or(Some(Network::default()), |it| Network::read(&it, issues));
         let env = fields.optional("env").map_or(Some(Vec::new()), |it| each(&it, issues, variable));
         let secrets = fields.optional("secrets").map_or(Some(Vec::new()), |it| each(&it, issues, secret));
-        fields.close(&["tools", "models"], issues);
-        Some(Self { files: files?, folders: folders?, network: network?, env: env?, secrets: secrets? })
+        let hosts = fields.optional("hosts").map_or(Some(Vec::new()), |it| each(&it, issues, host));
+        let tools =
+            fields.optional("tools").map_or(Some(Vec::new()), |it| each(&it, issues, |it, issues| it.name(issues)));
+        fields.close(&["models"], issues);
+        Some(Self {
+            files: files?,
+            folders: folders?,
+            network: network?,
+            env: env?,
+            secrets: secrets?,
+            hosts: hosts?,
+            tools: tools?,
+        })
+    }
+
+    /// The fields that are granted and would hold nobody: a process is held by the kernel, a model agent by its worker.
+    pub(crate) fn idle(&self, runtime: &Runtime) -> Vec<&'static str> {
+        let of_process = [
+            ("files", !self.files.is_empty()),
+            ("folders", !self.folders.is_empty()),
+            ("network", !self.network.is_none()),
+            ("env", !self.env.is_empty()),
+        ];
+        let of_model = [("hosts", !self.hosts.is_empty()), ("tools", !self.tools.is_empty())];
+        let idle: &[(&str, bool)] = match runtime {
+            Runtime::Process(_) => &of_model,
+            Runtime::Model(_) => &of_process,
+            Runtime::Native {} => &[],
+        };
+        idle.iter().filter(|(_, granted)| *granted).map(|(name, _)| *name).collect()
     }
 }
 
@@ -174,6 +210,11 @@ fn path(part: &Part<'_>, issues: &mut Issues) -> Option<String> {
 
 fn folder(part: &Part<'_>, issues: &mut Issues) -> Option<FolderName> {
     part.name(issues)
+}
+
+fn host(part: &Part<'_>, issues: &mut Issues) -> Option<Host> {
+    let text = part.text(issues)?;
+    text.parse().map_err(|why| issues.push(Issue::rule(&part.pointer, format!("`{text}` is not a host: {why}")))).ok()
 }
 
 fn port(part: &Part<'_>, issues: &mut Issues) -> Option<u16> {

@@ -7,6 +7,7 @@ use crate::access::{Access, Resources};
 use crate::issue::Issue;
 use crate::limits::Limits;
 use crate::metadata::Metadata;
+use crate::model::Model;
 use crate::read::{Fields, Issues, Part};
 use crate::risk::Risk;
 use crate::{Contract, contracts, retry, write};
@@ -32,7 +33,7 @@ pub struct AgentSpec {
     /// How much harm it can do, if its owner says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub risk: Option<Risk>,
-    /// What its process may touch.
+    /// What it may touch.
     #[serde(skip_serializing_if = "Access::is_none")]
     pub access: Access,
     /// How it is run.
@@ -63,6 +64,8 @@ pub enum Runtime {
     Process(Process),
     /// Code that is built into a worker and registered there by the agent's name.
     Native {},
+    /// A language model that a worker asks.
+    Model(Box<Model>),
 }
 
 /// A program that the worker starts in the manifest's folder.
@@ -115,9 +118,8 @@ impl AgentSpec {
         let access_part = fields.optional("access");
         let access = access_part.as_ref().map_or(Some(Access::default()), |it| Access::read(it, issues));
         let runtime = fields.required("runtime", issues).and_then(|it| Runtime::read(&it, issues));
-        if let (Some(part), Some(Runtime::Native {})) = (access_part, &runtime) {
-            let issue = Issue::rule(&part.pointer, "`access` limits a process, and this agent is code inside a worker");
-            issues.push(issue.on_key().hint("remove it; nothing would enforce it"));
+        if let (Some(part), Some(runtime)) = (access_part, &runtime) {
+            idle_access(&part, access.as_ref(), runtime, issues);
         }
         let retry = fields.optional("retry").map_or(Some(RetryPolicy::default()), |it| retry::read(&it, issues));
         fields.close(Self::LATER, issues);
@@ -127,6 +129,20 @@ impl AgentSpec {
         };
         let (input, output, access) = (input?, output?, access?);
         Some(Self { role: role?, input, output, risk, access, runtime: runtime?, retry: retry? })
+    }
+}
+
+/// Reports what is granted and would hold nobody.
+fn idle_access(part: &Part<'_>, access: Option<&Access>, runtime: &Runtime, issues: &mut Issues) {
+    const HINT: &str = "remove it; nothing would enforce it";
+    if let Runtime::Native {} = runtime {
+        let issue = Issue::rule(&part.pointer, "`access` limits a process, and this agent is code inside a worker");
+        issues.push(issue.on_key().hint(HINT));
+    }
+    let whose = if let Runtime::Model(_) = runtime { "a process" } else { "a model agent" };
+    for name in access.map(|it| it.idle(runtime)).unwrap_or_default() {
+        let issue = Issue::rule(&part.pointer.field(name), format!("`{name}` limits {whose}, and this agent is none"));
+        issues.push(issue.on_key().hint(HINT));
     }
 }
 
@@ -148,33 +164,35 @@ impl Role {
 }
 
 impl Runtime {
-    const LATER: &[&str] = &["http", "model", "mcp", "a2a"];
+    const LATER: &[&str] = &["http", "mcp", "a2a"];
 
     fn read(part: &Part<'_>, issues: &mut Issues) -> Option<Self> {
         let mut fields = part.fields(issues)?;
-        let process = fields.optional("process");
-        let native_part = fields.optional("native");
-        let native = fields.contains("native");
+        let (process, native, model) =
+            (fields.optional("process"), fields.optional("native"), fields.optional("model"));
+        let is_native = fields.contains("native");
         let before = issues.len();
         fields.close(Self::LATER, issues);
-        match (process, native) {
-            (Some(process), false) => Process::read(&process, issues).map(Self::Process),
-            (None, true) => {
-                if let Some(part) = native_part {
+        match (process, is_native, model) {
+            (Some(process), false, None) => Process::read(&process, issues).map(Self::Process),
+            (None, false, Some(model)) => Model::read(&model, issues).map(|it| Self::Model(Box::new(it))),
+            (None, true, None) => {
+                if let Some(part) = native {
                     part.fields(issues)?.close(&[], issues);
                 }
                 Some(Self::Native {})
             }
             // What is there instead has been reported already.
-            (None, false) if issues.len() > before => None,
-            (None, false) => {
+            (None, false, None) if issues.len() > before => None,
+            (None, false, None) => {
                 let issue = Issue::shape(&part.pointer, "the runtime says how the agent is run, and names nothing");
-                issues.push(issue.on_key().hint("write `process: { command: […] }` or `native: {}`"));
+                let hint = "write `process: { command: […] }`, `model: { … }` or `native: {}`";
+                issues.push(issue.on_key().hint(hint));
                 None
             }
-            (Some(_), true) => {
-                let issue = Issue::shape(&part.pointer, "an agent has one runtime, this one has two");
-                issues.push(issue.on_key().hint("remove `process` or `native`"));
+            _ => {
+                let issue = Issue::shape(&part.pointer, "an agent has one runtime, this one has several");
+                issues.push(issue.on_key().hint("leave one of `process`, `model` and `native`"));
                 None
             }
         }

@@ -3,6 +3,7 @@
 mod given;
 mod misfits;
 mod outputs;
+mod models;
 mod references;
 mod steps;
 
@@ -17,7 +18,7 @@ use crate::issue::Issue;
 use crate::manifest::Manifest;
 use crate::problem::Problem;
 use crate::sourced::{PROBLEMS_MAX, Sourced};
-use crate::{Agent, Workflow};
+use crate::{Agent, Runtime, Workflow};
 
 /// Checks a manifest against itself and against the agents that there are.
 #[must_use]
@@ -57,6 +58,9 @@ fn check_agent(agent: &Agent) -> Vec<Issue> {
     let schema = |side: &str| spec().field(side).field("schema");
     let mut issues = contracts::issues(&agent.spec.input, &schema("input"));
     issues.extend(contracts::issues(&agent.spec.output, &schema("output")));
+    if let Runtime::Model(model) = &agent.spec.runtime {
+        issues.extend(models::check(&agent.spec, model));
+    }
     issues
 }
 

@@ -23,6 +23,7 @@ mod issue;
 mod limits;
 mod manifest;
 mod metadata;
+mod model;
 mod order;
 mod performer;
 mod problem;
@@ -51,6 +52,7 @@ pub use kapelle_contract::{Checker, Contract, Difference, InvalidSchema, Verdict
 pub use limits::{CONCURRENCY_DEFAULT, CONCURRENCY_MAX, Limits};
 pub use manifest::{API_VERSION, Manifest};
 pub use metadata::Metadata;
+pub use model::{HttpTool, Method, Model, Price, SecretRef, Tool};
 pub use order::Cycle;
 pub use performer::{AgentRequirement, InvalidRequirement, Nobody, Performer};
 pub use problem::Problem;

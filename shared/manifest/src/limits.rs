@@ -87,7 +87,7 @@ impl Limits {
     }
 }
 
-fn rate(part: &Part<'_>, issues: &mut Issues) -> Option<Rate> {
+pub(crate) fn rate(part: &Part<'_>, issues: &mut Issues) -> Option<Rate> {
     const HINT: &str = "write `10/s`, `600/min` or `5000/h`";
     let Value::String(text) = part.value else { return part.expected("a rate", HINT, issues) };
     match text.parse() {
@@ -113,16 +113,35 @@ fn payload(part: &Part<'_>, issues: &mut Issues) -> Option<u64> {
 }
 
 fn amount(part: &Part<'_>, issues: &mut Issues) -> Option<Usd> {
-    const HINT: &str = "write it as a number: `0.05`, `20`";
-    let Value::Number(number) = part.value else { return part.expected("an amount of US dollars", HINT, issues) };
+    let amount = usd(part, issues)?;
+    if amount == Usd::ZERO {
+        refused(
+            part,
+            "0 is not an amount that can be a limit: with nothing to spend it would never do anything",
+            issues,
+        );
+        return None;
+    }
+    Some(amount)
+}
+
+/// What an amount of money looks like.
+const USD_HINT: &str = "write it as a number: `0.05`, `20`";
+
+/// An amount of US dollars, or nothing of it.
+pub(crate) fn usd(part: &Part<'_>, issues: &mut Issues) -> Option<Usd> {
+    let Value::Number(number) = part.value else { return part.expected("an amount of US dollars", USD_HINT, issues) };
     // Not as JSON prints it: that writes small numbers with an exponent.
     let text = number.as_u64().map_or_else(|| number.as_f64().unwrap_or(-1.0).to_string(), |whole| whole.to_string());
-    let why = match Usd::parse(&text) {
-        Ok(Usd::ZERO) => "with nothing to spend it would never do anything",
-        Ok(amount) => return Some(amount),
-        Err(why) => why,
-    };
-    let issue = Issue::rule(&part.pointer, format!("{text} is not an amount that can be a limit: {why}"));
-    issues.push(issue.label("not an amount").hint(HINT));
-    None
+    match Usd::parse(&text) {
+        Ok(amount) => Some(amount),
+        Err(why) => {
+            refused(part, &format!("{text} is not an amount that can be a limit: {why}"), issues);
+            None
+        }
+    }
+}
+
+fn refused(part: &Part<'_>, message: &str, issues: &mut Issues) {
+    issues.push(Issue::rule(&part.pointer, message).label("not an amount").hint(USD_HINT));
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use kapelle_contract::Contract;
 use kapelle_expression::{Expression, Template};
+use kapelle_prompt::Prompt;
 use kapelle_types::RetryPolicy;
 use serde::{Serialize, Serializer};
 
@@ -38,4 +40,16 @@ pub(crate) fn optional_template<S: Serializer>(template: &Option<Template>, s: S
 
 pub(crate) fn template<S: Serializer>(template: &Template, s: S) -> Result<S::Ok, S::Error> {
     template.source().serialize(s)
+}
+
+pub(crate) fn prompt<S: Serializer>(prompt: &Prompt, s: S) -> Result<S::Ok, S::Error> {
+    prompt.source().serialize(s)
+}
+
+pub(crate) fn optional_prompt<S: Serializer>(prompt: &Option<Prompt>, s: S) -> Result<S::Ok, S::Error> {
+    prompt.as_ref().map(Prompt::source).serialize(s)
+}
+
+pub(crate) fn schema<S: Serializer>(contract: &Contract, s: S) -> Result<S::Ok, S::Error> {
+    contract.schema().serialize(s)
 }

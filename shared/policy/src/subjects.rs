@@ -127,6 +127,8 @@ pub const CLASSES: &[Class] = &[
     to("cursors/write", &["$JS.API.DIRECT.GET.KV_cursors.>", "$KV.cursors.*"]),
     // How often an agent starts and what it spends, kept by its workers together.
     to("pace/keep", &["$JS.API.DIRECT.GET.KV_pace.$KV.pace.<agent>", "$KV.pace.<agent>"]),
+    // How often a model is asked, kept together by the workers of all agents that ask it.
+    to("models/keep", &["$JS.API.DIRECT.GET.KV_pace.$KV.pace._model.*", "$KV.pace._model.*"]),
     to("spending/keep", &["$JS.API.DIRECT.GET.SPEND.kapelle.spend.<agent>.*", "kapelle.spend.<agent>.*"]),
     // Workers that share credentials are told apart by what comes after the dot.
     to("presence/worker", &["$KV.presence.worker.<id>", "$KV.presence.worker.<id>.*"]),

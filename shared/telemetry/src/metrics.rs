@@ -82,6 +82,13 @@ metrics! {
     TASK_REDELIVERIES Counter "kapelle_task_redeliveries_total" []
         "Tasks that came a second time because a worker was lost, and were not executed again";
 
+    MODEL_REQUESTS Counter "kapelle_model_requests_total" ["agent", "version", "outcome"]
+        "Requests of model agents to their models, by outcome";
+    MODEL_TOKENS Counter "kapelle_model_tokens_total" ["agent", "version", "kind"]
+        "Tokens that model agents read (input) and wrote (output)";
+    TOOL_CALLS Counter "kapelle_tool_calls_total" ["agent", "version", "tool", "outcome"]
+        "Calls that models made of the tools of their agents, by outcome";
+
     AGENT_HELD Gauge "kapelle_agent_held" ["agent", "version", "limit"]
         "1 while this worker takes no tasks of the agent because of a limit";
     BUDGET_REMAINING Gauge "kapelle_budget_remaining_usd" ["agent", "version"]

@@ -74,6 +74,14 @@ codes! {
     ONBOARD_TRIAL = "K0118";
     /// Where an agent is to be onboarded from cannot be taken in.
     ONBOARD_SOURCE = "K0119";
+    /// A model agent or one of its tools reaches a host that its access does not name.
+    MODEL_HOST = "K0125";
+    /// A model agent has a tool that its access does not name, or is granted one that it does not have.
+    MODEL_TOOL = "K0126";
+    /// A prompt has a mistake, or names what the input does not have.
+    PROMPT_INVALID = "K0127";
+    /// A model agent uses a secret that its access does not name.
+    MODEL_SECRET = "K0128";
 
     // 02xx: submitting and steering runs
     /// The workflow is not registered.
@@ -176,6 +184,26 @@ codes! {
     TOKENS_LIMIT = "K0415";
     /// The agent called more tools than one task may.
     TOOL_CALLS_LIMIT = "K0416";
+    /// The server of a model does not answer, or asks to be asked later.
+    MODEL_UNAVAILABLE = "K0417";
+    /// The server of a model refuses the request, and would again.
+    MODEL_REFUSED = "K0418";
+    /// The server of a model does not accept the key.
+    MODEL_KEY = "K0419";
+    /// The conversation is longer than the model can read.
+    MODEL_CONTEXT = "K0420";
+    /// The model, or a filter before or behind it, declines to answer.
+    MODEL_DECLINED = "K0421";
+    /// The model's answer was cut off at its limit of tokens.
+    MODEL_CUT_OFF = "K0422";
+    /// The model's answer breaks the agent's output contract, and was not mended when it was told so.
+    MODEL_OUTPUT = "K0423";
+    /// The model did not come to an end within its turns.
+    MODEL_TURNS = "K0424";
+    /// A model agent's request would reach, or was sent on to, a host that it may not.
+    HOST_DENIED = "K0425";
+    /// A tool of a model agent does not answer.
+    TOOL_UNAVAILABLE = "K0426";
 
     // 05xx: who may do what
     /// A policy has a mistake.

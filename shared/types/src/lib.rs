@@ -19,6 +19,7 @@ mod printed;
 mod rate;
 mod step;
 mod time;
+mod web;
 
 pub use audit::{AuditDecision, AuditRecord, AuditWhat, AuditWho};
 pub use backoff::RetryPolicy;
@@ -28,7 +29,7 @@ pub use error::{Diagnosis, InvalidName};
 pub use id::{Principal, RunId};
 pub use money::Usd;
 pub use name::{
-    AgentName, AgentVersion, CaseName, FolderName, Namespace, SecretName, SignalName, StepId, TokenName, UserName,
+    AgentName, AgentVersion, CaseName, FolderName, Namespace, SecretName, SignalName, StepId, TokenName, ToolName, UserName,
     Version, WorkflowName, WorkflowVersion,
 };
 pub use partition::{Partition, Partitions};
@@ -37,3 +38,4 @@ pub use printed::printed;
 pub use rate::Rate;
 pub use step::{Attempt, StepRef, TaskId};
 pub use time::Timestamp;
+pub use web::{Host, WebUrl};

@@ -94,3 +94,20 @@ pub const RATE_PER_SECOND_MAX: u64 = 10_000;
 pub const TOKENS_LIMIT_MAX: u32 = 1_000_000_000;
 /// The most tool calls that the limit of an agent may name.
 pub const TOOL_CALLS_LIMIT_MAX: u32 = 1_000_000;
+/// Bytes of one prompt template: pages of instructions and examples; what is longer belongs into the input.
+pub const PROMPT_SOURCE_BYTES_MAX: usize = 64 * 1024;
+/// What rendering one prompt may use up: a unit for each step of the template and for each 64 bytes that it makes, so that
+/// a prompt is 16 MiB at most and rendered in well under a second.
+pub const PROMPT_FUEL: u64 = 250_000;
+/// Tools that one model agent may have; a model that is offered more calls the wrong ones.
+pub const MODEL_TOOLS_MAX: usize = 64;
+/// Requests that one task may make to its model where its manifest names no number.
+pub const MODEL_TURNS_DEFAULT: u32 = 8;
+/// The most requests that a manifest may allow one task.
+pub const MODEL_TURNS_MAX: u32 = 100;
+/// How often a model is asked to mend an answer that breaks its contract, where its manifest names no number.
+pub const MODEL_REPAIRS_DEFAULT: u32 = 2;
+/// The most repairs that a manifest may allow: a model that has not understood after so many does not.
+pub const MODEL_REPAIRS_MAX: u32 = 10;
+/// Bytes of what a tool answers that its model gets to see; the rest is cut off, and the model is told.
+pub const TOOL_RESULT_BYTES_MAX: usize = 64 * 1024;

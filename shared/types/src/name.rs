@@ -114,6 +114,13 @@ name!(
     "it starts with a lower-case letter and goes on with lower-case letters, digits and `-`, 63 characters at most",
     |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
 );
+name!(
+    /// The name of a tool that a model may call: `[a-z][a-z0-9_-]*`, at most 63 characters, as every model takes it.
+    ToolName,
+    "tool name",
+    "it starts with a lower-case letter and goes on with lower-case letters, digits, `_` and `-`, 63 characters at most",
+    |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-'
+);
 
 name!(
     /// The name of a signal that a run waits for: `[a-z][a-z0-9-]*`, at most 63 characters.

@@ -16,7 +16,8 @@ const MAY: &[(&str, &[&str])] = &[
     ("kapelle-types", &[]),
     ("kapelle-expression", &["kapelle-types"]),
     ("kapelle-contract", &["kapelle-expression"]),
-    ("kapelle-manifest", &["kapelle-types", "kapelle-expression", "kapelle-contract"]),
+    ("kapelle-prompt", &["kapelle-types"]),
+    ("kapelle-manifest", &["kapelle-types", "kapelle-expression", "kapelle-contract", "kapelle-prompt"]),
     ("kapelle-engine", &["kapelle-types", "kapelle-expression"]),
     ("kapelle-policy", &["kapelle-types"]),
     ("kapelle-retry", &[]),
@@ -44,6 +45,9 @@ const MAY: &[(&str, &[&str])] = &[
         "kapelle-worker",
         &[
             "kapelle-types",
+            "kapelle-contract",
+            "kapelle-prompt",
+            "kapelle-manifest",
             "kapelle-engine",
             "kapelle-proto",
             "kapelle-retry",
@@ -206,7 +210,7 @@ fn pure_crates_reach_no_io() {
         }
     }
     hold(
-        "types, expression, contract, manifest, engine and policy reach no runtime, no network, no randomness and no clock of their own.",
+        "types, expression, contract, prompt, manifest, engine and policy reach no runtime, no network, no randomness and no clock of their own.",
         "take the dependency out, or turn off the feature that brings it.",
         &problems,
     );

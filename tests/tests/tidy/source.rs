@@ -4,8 +4,15 @@ use crate::hold;
 use crate::tree::{File, with_ending};
 
 /// Crates that do no IO and know no clock and no randomness.
-pub(crate) const PURE: [&str; 6] =
-    ["shared/types", "shared/expression", "shared/contract", "shared/manifest", "shared/engine", "shared/policy"];
+pub(crate) const PURE: [&str; 7] = [
+    "shared/types",
+    "shared/expression",
+    "shared/contract",
+    "shared/prompt",
+    "shared/manifest",
+    "shared/engine",
+    "shared/policy",
+];
 
 /// What none of their files may say: the packages that offer it (`chrono`, `uuid`) are reachable, for their values.
 const IMPURE: [&str; 14] = [

@@ -6,6 +6,7 @@ mod agents;
 mod drain;
 mod faults;
 mod limits;
+mod model;
 mod payloads;
 mod presence;
 mod pull;

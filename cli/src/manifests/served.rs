@@ -2,26 +2,31 @@
 
 use std::path::{Path, PathBuf};
 
-use kapelle_manifest::{Agent, Protocol, Resources, Runtime};
-use kapelle_types::AgentVersion;
-use kapelle_worker::{Access, AgentSpec, Limits, ProcessSpec, RuntimeSpec};
+use kapelle_manifest::{Agent, Process, Protocol, Resources, Runtime};
+use kapelle_worker::{Access, AgentSpec, Limits, ModelSpec, ProcessSpec, RuntimeSpec};
 
 /// What a worker on this machine runs for the agent; `None` for one that is code in somebody's own worker.
 pub(crate) fn spec(agent: &Agent, folder: &Path) -> Option<AgentSpec> {
-    let Runtime::Process(process) = &agent.spec.runtime else { return None };
+    let runtime = match &agent.spec.runtime {
+        Runtime::Native {} => return None,
+        Runtime::Process(it) => RuntimeSpec::Process(process(it, &agent.spec.access, folder)),
+        Runtime::Model(_) => RuntimeSpec::Model(Box::new(ModelSpec::of(&agent.spec)?)),
+    };
+    Some(AgentSpec::new(agent.version(), runtime))
+}
+
+fn process(process: &Process, granted: &kapelle_manifest::Access, folder: &Path) -> ProcessSpec {
     let protocol = match process.protocol {
         Protocol::Jsonl => kapelle_worker::Protocol::Jsonl,
         Protocol::Once => kapelle_worker::Protocol::Once,
     };
-    let version = AgentVersion { name: agent.metadata.name.clone(), version: agent.metadata.version.clone() };
-    let process = ProcessSpec {
+    ProcessSpec {
         command: process.command.clone(),
         dir: folder.to_owned(),
         protocol,
-        access: access(&agent.spec.access),
+        access: access(granted),
         limits: limits(&process.limits),
-    };
-    Some(AgentSpec::new(version, RuntimeSpec::Process(process)))
+    }
 }
 
 fn access(it: &kapelle_manifest::Access) -> Access {
