@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kapelle_bus::{Acknowledgement, Bus, Refusal};
-use kapelle_engine::{Body, Channel, Command, DeadLetter, EmitEvent, Entry, FinishRun, StepSucceeded, TaskToken, Usage, Work};
+use kapelle_engine::{
+    Body, Channel, Command, DeadLetter, EmitEvent, Entry, FinishRun, StepSucceeded, TaskToken, Usage, Work,
+};
 use kapelle_proto::subject::{DeadSubject, TaskSubject, TimerSubject};
 use kapelle_proto::{DeadLetterRecord, Task, encode_record};
 use kapelle_retry::{Delays, Policy};

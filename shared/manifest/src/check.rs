@@ -2,8 +2,8 @@
 
 mod given;
 mod misfits;
-mod outputs;
 mod models;
+mod outputs;
 mod references;
 mod steps;
 

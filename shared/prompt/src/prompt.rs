@@ -112,7 +112,7 @@ mod tests {
             ("{{ input.text }}", "a < b"),
             ("{% for it in input.list %}{{ loop.index }}. {{ it.name }}\n{% endfor %}", "1. x\n2. y\n"),
             ("{{ input.list | length }} {{ input.none | default('-') }}", "2 -"),
-            ("{{ input.list | tojson }}", r#"[{"name":"x"},{"name":"y"}]"#),
+            ("{{ input.list | tojson }}", r#"[{"name": "x"}, {"name": "y"}]"#),
             ("{% if input.none is defined %}x{% else %}y{% endif %}", "y"),
             ("{% for n in range(3) %}{{ n }}{% endfor %}", "012"),
         ] {

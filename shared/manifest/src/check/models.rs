@@ -31,6 +31,13 @@ pub(super) fn check(agent: &AgentSpec, model: &Model) -> Vec<Issue> {
         issues.extend(host(agent, &tool.http.url, &at.field("http").field("url")));
         issues.extend(secret(agent, tool.http.bearer.as_ref(), &at.field("http").field("bearer")));
     }
+    let limits = [("cost_per_run", agent.role.limits.cost_per_run), ("cost_per_day", agent.role.limits.cost_per_day)];
+    for (limit, _) in limits.iter().filter(|(_, amount)| amount.is_some() && model.price.is_none()) {
+        let pointer = spec().field("role").field("limits").field(limit);
+        let message = format!("`{limit}` counts what the model's tokens cost, and the model has no `price`");
+        let issue = Issue::rule(&pointer, message).label("never reached");
+        issues.push(issue.hint("add it: `price: { input: …, output: … }`, US dollars for a million tokens"));
+    }
     for (index, name) in agent.access.tools.iter().enumerate() {
         if !model.tools.iter().any(|tool| tool.name == *name) {
             let message = format!("`{name}` is granted, and the agent has no such tool");

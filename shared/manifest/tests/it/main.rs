@@ -10,4 +10,5 @@ mod examples;
 mod garbage;
 mod graph;
 mod manifests;
+mod models;
 mod samples;

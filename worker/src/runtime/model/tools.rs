@@ -162,7 +162,7 @@ fn arguments(text: &str, checker: &Checker) -> Result<Map<String, Value>, String
 
 /// Arguments as a query: texts as they are, everything else as JSON, nothing for what is null.
 fn query(arguments: &Value) -> String {
-    let mut query = Serializer::new(String::from("?"));
+    let mut query = Serializer::for_suffix(String::from("?"), 1);
     for (name, value) in arguments.as_object().into_iter().flatten() {
         match value {
             Value::Null => {}
