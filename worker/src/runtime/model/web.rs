@@ -196,14 +196,16 @@ fn innermost(error: &dyn std::error::Error) -> String {
 
 /// The addresses of a name that it may lead to. Addresses that are named themselves do not come here.
 async fn resolve(name: Name) -> Result<Addresses, BoxError> {
-    let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-    let may_be_private = name.as_str().parse::<Host>().is_ok_and(|host| host.may_be_private());
+    let found = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+    Ok(may_lead_to(name.as_str(), found)?.into_iter())
+}
+
+fn may_lead_to(name: &str, mut found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Private> {
     let some = !found.is_empty();
-    let may: Vec<_> = found.into_iter().filter(|it| may_be_private || is_public(it.ip())).collect();
-    if some && may.is_empty() {
-        return Err(Box::new(Private(name.to_string())));
+    if !name.parse::<Host>().is_ok_and(|host| host.may_be_private()) {
+        found.retain(|it| is_public(it.ip()));
     }
-    Ok(may.into_iter())
+    if some && found.is_empty() { Err(Private(name.to_owned())) } else { Ok(found) }
 }
 
 /// Whether an address is one of the internet's.
@@ -284,8 +286,18 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn only_a_name_that_is_private_itself_leads_into_a_private_network() {
-        assert!(resolve("localhost".parse().unwrap()).await.unwrap().next().is_some());
+    #[test]
+    fn only_a_name_that_is_private_itself_leads_into_a_private_network() {
+        let addresses = |texts: &[&str]| -> Vec<SocketAddr> { texts.iter().map(|it| it.parse().unwrap()).collect() };
+        let (inside, both) = (addresses(&["10.0.0.7:0", "[::1]:0"]), addresses(&["10.0.0.7:0", "1.1.1.1:0"]));
+        assert!(may_lead_to("api.example.com", inside.clone()).is_err());
+        assert_eq!(may_lead_to("api.example.com", both.clone()).unwrap(), addresses(&["1.1.1.1:0"]));
+        for name in ["localhost", "vllm", "vllm.models.svc", "gpu.internal"] {
+            assert_eq!(may_lead_to(name, inside.clone()).unwrap(), inside, "{name}");
+        }
+        assert_eq!(may_lead_to("api.example.com", vec![]).unwrap(), []);
+        assert!(may_lead_to("127.0.0.1.nip.io", inside).is_err());
+        // A resolver takes this for an address; a reader does not.
+        assert!(may_lead_to("0x7f.1", addresses(&["127.0.0.1:0"])).is_err());
     }
 }

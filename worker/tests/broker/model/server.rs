@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_util::task::AbortOnDropHandle;
+use tokio::task::JoinHandle;
 
 use super::protocol::violation;
 
@@ -55,7 +55,7 @@ struct State {
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     state: Arc<Mutex<State>>,
-    _task: AbortOnDropHandle<()>,
+    task: JoinHandle<()>,
 }
 
 impl Request {
@@ -76,7 +76,7 @@ impl Server {
                 connections.spawn(serve(stream, Arc::clone(&shared)));
             }
         });
-        Self { address, state, _task: AbortOnDropHandle::new(task) }
+        Self { address, state, task }
     }
 
     /// What it answers to the next requests, in their order.
@@ -96,6 +96,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        self.task.abort();
         if !std::thread::panicking() {
             self.requests();
         }

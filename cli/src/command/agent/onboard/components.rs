@@ -143,6 +143,13 @@ fn runtime(draft: &mut Draft, stated: &Stated, programs: &[Program]) {
         draft.lacks.push(format!("native: {from} says that {why}"));
         return;
     }
+    // A model has no program; who gives one besides is told that an agent has one runtime.
+    if let (Some(model), None) = (draft.written("spec.runtime.model"), &stated.command) {
+        let value = json!(format!("{} at {}", plain(&model["model"]), plain(&model["endpoint"])));
+        let from = draft.name();
+        draft.note(Fact { component: "runtime", about: "model", value, state: State::Written, from });
+        return;
+    }
     let given = stated.command.as_ref().map(|it| ("--command", json!(it.split_whitespace().collect::<Vec<_>>())));
     let command = match programs {
         [one] => Otherwise::Needed(json!(one.command), one.because.clone()),
@@ -158,6 +165,11 @@ fn runtime(draft: &mut Draft, stated: &Stated, programs: &[Program]) {
     let given = stated.protocol.as_ref().map(|it| ("--protocol", it.as_str().into()));
     let usual = Otherwise::Default("jsonl".into());
     draft.settle(slot("runtime", "protocol", "spec.runtime.process.protocol"), given, usual);
+}
+
+/// A text as it is; nothing for what is none, which the check of the manifest reports.
+fn plain(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
 }
 
 fn resilience(draft: &mut Draft, stated: &Stated) {
