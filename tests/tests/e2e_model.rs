@@ -85,7 +85,9 @@ async fn a_model_does_a_step() {
 
     // What every turn took is in the log: four of them, ten tokens in and five out each.
     let shown = cli.json(&["run", "show", run["run_id"].as_str().unwrap()]).await.to_string();
-    assert!(shown.contains("K0417"), "the refusal is in the log: {shown}");
+    for told in ["K0417", r#""input_tokens":20"#, r#""output_tokens":10"#, r#""tool_calls":1"#, r#""cost_usd":0.012"#] {
+        assert!(shown.contains(told), "{told} is not in the log: {shown}");
+    }
     for (name, log) in lab.logs() {
         assert!(!log.contains(KEY), "{name} has the key in its log");
     }

@@ -113,7 +113,7 @@ fn payload(part: &Part<'_>, issues: &mut Issues) -> Option<u64> {
 }
 
 fn amount(part: &Part<'_>, issues: &mut Issues) -> Option<Usd> {
-    let amount = usd(part, issues)?;
+    let amount = usd(part, "limit", issues)?;
     if amount == Usd::ZERO {
         refused(
             part,
@@ -128,15 +128,15 @@ fn amount(part: &Part<'_>, issues: &mut Issues) -> Option<Usd> {
 /// What an amount of money looks like.
 const USD_HINT: &str = "write it as a number: `0.05`, `20`";
 
-/// An amount of US dollars, or nothing of it.
-pub(crate) fn usd(part: &Part<'_>, issues: &mut Issues) -> Option<Usd> {
+/// An amount of US dollars, or nothing of it, that is to be a limit or a price.
+pub(crate) fn usd(part: &Part<'_>, what: &str, issues: &mut Issues) -> Option<Usd> {
     let Value::Number(number) = part.value else { return part.expected("an amount of US dollars", USD_HINT, issues) };
     // Not as JSON prints it: that writes small numbers with an exponent.
     let text = number.as_u64().map_or_else(|| number.as_f64().unwrap_or(-1.0).to_string(), |whole| whole.to_string());
     match Usd::parse(&text) {
         Ok(amount) => Some(amount),
         Err(why) => {
-            refused(part, &format!("{text} is not an amount that can be a limit: {why}"), issues);
+            refused(part, &format!("{text} is not an amount that can be a {what}: {why}"), issues);
             None
         }
     }

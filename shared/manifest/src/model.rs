@@ -174,8 +174,8 @@ impl SecretRef {
 impl Price {
     fn read(part: &Part<'_>, issues: &mut Issues) -> Option<Self> {
         let mut fields = part.fields(issues)?;
-        let input = fields.required("input", issues).and_then(|it| usd(&it, issues));
-        let output = fields.required("output", issues).and_then(|it| usd(&it, issues));
+        let input = fields.required("input", issues).and_then(|it| usd(&it, "price", issues));
+        let output = fields.required("output", issues).and_then(|it| usd(&it, "price", issues));
         fields.close(&["cached_input"], issues);
         Some(Self { input: input?, output: output? })
     }
@@ -235,7 +235,12 @@ fn parameters(part: &Part<'_>, issues: &mut Issues) -> Option<Contract> {
         Value::Object(schema) if schema.get("type").is_some_and(|it| it == "object") => {
             Some(Contract::new(part.value.clone()))
         }
-        _ => part.expected("a JSON Schema with `type: object`", "models name each argument", issues),
+        Value::Object(_) => {
+            let issue = Issue::rule(&part.pointer, "what a tool takes is an object: models name each argument");
+            issues.push(issue.on_key().hint("write `type: object`, with the arguments as its `properties`"));
+            None
+        }
+        _ => part.expected("a JSON Schema (an object)", "", issues),
     }
 }
 

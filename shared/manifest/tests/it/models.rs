@@ -87,7 +87,7 @@ fn what_makes_no_sense_is_refused() {
         "model_twice",
         &with(
             "      max_turns",
-            "        - { name: look_up, description: x, parameters: { type: object }, http: { method: FETCH, url: \"https://api.example.com\" } }\n      max_turns",
+            "        - { name: look_up, description: x, parameters: { type: object }, http: { method: GET, url: \"https://api.example.com\" } }\n      max_turns",
         ),
     );
     shows(

@@ -7,6 +7,7 @@
 use std::error::Error as _;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 use std::vec;
 
 use bytes::Bytes;
@@ -26,6 +27,8 @@ use rustls::crypto::ring::default_provider;
 use rustls::{ClientConfig, RootCertStore};
 use tower::util::ServiceFn;
 
+/// How long a connection may take: a host that is not there is named before the attempt's time is over.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// What servers know us as.
 const USER_AGENT: &str = concat!("kapelle/", env!("CARGO_PKG_VERSION"));
 
@@ -104,6 +107,7 @@ impl Web {
         let mut connector = HttpConnector::new_with_resolver(tower::service_fn(resolver));
         connector.enforce_http(false);
         connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(CONNECT_MAX));
         let connector = tls.https_or_http().enable_http1().wrap_connector(connector);
         Ok(Self { hosts: hosts.to_vec(), client: Client::builder(TokioExecutor::new()).build(connector) })
     }
