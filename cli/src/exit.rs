@@ -31,7 +31,7 @@ impl Exit {
     /// The exit code that goes with an error code.
     pub(crate) fn of(code: Code) -> Self {
         match code {
-            Code::REQUEST_INVALID => Self::Usage,
+            Code::REQUEST_INVALID | Code::FILTER_MISSING => Self::Usage,
             Code::UNKNOWN_WORKFLOW
             | Code::UNKNOWN_RUN
             | Code::UNKNOWN_DEAD_LETTER
@@ -44,6 +44,8 @@ impl Exit {
             | Code::ADMISSION
             | Code::NOT_RECORDED
             | Code::AGENT_USE_UNKNOWN
+            | Code::RUNS_UNKNOWN
+            | Code::OLDER_COORDINATOR
             | Code::IDENTITY_UNAVAILABLE
             | Code::AUDIT_UNAVAILABLE
             | Code::POLICIES_UNAVAILABLE => Self::Unavailable,
@@ -85,6 +87,8 @@ mod tests {
             (Code::IDENTITY_UNAVAILABLE, Exit::Unavailable),
             (Code::REQUEST_INVALID, Exit::Usage),
             (Code::AGENT_USE_UNKNOWN, Exit::Unavailable),
+            (Code::RUNS_UNKNOWN, Exit::Unavailable),
+            (Code::FILTER_MISSING, Exit::Usage),
             (Code::AGENT_IN_USE, Exit::Failed),
             (Code::INPUT_INVALID, Exit::Failed),
             (Code::MANIFEST_SYNTAX, Exit::Failed),

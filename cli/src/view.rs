@@ -20,7 +20,7 @@ pub(crate) use fleet::Held;
 pub(crate) use fleet::{Coordinator, Queue, Worker};
 pub(crate) use manifest::{Manifest, Standing};
 pub(crate) use policy::{PolicyChange, PolicySet, Proposal};
-pub(crate) use run::{Error, Run, RunRow, Step, is_final, is_settled, status_name};
+pub(crate) use run::{Error, Run, RunRow, Step, Why, is_final, is_settled, status_name};
 pub(crate) use token::{MadeToken, Token};
 
 /// A payload as a value; null where there is none. What is not JSON (it never should be) is shown as text.

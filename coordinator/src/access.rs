@@ -15,9 +15,15 @@ use crate::config::Governance;
 use crate::policies::Serving;
 
 /// Calls that pass the gate for possible owners: their handlers ask [`Access::on_run`], which a test holds.
-const JUDGED_AGAIN: [&str; 2] = [CANCEL, SIGNAL];
+const JUDGED_AGAIN: [&str; 4] = [CANCEL, RESTART, FORK, SIGNAL];
 /// Asking a run to end.
 pub(crate) const CANCEL: &str = "kapelle.v1.RunService/Cancel";
+/// Starting a run again.
+pub(crate) const RESTART: &str = "kapelle.v1.RunService/Restart";
+/// Starting a run again from one of its steps.
+pub(crate) const FORK: &str = "kapelle.v1.RunService/Fork";
+/// Bringing a job in.
+pub(crate) const SUBMIT: &str = "kapelle.v1.RunService/Submit";
 
 /// Telling a run what it waits for.
 pub(crate) const SIGNAL: &str = "kapelle.v1.RunService/Signal";
@@ -237,13 +243,19 @@ mod tests {
     }
 
     #[test]
-    fn publishers_pass_the_gate_with_a_cancel_and_end_their_own_runs_alone() {
+    fn publishers_pass_the_gate_and_end_and_start_again_their_own_runs_alone() {
         let (access, publisher) = (access(), caller("token:p", Role::Publisher, false));
         assert!(access.call(&publisher, CANCEL).is_ok());
         let run = AuditWhat::default();
         assert!(access.on_run(&publisher, CANCEL, &publisher.principal, &run).is_ok());
         assert!(access.on_run(&publisher, CANCEL, &Principal("token:q".into()), &run).is_err());
         assert!(access.call(&caller("token:v", Role::Viewer, false), CANCEL).is_err());
+        for again in [RESTART, FORK] {
+            assert!(access.call(&publisher, again).is_ok());
+            assert!(access.on_run(&publisher, again, &publisher.principal, &run).is_ok());
+            assert!(access.on_run(&publisher, again, &Principal("token:q".into()), &run).is_err());
+            assert!(access.call(&caller("token:v", Role::Viewer, false), again).is_err());
+        }
         assert!(access.call(&publisher, "kapelle.v1.RunService/Terminate").is_err());
     }
 

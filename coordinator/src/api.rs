@@ -1,6 +1,8 @@
 //! The gRPC server: health, reflection and the seven services, behind the gate.
 
+mod again;
 mod audit;
+mod bulk;
 mod dead_letters;
 mod execute;
 mod fleet;

@@ -19,7 +19,7 @@ use arc_swap::ArcSwap;
 use kapelle_bus::Bus;
 use kapelle_bus::provision::ensure_queue;
 use kapelle_bus::registry::{Change, Kind, News, Registered, Registry};
-use kapelle_engine::KeyId;
+use kapelle_engine::{KeyId, RunSubmitted};
 use kapelle_types::{AgentVersion, Diagnosis};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -85,6 +85,14 @@ impl Catalog {
     /// `UNKNOWN_WORKFLOW`, `UNKNOWN_AGENT`, `REQUEST_INVALID`, `PLAN_MISSING`.
     pub fn resolve(&self, workflow: &str, requirement: &str) -> Result<Arc<Resolved>, Diagnosis> {
         self.snapshot.load().resolve(workflow, requirement, &self.plans)
+    }
+
+    /// What an earlier submission resolved to, for another run of the same versions.
+    ///
+    /// # Errors
+    /// `AGENT_RETIRED`, `PLAN_MISSING`.
+    pub(crate) fn resolve_as(&self, submitted: &RunSubmitted) -> Result<Arc<Resolved>, Diagnosis> {
+        self.snapshot.load().resolve_as(submitted).map(Arc::new)
     }
 
     /// The signing key that new runs are submitted under.

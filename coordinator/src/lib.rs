@@ -32,6 +32,7 @@ pub mod runs;
 pub mod submit;
 mod tls;
 mod watchers;
+mod why;
 
 pub use config::{Assignment, Config, GRPC_PORT, Governance};
 pub use coordinator::{Coordinator, Handle};

@@ -129,7 +129,7 @@ impl PlanStore {
     }
 
     /// The plan that a submission pins: from memory, or compiled from the registered manifests.
-    async fn plan(&self, submitted: &RunSubmitted) -> Result<Arc<Plan>, PlanError> {
+    pub(crate) async fn plan(&self, submitted: &RunSubmitted) -> Result<Arc<Plan>, PlanError> {
         if let Some(plan) = self.known_plan(submitted) {
             return Ok(plan);
         }

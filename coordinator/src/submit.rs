@@ -3,6 +3,8 @@
 //! The same way serves gRPC and jobs that were published straight to the broker. The broker's acknowledgement of the first
 //! entry is the client's; nothing is kept anywhere else.
 
+mod again;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +25,8 @@ use uuid::Uuid;
 use crate::admission::Admission;
 use crate::catalog::{Catalog, Resolved, Ticket};
 use crate::ownership::Peers;
+
+pub(crate) use again::{Again, Fork};
 
 /// How long recording is tried before the client is told that it is not known to be recorded.
 const RECORD_PATIENCE: Duration = Duration::from_secs(15);
@@ -64,6 +68,7 @@ pub struct Prepared {
     keyed: bool,
     record: Bytes,
     input: Payload,
+    forked_from: Option<RunId>,
     /// Its agents were pinned by the catalog as it was then.
     ticket: Ticket,
     prepared_at: Instant,
@@ -118,33 +123,26 @@ impl Submitter {
         check_labels(&job.labels)?;
         let (ticket, prepared_at) = (self.catalog.ticket(), Instant::now());
         let resolved = self.catalog.resolve(&job.workflow, &job.version)?;
-        let input = self.input(&job, &resolved).await?;
-        let run = match &job.key {
-            Some(key) => RunId::keyed(job.namespace.as_str(), &resolved.workflow.name, key),
-            None => RunId::from_uuid(Uuid::now_v7()),
-        };
-        let (keyed, behaviour) = (job.key.is_some(), self.behaviour());
+        let input = self.input(&job.input, &resolved, job.heard_by_others).await?;
+        let behaviour = self.behaviour();
         let submitted = RunSubmitted {
             workflow: resolved.workflow.clone(),
             workflow_digest: resolved.digest,
             pins: resolved.pins.clone(),
-            input: input.clone(),
+            input,
             key: job.key,
             behaviour,
             labels: job.labels,
             signing_key: (behaviour >= behaviour::TOKENS).then(|| self.catalog.newest_key()),
+            owner: None,
+            forked_from: None,
+            kept: Vec::new(),
         };
-        let record = encode_record(&[Entry {
-            id: printed(&run),
-            principal: job.principal,
-            traceparent: job.traceparent,
-            body: Body::RunSubmitted(Box::new(submitted)),
-        }]);
-        Ok(Prepared { run, keyed, record, input, ticket, prepared_at })
+        let asked = Asked { principal: job.principal, namespace: job.namespace, traceparent: job.traceparent };
+        Ok(asked.to_record(submitted, ticket, prepared_at))
     }
 
-    async fn input(&self, job: &Job, resolved: &Resolved) -> Result<Payload, Diagnosis> {
-        let text = &job.input;
+    async fn input(&self, text: &Bytes, resolved: &Resolved, heard_by_others: bool) -> Result<Payload, Diagnosis> {
         if text.len() > limits::PAYLOAD_BYTES_MAX {
             let message = format!("the input has {} bytes, the limit is {}", text.len(), limits::PAYLOAD_BYTES_MAX);
             return Err(Diagnosis::new(Code::PAYLOAD_TOO_LARGE, message).hint("pass large data by reference"));
@@ -156,7 +154,7 @@ impl Submitter {
             let message = format!("the input is nested deeper than {} levels", limits::PAYLOAD_DEPTH_MAX);
             return Err(Diagnosis::new(Code::INPUT_SYNTAX, message));
         }
-        resolved.check_input(&value, job.heard_by_others)?;
+        resolved.check_input(&value, heard_by_others)?;
         if text.len() <= limits::PAYLOAD_INLINE_BYTES_MAX {
             return Ok(Payload::inline(value));
         }
@@ -222,7 +220,9 @@ impl Submitter {
         let raw = self.bus.first_record(run).await.map_err(|e| unknown(e.to_string()))?;
         let record: Option<Record> = raw.and_then(|r| decode_record(r.channel, r.stamp, &r.payload).ok());
         match record.as_ref().and_then(|r| r.entries.first()).map(|e| &e.body) {
-            Some(Body::RunSubmitted(first)) if same(&first.input, &prepared.input) => {
+            Some(Body::RunSubmitted(first))
+                if same(&first.input, &prepared.input) && first.forked_from == prepared.forked_from =>
+            {
                 Ok(Submitted { run, existed: prepared.keyed })
             }
             Some(Body::RunSubmitted(_)) => {
@@ -240,6 +240,31 @@ impl Submitter {
     pub async fn submit(&self, job: Job) -> Result<Submitted, Diagnosis> {
         let prepared = self.prepare(job).await.inspect_err(count_refusal)?;
         self.record(prepared).await.inspect_err(count_refusal)
+    }
+}
+
+/// Who asks for a run, and as part of what.
+struct Asked {
+    principal: Principal,
+    namespace: Namespace,
+    traceparent: Option<String>,
+}
+
+impl Asked {
+    /// A checked submission, ready to be recorded: with a key, it fixes the run.
+    fn to_record(self, submitted: RunSubmitted, ticket: Ticket, prepared_at: Instant) -> Prepared {
+        let run = match &submitted.key {
+            Some(key) => RunId::keyed(self.namespace.as_str(), &submitted.workflow.name, key),
+            None => RunId::from_uuid(Uuid::now_v7()),
+        };
+        let (keyed, input, forked_from) = (submitted.key.is_some(), submitted.input.clone(), submitted.forked_from);
+        let record = encode_record(&[Entry {
+            id: printed(&run),
+            principal: self.principal,
+            traceparent: self.traceparent,
+            body: Body::RunSubmitted(Box::new(submitted)),
+        }]);
+        Prepared { run, keyed, record, input, forked_from, ticket, prepared_at }
     }
 }
 

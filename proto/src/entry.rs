@@ -1,6 +1,6 @@
 //! Entries of the run log, one by one. [`crate::encode_record`] and the API's history use these conversions.
 
-use kapelle_engine::{Body, Entry, Pin, RunFinished, RunSubmitted, SignalReceived, StepFailed, StepSucceeded, Usage};
+use kapelle_engine::{Body, Entry, Kept, KeptOutcome, Pin, RunFinished, RunSubmitted, SignalReceived, StepFailed, StepSucceeded, Usage};
 use kapelle_types::{Principal, StepRef, printed};
 
 use crate::error::{DecodeError, parsed};
@@ -101,6 +101,9 @@ impl From<&RunSubmitted> for v1::RunSubmitted {
             behaviour: submitted.behaviour,
             signing_key: submitted.signing_key.unwrap_or_default(),
             labels: submitted.labels.clone(),
+            owner: submitted.owner.as_ref().map(|owner| owner.0.clone()).unwrap_or_default(),
+            forked_from: submitted.forked_from.as_ref().map(printed).unwrap_or_default(),
+            kept: submitted.kept.iter().map(Into::into).collect(),
         }
     }
 }
@@ -125,7 +128,44 @@ impl TryFrom<v1::RunSubmitted> for RunSubmitted {
             behaviour: wire.behaviour,
             signing_key: (wire.signing_key != 0).then_some(wire.signing_key),
             labels: wire.labels,
+            owner: (!wire.owner.is_empty()).then_some(Principal(wire.owner)),
+            forked_from: match wire.forked_from.as_str() {
+                "" => None,
+                run => Some(parsed(run, "forked_from")?),
+            },
+            kept: wire.kept.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
         })
+    }
+}
+
+impl From<&Kept> for v1::KeptStep {
+    fn from(kept: &Kept) -> Self {
+        use v1::kept_step::Outcome;
+        let outcome = match &kept.outcome {
+            KeptOutcome::Skipped => Outcome::Skipped(v1::KeptSkipped {}),
+            KeptOutcome::Output(output) => Outcome::Output(output.into()),
+            KeptOutcome::Members { outputs, total } => {
+                Outcome::Members(v1::KeptMembers { outputs: Some(outputs.into()), total: *total })
+            }
+        };
+        Self { step: printed(&kept.step), outcome: Some(outcome) }
+    }
+}
+
+impl TryFrom<v1::KeptStep> for Kept {
+    type Error = DecodeError;
+
+    fn try_from(wire: v1::KeptStep) -> Result<Self, DecodeError> {
+        use v1::kept_step::Outcome;
+        let outcome = match wire.outcome.ok_or(DecodeError::Missing("kept.outcome"))? {
+            Outcome::Skipped(v1::KeptSkipped {}) => KeptOutcome::Skipped,
+            Outcome::Output(output) => KeptOutcome::Output(payload::decode(Some(output), "kept.output")?),
+            Outcome::Members(members) => KeptOutcome::Members {
+                outputs: payload::decode(members.outputs, "kept.members.outputs")?,
+                total: members.total,
+            },
+        };
+        Ok(Self { step: parsed(&wire.step, "kept.step")?, outcome })
     }
 }
 

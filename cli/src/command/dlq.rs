@@ -36,7 +36,7 @@ pub(crate) enum Verb {
 }
 
 /// Which dead letters.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Args)]
 pub(crate) struct Filter {
     /// Only of this agent: name, or name@version
     #[arg(long)]
@@ -44,6 +44,9 @@ pub(crate) struct Filter {
     /// Only of this run
     #[arg(long, value_name = "RUN")]
     run: Option<String>,
+    /// Only those with this text in their workflow, step, cause or evidence
+    #[arg(long = "match", value_name = "TEXT")]
+    text: Option<String>,
     /// Only with this cause, such as K0401 or an agent's own code
     #[arg(long)]
     code: Option<String>,
@@ -73,7 +76,7 @@ pub(crate) struct Place {
 
 impl Filter {
     fn is_empty(&self) -> bool {
-        self.agent.is_none() && self.run.is_none() && self.code.is_none() && self.older_than.is_none()
+        *self == Self::default()
     }
 
     fn wire(&self, limit: u32) -> v1::DeadLetterFilter {
@@ -83,6 +86,7 @@ impl Filter {
             code: self.code.clone().unwrap_or_default(),
             older_than_seconds: self.older_than.map_or(0, |d| d.as_secs()),
             limit,
+            r#match: self.text.clone().unwrap_or_default(),
         }
     }
 }

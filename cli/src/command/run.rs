@@ -1,5 +1,7 @@
 //! `kapelle run …`: starting, watching and steering runs.
 
+mod again;
+mod bulk;
 pub(crate) mod input;
 mod page;
 mod select;
@@ -10,6 +12,7 @@ mod watch;
 
 use clap::Subcommand;
 use kapelle_proto::v1;
+use serde_json::json;
 
 use crate::app::{App, End};
 use crate::exit::Exit;
@@ -24,6 +27,8 @@ pub(crate) use start::submit;
 #[command(after_help = "\
 Words that are easily confused:
   retry      the same run, from its failed steps
+  restart    the same input, a new run
+  fork       a new run from a step of an old one, keeping the results before it
   cancel     asks; what runs may end, nothing new starts
   terminate  stops at once
   pause      holds new steps; resume lets them go
@@ -45,6 +50,8 @@ pub(crate) enum Verb {
     Show(Id),
     /// One run's output; exit 0 only for COMPLETED
     Result(Id),
+    /// Why a run does not go on: what it waits for, since when, and what can be done about it
+    Why(Id),
     /// Watch a run until it ends
     Watch(Id),
     /// Ask a run to end: what runs may finish, nothing new starts
@@ -59,6 +66,12 @@ pub(crate) enum Verb {
     Retry(steer::Retry),
     /// Tell a run what it waits for, now or later
     Signal(signal::Signal),
+    /// Start a new run with the input of an old one
+    Restart(again::Restart),
+    /// Start a new run at a step of an old one; what does not depend on that step is kept
+    Fork(again::Fork),
+    /// Do something with every run that a filter finds
+    Bulk(bulk::Bulk),
 }
 
 /// One run.
@@ -85,6 +98,10 @@ pub(crate) async fn run(app: &App, verb: Verb) -> End {
         Verb::Resume(args) => steer::steer(app, steer::Wish::Resume, args).await,
         Verb::Retry(args) => steer::retry(app, args).await,
         Verb::Signal(args) => signal::signal(app, args).await,
+        Verb::Why(id) => why(app, id).await,
+        Verb::Restart(args) => again::restart(app, args).await,
+        Verb::Fork(args) => again::fork(app, args).await,
+        Verb::Bulk(args) => bulk::bulk(app, args).await,
     }
 }
 
@@ -97,6 +114,13 @@ async fn get(app: &App, id: Id) -> Result<view::Run, Failure> {
 async fn describe(app: &App, id: Id) -> End {
     let run = get(app, id).await?;
     app.output.show(&run, |run| page::describe(run, kapelle_telemetry::clock::now()))?;
+    Ok(Exit::Ok)
+}
+
+async fn why(app: &App, id: Id) -> End {
+    let run = get(app, id).await?;
+    let told = json!({ "run_id": run.run_id, "status": run.status, "why": run.why });
+    app.output.show(&told, |_| page::why(&run, kapelle_telemetry::clock::now()))?;
     Ok(Exit::Ok)
 }
 

@@ -25,6 +25,22 @@ pub(crate) struct Run {
     pub(crate) finished_at: Option<String>,
     pub(crate) key: Option<String>,
     pub(crate) labels: BTreeMap<String, String>,
+    /// The run that it is a fork of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) forked_from: Option<String>,
+    /// What it waits for; only where one run was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) why: Option<Why>,
+}
+
+/// What a run waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Why {
+    /// One sentence.
+    pub(crate) because: String,
+    pub(crate) since: Option<String>,
+    /// What somebody can do about it; empty if nothing has to be done.
+    pub(crate) advice: String,
 }
 
 /// Why something failed.
@@ -113,7 +129,15 @@ impl From<v1::RunView> for Run {
             finished_at: moment(wire.finished_at_unix_nanos),
             key: wire.idempotency_key,
             labels: wire.labels.into_iter().collect(),
+            forked_from: (!wire.forked_from.is_empty()).then_some(wire.forked_from),
+            why: wire.why.map(Why::from),
         }
+    }
+}
+
+impl From<v1::Why> for Why {
+    fn from(wire: v1::Why) -> Self {
+        Self { because: wire.because, since: moment(wire.since_unix_nanos), advice: wire.advice }
     }
 }
 

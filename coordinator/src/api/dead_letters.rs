@@ -12,6 +12,7 @@ use kapelle_telemetry::clock;
 use kapelle_telemetry::metrics::ENTRIES_REFUSED;
 use kapelle_types::{Caller, Code, Diagnosis, Payload, StepRef};
 use tonic::{Request, Response, Status};
+use uuid::Uuid;
 
 use super::Context;
 use super::status::{caller, run_id, status};
@@ -39,7 +40,12 @@ impl DeadLetters {
     }
 
     /// Everything that matches, oldest first.
-    async fn matching(&self, filter: &v1::DeadLetterFilter, step: &str) -> Result<Vec<Stored>, Diagnosis> {
+    async fn matching(
+        &self,
+        filter: &v1::DeadLetterFilter,
+        step: &str,
+        caller: &Caller,
+    ) -> Result<Vec<Stored>, Diagnosis> {
         let all = self.context.bus.dead_letters(subject::dead_all()).await.map_err(unavailable)?;
         let older = Duration::from_secs(filter.older_than_seconds);
         let now = clock::now();
@@ -55,18 +61,29 @@ impl DeadLetters {
             let of_run = filter.run_id.is_empty() || record.run_id.to_string() == filter.run_id;
             let of_code = filter.code.is_empty() || record.letter.cause.code == filter.code;
             let of_step = step.is_empty() || record.letter.task.step.to_string() == step;
-            if of_agent && of_run && of_code && of_step && now.since(record.letter.at) >= older {
+            let old = now.since(record.letter.at) >= older;
+            if of_agent && of_run && of_code && of_step && old && self.says(&record, &filter.r#match, caller) {
                 found.push(Stored { subject, record });
             }
         }
         Ok(found)
     }
 
+    /// Whether a text is in what a caller sees of a dead letter: nothing is learned by looking for what is hidden.
+    fn says(&self, record: &DeadLetterRecord, text: &str, caller: &Caller) -> bool {
+        if text.is_empty() {
+            return true;
+        }
+        let seen = visible::dead_letter(summary(record), &self.context.access, caller);
+        let cause = seen.cause.unwrap_or_default();
+        [seen.workflow, seen.step, cause.code, cause.message, cause.evidence].iter().any(|it| it.contains(text))
+    }
+
     async fn act(&self, request: Request<v1::DeadLetterActionRequest>, action: Action) -> Result<Answer, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let filter = request.filter.unwrap_or_default();
-        let mut found = self.matching(&filter, &request.step).await.map_err(|e| status(&e))?;
+        let mut found = self.matching(&filter, &request.step, &caller).await.map_err(|e| status(&e))?;
         found.truncate(limit(&filter));
         let mut answer = v1::DeadLetterActionResponse::default();
         for stored in found {
@@ -105,7 +122,8 @@ impl DeadLetters {
         };
         if rebuilt.is_some_and(|r| r.run.status() == RunStatus::Stalled) {
             self.context.access.act(who, act).await?;
-            record(&self.context, run, who.principal.clone(), body).await.map(drop)
+            let id = Uuid::now_v7().to_string();
+            record(&self.context, run, who.principal.clone(), (id, body)).await.map(drop)
         } else {
             steer(&self.context, run, who, body).await.map(drop)
         }
@@ -128,7 +146,7 @@ impl DeadLetterService for DeadLetters {
     ) -> Result<Response<v1::ListDeadLettersResponse>, Status> {
         let caller = caller(&request)?;
         let filter = request.into_inner().filter.unwrap_or_default();
-        let found = self.matching(&filter, "").await.map_err(|e| status(&e))?;
+        let found = self.matching(&filter, "", &caller).await.map_err(|e| status(&e))?;
         let total = found.len() as u64;
         let dead_letters = found.iter().take(limit(&filter)).map(|s| summary(&s.record));
         let dead_letters =
@@ -144,7 +162,7 @@ impl DeadLetterService for DeadLetters {
             return Err(status(&Diagnosis::new(Code::REQUEST_INVALID, invalid.to_string())));
         }
         let filter = v1::DeadLetterFilter { run_id: run.clone(), ..v1::DeadLetterFilter::default() };
-        let found = self.matching(&filter, &step).await.map_err(|e| status(&e))?;
+        let found = self.matching(&filter, &step, &caller).await.map_err(|e| status(&e))?;
         let unknown =
             || Diagnosis::new(Code::UNKNOWN_DEAD_LETTER, format!("step {step} of run {run} has no dead letter"));
         let stored = found.into_iter().next().ok_or_else(|| status(&unknown()))?;
@@ -157,9 +175,10 @@ impl DeadLetterService for DeadLetters {
 
     async fn stats(
         &self,
-        _request: Request<v1::DeadLetterStatsRequest>,
+        request: Request<v1::DeadLetterStatsRequest>,
     ) -> Result<Response<v1::DeadLetterStatsResponse>, Status> {
-        let all = self.matching(&v1::DeadLetterFilter::default(), "").await.map_err(|e| status(&e))?;
+        let caller = caller(&request)?;
+        let all = self.matching(&v1::DeadLetterFilter::default(), "", &caller).await.map_err(|e| status(&e))?;
         let mut counts: BTreeMap<(String, String), (u64, i64)> = BTreeMap::new();
         for stored in all {
             let letter = &stored.record.letter;

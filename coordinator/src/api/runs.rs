@@ -14,6 +14,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Context;
+use super::again::{Anew, again};
+use super::bulk::bulk;
 use super::execute::execute;
 use super::signal::signal;
 use super::status::{caller, run_id, status, too_large, traceparent};
@@ -22,8 +24,9 @@ use super::visible;
 use crate::listing::{Query, list_all};
 use crate::observed::observe;
 use crate::pinned::{self, Wanted};
-use crate::runs::{history, rebuild, view};
-use crate::submit::Job;
+use crate::runs::{RunRow, history, rebuild, view};
+use crate::submit::{Fork, Job};
+use crate::why::why;
 
 /// Requests of one batch stream that are worked on at once.
 const BATCH_IN_FLIGHT_MAX: usize = 4_096;
@@ -58,6 +61,12 @@ impl Runs {
         let run = run_id(run).map_err(|e| status(&e))?;
         let seq = steer(&self.context, run, &caller, body).await.map_err(|e| status(&e))?;
         Ok(Response::new(v1::SteerResponse { seq }))
+    }
+
+    async fn again(&self, caller: &Caller, run: &str, anew: Anew) -> Result<Response<v1::SubmitResponse>, Diagnosis> {
+        let old = rebuild(&self.context.bus, &self.context.plans, run_id(run)?).await?;
+        let submitted = Box::pin(again(&self.context, caller, &old, anew)).await?;
+        Ok(Response::new(v1::SubmitResponse { run_id: submitted.run.to_string(), existed: submitted.existed }))
     }
 }
 
@@ -98,6 +107,7 @@ impl RunService for Runs {
     type SubmitBatchStream = Answers<v1::SubmitResult>;
     type ExecuteBatchStream = Answers<v1::ExecuteResult>;
     type WatchStream = Answers<v1::RunView>;
+    type BulkStream = Answers<v1::BulkAnswer>;
 
     async fn submit(&self, request: Request<v1::SubmitRequest>) -> Result<Response<v1::SubmitResponse>, Status> {
         let (caller, traceparent) = (caller(&request)?, traceparent(&request));
@@ -158,24 +168,27 @@ impl RunService for Runs {
         let caller = caller(&request)?;
         let run = run_id(&request.get_ref().run_id).map_err(|e| status(&e))?;
         let rebuilt = rebuild(&self.context.bus, &self.context.plans, run).await.map_err(|e| status(&e))?;
-        let shown = visible::run(Arc::new(view(&rebuilt.run)), &self.context.access, &caller);
+        let why = why(&self.context.bus, &self.context.catalog, &rebuilt).await;
+        let view = v1::RunView { why: Some(why), ..view(&rebuilt.run) };
+        let shown = visible::run(Arc::new(view), &self.context.access, &caller);
         Ok(Response::new(Arc::unwrap_or_clone(shown)))
     }
 
     async fn list(&self, request: Request<v1::ListRunsRequest>) -> Result<Response<v1::ListRunsResponse>, Status> {
         let Context { bus, id, served, plans, .. } = &*self.context;
         let peers = self.context.peers.borrow().clone();
-        let query = Query::from(request.get_ref());
-        let mut answer = list_all(bus, id, served, &peers, &query).await;
-        // A listing after a take-over knows some runs by their id alone: their logs say the rest.
-        for row in answer.rows.iter_mut().filter(|r| r.workflow.is_none()) {
-            if let Ok(rebuilt) = rebuild(bus, plans, row.run).await {
-                row.workflow = Some(rebuilt.run.plan().workflow.clone());
-                row.submitted_at = rebuilt.run.submitted_at().unwrap_or(row.submitted_at);
+        let query = Query::of(request.get_ref(), clock::now());
+        let answer = list_all(bus, id, served, &peers, &query).await;
+        let (mut runs, mut total) = (Vec::with_capacity(answer.rows.len()), answer.total);
+        for row in answer.rows {
+            // A listing after a take-over knows some runs by their id alone: their logs say the rest.
+            match if row.workflow.is_none() { rebuild(bus, plans, row.run).await.ok() } else { None } {
+                Some(rebuilt) if !query.finds(&rebuilt.run) => total = total.saturating_sub(1),
+                Some(rebuilt) => runs.push(RunRow::of(&rebuilt.run).into()),
+                None => runs.push(row.into()),
             }
         }
-        let runs = answer.rows.into_iter().map(Into::into).collect();
-        Ok(Response::new(v1::ListRunsResponse { runs, total: answer.total }))
+        Ok(Response::new(v1::ListRunsResponse { runs, total }))
     }
 
     async fn pinned(&self, request: Request<v1::PinnedRequest>) -> Result<Response<v1::PinnedResponse>, Status> {
@@ -258,6 +271,30 @@ impl RunService for Runs {
         let steps: Result<Vec<StepRef>, _> = steps.iter().map(|s| s.parse()).collect();
         let invalid = |e: kapelle_types::InvalidName| status(&Diagnosis::new(Code::REQUEST_INVALID, e.to_string()));
         self.steer(&request, &run_id, Body::RetryRequested { steps: steps.map_err(invalid)? }).await
+    }
+
+    async fn restart(&self, request: Request<v1::RestartRunRequest>) -> Result<Response<v1::SubmitResponse>, Status> {
+        let (caller, traceparent) = (caller(&request)?, traceparent(&request));
+        let v1::RestartRunRequest { run_id, latest, idempotency_key: key } = request.into_inner();
+        let anew = Anew { fork: None, latest, key, traceparent, part_of: String::new() };
+        self.again(&caller, &run_id, anew).await.map_err(|e| status(&e))
+    }
+
+    async fn fork(&self, request: Request<v1::ForkRunRequest>) -> Result<Response<v1::SubmitResponse>, Status> {
+        let (caller, traceparent) = (caller(&request)?, traceparent(&request));
+        let v1::ForkRunRequest { run_id, step, input, latest, idempotency_key: key } = request.into_inner();
+        let invalid = |e: kapelle_types::InvalidName| status(&Diagnosis::new(Code::REQUEST_INVALID, e.to_string()));
+        let fork = Fork { from: step.parse().map_err(invalid)?, input: (!input.is_empty()).then_some(input) };
+        let anew = Anew { fork: Some(fork), latest, key, traceparent, part_of: String::new() };
+        self.again(&caller, &run_id, anew).await.map_err(|e| status(&e))
+    }
+
+    async fn bulk(&self, request: Request<v1::BulkRequest>) -> Result<Response<Self::BulkStream>, Status> {
+        let (caller, traceparent) = (caller(&request)?, traceparent(&request));
+        let (sender, answers) = mpsc::channel(ANSWERS_WAITING_MAX);
+        let context = Arc::clone(&self.context);
+        bulk(context, caller, request.into_inner(), traceparent, sender).await.map_err(|e| status(&e))?;
+        Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
     }
 }
 

@@ -44,6 +44,8 @@ fn grpc_code(code: Code) -> tonic::Code {
         | Code::KEY_INVALID
         | Code::AGENT_IN_USE
         | Code::AGENT_RETIRED
+        | Code::NOTHING_TO_FORK
+        | Code::STEP_DIFFERS
         | Code::POLICY_LOCK_OUT
         | Code::SECOND_PERSON
         | Code::PROPOSAL_GONE => tonic::Code::FailedPrecondition,
@@ -54,6 +56,8 @@ fn grpc_code(code: Code) -> tonic::Code {
         | Code::PLAN_MISSING
         | Code::IDENTITY_UNAVAILABLE
         | Code::AGENT_USE_UNKNOWN
+        | Code::RUNS_UNKNOWN
+        | Code::OLDER_COORDINATOR
         | Code::AUDIT_UNAVAILABLE
         | Code::POLICIES_UNAVAILABLE => tonic::Code::Unavailable,
         Code::UNAUTHENTICATED => tonic::Code::Unauthenticated,

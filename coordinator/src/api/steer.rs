@@ -13,15 +13,32 @@ use crate::runs::rebuild;
 /// run is judged here, where its owner is known.
 pub(super) async fn steer(context: &Context, run: RunId, caller: &Caller, body: Body) -> Result<u64, Diagnosis> {
     let rebuilt = rebuild(&context.bus, &context.plans, run).await?;
-    let owner = rebuilt.run.submitted_by().cloned().unwrap_or_default();
+    steer_as(context, &rebuilt.run, caller, Wish { id: Uuid::now_v7().to_string(), body, part_of: "" }).await
+}
+
+/// What is asked of a run.
+pub(super) struct Wish<'w> {
+    /// Tells the same wish, said twice, from two.
+    pub(super) id: String,
+    /// What it is.
+    pub(super) body: Body,
+    /// The operation on many runs that it is a part of, for the audit trail; empty if it stands alone.
+    pub(super) part_of: &'w str,
+}
+
+/// As [`steer`], on a run that was read just now and under a given id.
+pub(super) async fn steer_as(context: &Context, run: &Run, caller: &Caller, wish: Wish<'_>) -> Result<u64, Diagnosis> {
+    let Wish { id, body, part_of } = wish;
+    let owner = run.submitted_by().cloned().unwrap_or_default();
     let owner = matches!(body, Body::CancelRequested { .. }).then_some(&owner);
     if let Some(owner) = owner {
-        context.access.on_run(caller, CANCEL, owner, &run_named(run, ""))?;
+        context.access.on_run(caller, CANCEL, owner, &run_named(run.id(), ""))?;
     }
-    allowed(&rebuilt.run, &body)?;
-    let (verb, rpc, what, reason) = told(run, &body);
+    allowed(run, &body)?;
+    let (verb, rpc, what, reason) = told(run.id(), &body);
+    let reason = format!("{reason}{part_of}");
     context.access.act(caller, Act { verb, rpc, owner, what, reason }).await?;
-    record(context, run, caller.principal.clone(), body).await
+    record(context, run.id(), caller.principal.clone(), (id, body)).await
 }
 
 /// How the audit trail names a request: its verb, its call, what it is about, why.
@@ -56,17 +73,11 @@ fn allowed(run: &Run, body: &Body) -> Result<(), Diagnosis> {
 }
 
 /// Appends a request to a run's control subject.
-pub(super) async fn record(context: &Context, run: RunId, principal: Principal, body: Body) -> Result<u64, Diagnosis> {
-    record_as(context, run, principal, Uuid::now_v7().to_string(), body).await
-}
-
-/// As [`record`], with an id that tells a repetition from a second request.
-pub(super) async fn record_as(
+pub(super) async fn record(
     context: &Context,
     run: RunId,
     principal: Principal,
-    id: String,
-    body: Body,
+    (id, body): (String, Body),
 ) -> Result<u64, Diagnosis> {
     let entry = Entry { id, principal, traceparent: None, body };
     let policy =

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use kapelle_proto::v1::kept_step::Outcome;
 use kapelle_proto::v1::log_entry::Body;
 use kapelle_proto::v1::{self, payload_data};
 use kapelle_types::{Caller, Code, Principal};
@@ -38,7 +39,10 @@ pub(super) fn history(entries: &mut [v1::HistoryEntry], access: &Access, caller:
     }
     for body in entries.iter_mut().filter_map(|e| e.entry.as_mut()?.body.as_mut()) {
         match body {
-            Body::RunSubmitted(submitted) => payload(&mut submitted.input),
+            Body::RunSubmitted(submitted) => {
+                payload(&mut submitted.input);
+                submitted.kept.iter_mut().for_each(kept);
+            }
             Body::StepSucceeded(report) => payload(&mut report.output),
             Body::SignalReceived(signal) => payload(&mut signal.payload),
             Body::StepFailed(report) => report.failure.iter_mut().for_each(failure),
@@ -67,6 +71,15 @@ pub(super) fn dead_letter(mut view: v1::DeadLetterView, access: &Access, caller:
         view.history.iter_mut().filter_map(|a| a.failure.as_mut()).for_each(failure);
     }
     view
+}
+
+/// What a fork keeps of another run.
+fn kept(kept: &mut v1::KeptStep) {
+    match &mut kept.outcome {
+        Some(Outcome::Output(output)) => output.content = Some(payload_data::Content::Inline(json())),
+        Some(Outcome::Members(members)) => payload(&mut members.outputs),
+        Some(Outcome::Skipped(_)) | None => {}
+    }
 }
 
 /// A reference is hidden too: the hash of a short payload can be guessed.

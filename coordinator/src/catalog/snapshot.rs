@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use kapelle_bus::registry::{Kind, Registered, Standing};
 use kapelle_bus::tasks::QueueLimits;
+use kapelle_engine::RunSubmitted;
 use kapelle_expression::nearest;
-use kapelle_manifest::{Agent, Graph, Manifest, Nobody, Workflow};
+use kapelle_manifest::{Agent, Checker, Graph, Manifest, Nobody, Workflow};
 use kapelle_types::{AgentName, AgentVersion, Code, Diagnosis, Sha256, Version, WorkflowName, WorkflowVersion};
 use semver::VersionReq;
 
@@ -250,11 +251,22 @@ impl Snapshot {
         plans
             .compile(&version, digest, &pins, workflow, &agents)
             .map_err(|e| Diagnosis::new(Code::PLAN_MISSING, e.to_string()))?;
-        let contract = workflow
-            .spec
-            .input
-            .compile()
-            .map_err(|e| Diagnosis::new(Code::SCHEMA_INVALID, format!("the input schema of {version}: {e}")))?;
+        let contract = compiled(workflow, &version)?;
+        Ok(Resolved { workflow: version, digest, pins, contract })
+    }
+
+    /// The versions of an earlier submission, if none of its agents is on its way out.
+    pub(super) fn resolve_as(&self, submitted: &RunSubmitted) -> Result<Resolved, Diagnosis> {
+        if let Some(gone) = submitted.pins.iter().find(|pin| self.standings.contains_key(&pin.agent)) {
+            let message = format!("step {} was done by {}, which is on its way out or retired", gone.step, gone.agent);
+            return Err(Diagnosis::new(Code::AGENT_RETIRED, message)
+                .hint("take what would be pinned now with --latest, or put the version back into use"));
+        }
+        let version = submitted.workflow.clone();
+        let missing = || Diagnosis::new(Code::PLAN_MISSING, format!("{version} is not registered as it was"));
+        let workflow = self.workflow(&version).ok_or_else(missing)?;
+        let contract = compiled(&workflow, &version)?;
+        let (digest, pins) = (submitted.workflow_digest, submitted.pins.clone());
         Ok(Resolved { workflow: version, digest, pins, contract })
     }
 
@@ -277,6 +289,12 @@ impl Snapshot {
         highest(versions, &requirement)
             .ok_or_else(|| unknown(format!("no registered version of workflow {name} matches {requirement}")))
     }
+}
+
+/// What a workflow takes.
+fn compiled(workflow: &Workflow, version: &WorkflowVersion) -> Result<Checker, Diagnosis> {
+    let invalid = |e| Diagnosis::new(Code::SCHEMA_INVALID, format!("the input schema of {version}: {e}"));
+    workflow.spec.input.compile().map_err(invalid)
 }
 
 /// The highest version that matches; pre-releases only where nothing else does.

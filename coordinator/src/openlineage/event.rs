@@ -195,6 +195,9 @@ mod tests {
             behaviour: 2,
             signing_key: None,
             labels: Default::default(),
+            owner: None,
+            forked_from: None,
+            kept: Vec::new(),
         }
     }
 

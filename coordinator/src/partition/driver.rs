@@ -27,7 +27,7 @@ use super::perform::Performer;
 use super::service::{Config, Counts, Question, Shared};
 use crate::listing::Ended;
 use crate::pinned::Pinned;
-use crate::runs::{RunRow, view};
+use crate::runs::{RunRow, label_hashes, view};
 
 /// How often overdue runs are looked for.
 const TICK: Duration = Duration::from_millis(250);
@@ -250,7 +250,7 @@ impl Driver {
         match question {
             Question::List(query, answer) => {
                 let open = self.core.open_runs().map(|(id, row)| RunRow::open(*id, row));
-                let _ = answer.send(query.pick(open, self.ended.iter()));
+                let _ = answer.send(query.pick(self.config.partition, open, self.ended.iter()));
             }
             Question::Pinned(wanted, answer) => {
                 let (unlisted, read_to) = (self.core.unlisted(), self.core.read_seq());
@@ -267,7 +267,8 @@ impl Driver {
         let all_told = self.shared.waiters.settled(id, || view(run)) && run.key().is_none();
         if run.is_finished() {
             let times = (run.submitted_at().unwrap_or_default(), run.last_progress());
-            self.ended.push(RunRow::ended(id, Some(run.plan().workflow.clone()), run.status(), times));
+            let labels = run.labels().map(label_hashes).unwrap_or_default();
+            self.ended.push(RunRow::ended(id, Some(run.plan().workflow.clone()), run.status(), labels, times));
         }
         if !all_told {
             self.shared.bus.tell_settled(id, last_seq).await;
@@ -333,7 +334,7 @@ pub async fn open_runs(bus: &Bus) -> Result<usize, kapelle_bus::Error> {
 fn mark(raw: &RawRecord) -> Option<RunRow> {
     let record = decode_record(raw.channel, raw.stamp, &raw.payload).ok()?;
     let Body::RunFinished(finished) = &record.entries.last()?.body else { return None };
-    Some(RunRow::ended(raw.run, None, finished.status, (raw.stamp.at, raw.stamp.at)))
+    Some(RunRow::ended(raw.run, None, finished.status, Arc::default(), (raw.stamp.at, raw.stamp.at)))
 }
 
 impl Meters {

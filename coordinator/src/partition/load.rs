@@ -8,7 +8,7 @@ use kapelle_bus::payloads::{self, Payloads};
 use kapelle_bus::runlog::RawRecord;
 use kapelle_bus::tail::Read;
 use kapelle_engine::behaviour::knows;
-use kapelle_engine::{Body, Channel, Entry, Record};
+use kapelle_engine::{Body, Channel, Entry, Kept, Record};
 use kapelle_proto::{DecodeError, decode_record, v1};
 use kapelle_retry::{Delays, Policy};
 use kapelle_types::{Payload, RunId};
@@ -85,8 +85,13 @@ fn is_signed(payload: &Bytes) -> bool {
 
 /// Puts values where only claim checks are. One that is gone for good stays without a value: the engine names it.
 async fn fetch(payloads: &Payloads, record: &mut Record) -> Result<(), LoadError> {
-    for payload in record.entries.iter_mut().filter_map(|entry| entry.body.payload_mut()) {
-        fetch_one(payloads, payload).await?;
+    for entry in &mut record.entries {
+        if let Some(payload) = entry.body.payload_mut() {
+            fetch_one(payloads, payload).await?;
+        }
+        for payload in entry.body.kept_mut().iter_mut().filter_map(Kept::payload_mut) {
+            fetch_one(payloads, payload).await?;
+        }
     }
     Ok(())
 }

@@ -9,6 +9,8 @@ use std::time::Duration;
 use kapelle_engine::{Run, RunStatus};
 use kapelle_types::{AgentVersion, RunId, Timestamp, WorkflowVersion, limits};
 
+use crate::runs::label_hashes;
+
 /// A run that is in flight and silent for this long is compared with what the task queue holds; also how much later than
 /// the entry that caused it a task may be queued.
 const SILENT: Duration = Duration::from_secs(2);
@@ -39,6 +41,8 @@ pub struct OpenRun {
     pub submitted_at: Timestamp,
     /// When something last happened to it.
     pub last_progress: Timestamp,
+    /// Its labels, once its state was seen.
+    pub(crate) labels: Arc<[u64]>,
     /// When its tasks were last queued, at the latest: its last progress or the reconciler's last look.
     queued: Timestamp,
     /// When the reconciler looks at it next; `None` waits for people.
@@ -85,6 +89,7 @@ impl OpenRuns {
             status: RunStatus::Running,
             submitted_at: at,
             last_progress: at,
+            labels: Arc::default(),
             queued: at,
             due: Some(now.plus(UNKNOWN_LOOK + spread)),
             in_flight: 1,
@@ -101,6 +106,7 @@ impl OpenRuns {
             status: RunStatus::Pending,
             submitted_at: run.submitted_at().unwrap_or(now),
             last_progress: now,
+            labels: Arc::default(),
             queued: now,
             due: None,
             in_flight: 0,
@@ -111,6 +117,7 @@ impl OpenRuns {
             row.workflow = Some(run.plan().workflow.clone());
             row.agents = Some(shared(&mut self.agents, run));
             row.submitted_at = run.submitted_at().unwrap_or(now);
+            row.labels = run.labels().map(label_hashes).unwrap_or_default();
         }
         row.status = run.status();
         row.last_progress = now;

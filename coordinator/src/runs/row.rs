@@ -1,6 +1,10 @@
 //! One line of a listing.
 
-use kapelle_engine::RunStatus;
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use kapelle_engine::{Run, RunStatus};
 use kapelle_proto::v1;
 use kapelle_types::{RunId, Timestamp, WorkflowVersion};
 use serde::{Deserialize, Serialize};
@@ -20,6 +24,22 @@ pub struct RunRow {
     pub submitted_at: Timestamp,
     /// When something last happened to it.
     pub last_progress: Timestamp,
+    /// Its labels, as `label_hashes` has them: who owns the run picks it by them, others are not told.
+    #[serde(skip)]
+    pub(crate) labels: Arc<[u64]>,
+}
+
+/// Labels as they are kept for every open run: a number each, because texts of as many runs as may be open would fill our
+/// memory. Who acts on what was found by them looks at the texts again.
+pub(crate) fn label_hashes(labels: &BTreeMap<String, String>) -> Arc<[u64]> {
+    labels.iter().map(|(name, value)| label_hash(name, value)).collect()
+}
+
+/// The number of one label, in this process.
+pub(crate) fn label_hash(name: &str, value: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (name, value).hash(&mut hasher);
+    hasher.finish()
 }
 
 impl RunRow {
@@ -31,6 +51,19 @@ impl RunRow {
             status: v1::RunStatus::from(row.status) as i32,
             submitted_at: row.submitted_at,
             last_progress: row.last_progress,
+            labels: Arc::clone(&row.labels),
+        }
+    }
+
+    /// The row of a run whose log was read.
+    pub(crate) fn of(run: &Run) -> Self {
+        Self {
+            run: run.id(),
+            workflow: Some(run.plan().workflow.clone()),
+            status: v1::RunStatus::from(run.status()) as i32,
+            submitted_at: run.submitted_at().unwrap_or_default(),
+            last_progress: run.last_progress(),
+            labels: run.labels().map(label_hashes).unwrap_or_default(),
         }
     }
 
@@ -39,10 +72,11 @@ impl RunRow {
         run: RunId,
         workflow: Option<WorkflowVersion>,
         status: RunStatus,
+        labels: Arc<[u64]>,
         times: (Timestamp, Timestamp),
     ) -> Self {
         let status = v1::RunStatus::from(status) as i32;
-        Self { run, workflow, status, submitted_at: times.0, last_progress: times.1 }
+        Self { run, workflow, status, submitted_at: times.0, last_progress: times.1, labels }
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) fn view(run: &Run) -> v1::RunView {
         idempotency_key: run.key().map(str::to_owned),
         submitted_by: run.submitted_by().map(printed).unwrap_or_default(),
         labels: run.labels().map(|l| l.iter().map(|(k, v)| (k.clone(), v.clone())).collect()).unwrap_or_default(),
+        forked_from: run.forked_from().as_ref().map(printed).unwrap_or_default(),
+        why: None,
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic where it stands")]
 
 mod access;
+mod again;
 mod audit;
 mod callers;
 mod contracts;

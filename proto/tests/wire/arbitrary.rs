@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kapelle_engine::{
-    Body, DeadLetter, Entry, Failure, FailureKind, Pin, RunFinished, RunStatus, RunSubmitted, SignalReceived,
+    Body, DeadLetter, Entry, Failure, FailureKind, Kept, KeptOutcome, Pin, RunFinished, RunStatus, RunSubmitted, SignalReceived,
     StepFailed, StepSucceeded, TaskLimits, TaskToken, TimerId, Usage, Work,
 };
 use kapelle_proto::{DeadLetterRecord, Task};
@@ -158,6 +158,15 @@ fn usage() -> impl Strategy<Value = Usage> {
     )
 }
 
+fn kept() -> impl Strategy<Value = Kept> {
+    let outcome = prop_oneof![
+        Just(KeptOutcome::Skipped),
+        payload().prop_map(KeptOutcome::Output),
+        (payload(), any::<u32>()).prop_map(|(outputs, total)| KeptOutcome::Members { outputs, total }),
+    ];
+    (step_id(), outcome).prop_map(|(step, outcome)| Kept { step, outcome })
+}
+
 fn submitted() -> impl Strategy<Value = Body> {
     let pin = (step_id(), agent(), digest()).prop_map(|(step, agent, digest)| Pin { step, agent, digest });
     let labels = prop::collection::btree_map(any::<String>(), any::<String>(), 0..4);
@@ -170,8 +179,10 @@ fn submitted() -> impl Strategy<Value = Body> {
         any::<u32>(),
         labels,
         option::of(1..u32::MAX),
+        (option::of(".+"), option::of(run_id()), vec(kept(), 0..4)),
     )
-        .prop_map(|(workflow, workflow_digest, pins, input, key, behaviour, labels, signing_key)| {
+        .prop_map(|(workflow, workflow_digest, pins, input, key, behaviour, labels, signing_key, fork)| {
+            let (owner, forked_from, kept) = fork;
             Body::RunSubmitted(Box::new(RunSubmitted {
                 workflow,
                 workflow_digest,
@@ -181,6 +192,9 @@ fn submitted() -> impl Strategy<Value = Body> {
                 behaviour,
                 labels,
                 signing_key,
+                owner: owner.map(Principal),
+                forked_from,
+                kept,
             }))
         })
 }

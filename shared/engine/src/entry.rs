@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kapelle_types::{
-    AgentVersion, Payload, Principal, Sha256, SignalName, StepId, StepRef, TaskId, Timestamp, WorkflowVersion,
+    AgentVersion, Payload, Principal, RunId, Sha256, SignalName, StepId, StepRef, TaskId, Timestamp, WorkflowVersion,
 };
 
 use crate::TimerId;
@@ -118,6 +118,11 @@ impl Body {
             | Self::RunFinished(_) => None,
         }
     }
+
+    /// What it keeps of another run, whose payloads may have to be fetched too.
+    pub const fn kept_mut(&mut self) -> &mut [Kept] {
+        if let Self::RunSubmitted(submitted) = self { submitted.kept.as_mut_slice() } else { &mut [] }
+    }
 }
 
 /// The first entry of a run: everything about it that cannot be derived.
@@ -139,6 +144,47 @@ pub struct RunSubmitted {
     pub signing_key: Option<KeyId>,
     /// Free labels for people to find it by.
     pub labels: BTreeMap<String, String>,
+    /// Whose run it is, if not its submitter's: who submitted the run that was started again.
+    pub owner: Option<Principal>,
+    /// The run that it is a fork of.
+    pub forked_from: Option<RunId>,
+    /// What steps of that run came to: they end at once and nobody does them again.
+    pub kept: Vec<Kept>,
+}
+
+/// A step that is not done again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kept {
+    /// The step.
+    pub step: StepId,
+    /// What it came to.
+    pub outcome: KeptOutcome,
+}
+
+/// What a step came to in another run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum KeptOutcome {
+    /// Its `when` was false.
+    Skipped,
+    /// What it returned.
+    Output(Payload),
+    /// What the members of a `foreach` returned, as one list in item order.
+    Members {
+        /// The list.
+        outputs: Payload,
+        /// How many members there were.
+        total: u32,
+    },
+}
+
+impl Kept {
+    /// The payload that it brings, if it brings one.
+    pub const fn payload_mut(&mut self) -> Option<&mut Payload> {
+        match &mut self.outcome {
+            KeptOutcome::Skipped => None,
+            KeptOutcome::Output(payload) | KeptOutcome::Members { outputs: payload, .. } => Some(payload),
+        }
+    }
 }
 
 /// The version of an agent that a step of this run uses.

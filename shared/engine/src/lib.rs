@@ -21,6 +21,7 @@ mod cost;
 mod entry;
 mod failure;
 mod finish;
+mod fork;
 mod ignored;
 pub mod invariant;
 mod limits;
@@ -36,15 +37,17 @@ mod state;
 pub mod testing;
 mod token;
 mod turn;
+mod waits;
 mod weight;
 
 pub use apply::{Decision, apply};
 pub use command::{Command, DeadLetter, DispatchTask, EmitEvent, FinishRun, TimerId};
 pub use contract::{Check, Contract};
 pub use entry::{
-    Body, Channel, Entry, Failure, FailureKind, Pin, Record, RunFinished, RunSubmitted, SignalReceived, Stamp,
+    Body, Channel, Entry, Failure, FailureKind, Kept, KeptOutcome, Pin, Record, RunFinished, RunSubmitted, SignalReceived, Stamp,
     StepFailed, StepSucceeded, Usage, Work,
 };
+pub use fork::{NotKept, keep};
 pub use ignored::Ignored;
 pub use invariant::Violation;
 pub use limits::TaskLimits;
@@ -52,3 +55,4 @@ pub use outstanding::outstanding;
 pub use plan::{Act, AgentAct, AwaitSignal, Case, OnGiveUp, Plan, PlanStep, StepIndex, Wait};
 pub use state::{Members, Run, RunStatus, StepStatus, StepSummary};
 pub use token::{KeyId, RunKey, SigningKey, TaskToken};
+pub use waits::{AgentWait, Mending, Waits, waits};

@@ -10,5 +10,5 @@ mod world;
 
 pub use plans::{plan, workflow};
 pub use random::{Dice, Shape, random_input, random_spec};
-pub use script::{check, describe, entry, fresh, run_id, run_key, submission};
+pub use script::{check, describe, entry, forked, fresh, run_id, run_key, submission};
 pub use world::{Agents, World, failure, replay};

@@ -104,7 +104,7 @@ impl<'r> Turn<'r> {
         }
         let condition = planned.when.as_ref().map(|when| when.evaluate_bool(&View::from(self.run, place)));
         match condition {
-            Some(Ok(false)) => return self.end(step, StepState::Skipped),
+            Some(Ok(false)) => return self.end_skipped(step),
             Some(Err(error)) => return self.break_step(place, "when", &error),
             Some(Ok(true)) | None => {}
         }
@@ -322,6 +322,17 @@ impl<'r> Turn<'r> {
     fn end_single(&mut self, step: StepIndex, output: Payload, attempts: u32) {
         self.run.heap_bytes += payload_bytes(&output);
         self.end(step, StepState::Succeeded { output, attempts, members: None });
+    }
+
+    /// Ends a step that is not done: its `when` was false, here or in the run that this one is a fork of.
+    pub(crate) fn end_skipped(&mut self, step: StepIndex) {
+        self.end(step, StepState::Skipped);
+    }
+
+    /// Ends a `foreach` whose members returned this list in another run.
+    pub(crate) fn end_members(&mut self, step: StepIndex, output: Payload, total: u32) {
+        self.run.heap_bytes += payload_bytes(&output);
+        self.end(step, StepState::Succeeded { output, attempts: 0, members: Some(total) });
     }
 
     /// A step has ended: only its dependants are looked at.

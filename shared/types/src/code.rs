@@ -112,6 +112,16 @@ codes! {
     AGENT_IN_USE = "K0213";
     /// Whether an agent version is in use is not known for now, so it is not retired.
     AGENT_USE_UNKNOWN = "K0214";
+    /// A run cannot be forked from that step: it is not there, or what it needs has no recorded outcome.
+    NOTHING_TO_FORK = "K0219";
+    /// With the latest versions, a step that a fork would keep is not the step that it was.
+    STEP_DIFFERS = "K0220";
+    /// A bulk operation names no filter, and not that it is meant for all.
+    FILTER_MISSING = "K0221";
+    /// A coordinator of an older release is still there, which cannot decide such a run.
+    OLDER_COORDINATOR = "K0222";
+    /// Not every coordinator answered, so which runs there are is not known.
+    RUNS_UNKNOWN = "K0223";
     /// The run's workflow declares no such signal.
     UNKNOWN_SIGNAL = "K0228";
     /// What a signal says breaks the contract that the workflow declares for it.

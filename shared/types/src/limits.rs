@@ -52,6 +52,10 @@ pub const CREDENTIALS_KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
 pub const NAMESPACE_STORAGE_MIN: u64 = 4 << 30;
 /// NATS credentials that one namespace keeps a record of: revocations are part of its account, which every node holds.
 pub const CREDENTIALS_MAX: usize = 10_000;
+/// Runs that one operation on many runs is done to: its selection is held in memory, and whoever means more narrows it.
+pub const BULK_RUNS_MAX: usize = 100_000;
+/// Runs of one operation on many runs that are acted on in a second: their logs are read beside everybody else's work.
+pub const BULK_RUNS_PER_SECOND: u32 = 100;
 /// Characters of an idempotency key.
 pub const KEY_CHARS_MAX: usize = 256;
 /// Times that an attempt may be lost with its worker before the step gives up.

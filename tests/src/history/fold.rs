@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use kapelle_engine::{Body, Channel, Entry, Record, Run, RunSubmitted, Stamp, apply, invariant, outstanding};
+use kapelle_engine::{Body, Channel, Entry, Kept, Record, Run, RunSubmitted, Stamp, apply, invariant, outstanding};
 use kapelle_proto::decode_record;
+use kapelle_types::Payload;
 
 use super::{Answer, History, Made, Turn, told};
 
@@ -24,12 +25,15 @@ pub fn decode(history: &History) -> Vec<(Stamp, Readable)> {
     history.records.iter().map(read).collect()
 }
 
-/// Puts a value where only a claim check is, if there is one.
+/// Puts values where only claim checks are.
 fn fetch(history: &History, entry: &mut Entry) {
-    let Some(payload) = entry.body.payload_mut() else { return };
-    let (None, Some(stored)) = (&payload.value, &payload.stored) else { return };
-    let Some(text) = history.objects.get(&stored.sha256) else { return };
-    payload.value = Some(Arc::new(serde_json::from_str(text).expect("the file was looked at")));
+    let mut value = |payload: &mut Payload| {
+        let (None, Some(stored)) = (&payload.value, &payload.stored) else { return };
+        let Some(text) = history.objects.get(&stored.sha256) else { return };
+        payload.value = Some(Arc::new(serde_json::from_str(text).expect("the file was looked at")));
+    };
+    entry.body.payload_mut().into_iter().for_each(&mut value);
+    entry.body.kept_mut().iter_mut().filter_map(Kept::payload_mut).for_each(value);
 }
 
 /// The submission that names the plan: the first entry that the control plane wrote.

@@ -56,11 +56,14 @@ async fn objects_of(stage: &Stage, history: &History) -> BTreeMap<Sha256, String
     let mut objects = BTreeMap::new();
     for record in decode(history).into_iter().filter_map(|(_, record)| record.ok()) {
         for mut entry in record.entries {
-            let Some(stored) = entry.body.payload_mut().and_then(|payload| payload.stored) else { continue };
-            let Ok(value) = stage.bus.payloads().get(&stored).await else { continue };
-            let text = value.to_string();
-            assert_eq!(Sha256::of(text.as_bytes()), stored.sha256, "the text is not what was stored");
-            objects.insert(stored.sha256, text);
+            let own = entry.body.payload_mut().and_then(|payload| payload.stored);
+            let kept = entry.body.kept_mut().iter_mut().filter_map(|kept| kept.payload_mut()?.stored);
+            for stored in own.into_iter().chain(kept) {
+                let Ok(value) = stage.bus.payloads().get(&stored).await else { continue };
+                let text = value.to_string();
+                assert_eq!(Sha256::of(text.as_bytes()), stored.sha256, "the text is not what was stored");
+                objects.insert(stored.sha256, text);
+            }
         }
     }
     objects

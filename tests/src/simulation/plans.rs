@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use kapelle_coordinator::partition::effect::Plans;
 use kapelle_engine::testing::{Shape, plan, random_input, random_spec, workflow};
-use kapelle_engine::{Body, Plan, Run, RunSubmitted, behaviour};
-use kapelle_types::{RunId, Sha256};
+use kapelle_engine::{Body, Kept, KeptOutcome, Plan, Run, RunSubmitted, behaviour};
+use kapelle_types::{RunId, Sha256, StepRef};
 use serde_json::{Value, json};
 
-use super::agents::key;
+use super::agents::{Agents, key};
 use super::dice::Dice;
 
 /// One job that a client wants done.
@@ -19,6 +19,8 @@ pub(crate) struct Job {
     pub(crate) input: Value,
     /// With an idempotency key its first entry is written only if there is none.
     pub(crate) keyed: bool,
+    /// What it keeps of another run, if it is a fork of one.
+    pub(crate) kept: Vec<Kept>,
 }
 
 /// All jobs of a simulation.
@@ -39,11 +41,10 @@ impl Jobs {
         let plans: Vec<_> = (0..kinds).map(|kind| Arc::new(random_plan(seed.wrapping_add(kind << 32), dice))).collect();
         let most = *dice.pick(&[3, 5, 5, 12]);
         let count = dice.between(1, most);
-        let job = |index: u64, dice: &mut Dice| Job {
-            id: run_id(seed, index),
-            plan: Arc::clone(dice.pick(&plans)),
-            input: random_input(seed.wrapping_mul(31).wrapping_add(index)),
-            keyed: dice.hit(500),
+        let job = |index: u64, dice: &mut Dice| {
+            let (id, plan) = (run_id(seed, index), Arc::clone(dice.pick(&plans)));
+            let input = random_input(seed.wrapping_mul(31).wrapping_add(index));
+            Job { id, input, keyed: dice.hit(500), kept: random_kept(seed, id, &plan), plan }
         };
         let all: Vec<_> = (0..count).map(|index| job(index, dice)).collect();
         let by_id = all.iter().enumerate().map(|(at, job)| (job.id, at)).collect();
@@ -78,6 +79,9 @@ impl Job {
             key: Some(self.id.to_string()),
             behaviour: behaviour::CURRENT,
             labels: BTreeMap::new(),
+            owner: None,
+            forked_from: (!self.kept.is_empty()).then(|| run_id(0, u64::MAX)),
+            kept: self.kept.clone(),
             signing_key: Some(1),
         }))
     }
@@ -86,6 +90,34 @@ impl Job {
 /// A run id that the seed fixes. Ids that no job has belong to no run.
 pub(crate) fn run_id(seed: u64, index: u64) -> RunId {
     RunId::keyed("simulation", &workflow().name, &format!("{seed}/{index}"))
+}
+
+/// What a fork keeps: now and then a run is one. Its steps came to what their agents return, so that nobody sees in the output
+/// which run did them. Its dice are its own: what others say does not depend on it.
+fn random_kept(seed: u64, id: RunId, plan: &Plan) -> Vec<Kept> {
+    let mut dice = Dice::new(seed ^ id.seed());
+    let agents = Agents { seed, trouble: 0, poison: 0 };
+    let mut kept: Vec<Kept> = Vec::new();
+    if !dice.hit(250) {
+        return kept;
+    }
+    for step in &plan.steps {
+        let whole = step.needs.iter().all(|need| kept.iter().any(|there| there.step == plan.steps[*need].id));
+        if !whole || dice.hit(400) {
+            continue;
+        }
+        let outcome = if step.when.is_some() && dice.hit(300) {
+            KeptOutcome::Skipped
+        } else if step.foreach.is_some() {
+            let total = u32::try_from(dice.below(4)).unwrap_or_default();
+            let member = |item| agents.output(id, &StepRef::member(step.id.clone(), item));
+            KeptOutcome::Members { outputs: Value::Array((0..total).map(member).collect()).into(), total }
+        } else {
+            KeptOutcome::Output(agents.output(id, &StepRef::whole(step.id.clone())).into())
+        };
+        kept.push(Kept { step: step.id.clone(), outcome });
+    }
+    kept
 }
 
 fn random_plan(seed: u64, dice: &mut Dice) -> Plan {

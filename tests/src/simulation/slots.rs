@@ -1,7 +1,7 @@
 //! A second opinion on `apply`: who is in flight, which budget is burnt and what may be dispatched, counted from entries and
 //! commands alone, by rules that are written down here once more and share no code with the engine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use kapelle_engine::{
     TimerId,
 };
 use kapelle_types::limits::LEASE_LOST_MAX;
-use kapelle_types::{AgentVersion, StepRef, TaskId, Timestamp};
+use kapelle_types::{AgentVersion, StepId, StepRef, TaskId, Timestamp};
 
 use super::agents::key;
 
@@ -28,6 +28,8 @@ pub(crate) struct Slots {
     paused: bool,
     ended: bool,
     submitted_at: Timestamp,
+    /// Steps that another run did.
+    kept: BTreeSet<StepId>,
     /// What each attempt cost at most, in quarters of a dollar.
     paid: BTreeMap<TaskId, u64>,
     /// What an agent may cost since somebody retried its steps, in quarters of a dollar.
@@ -57,6 +59,7 @@ impl Slots {
             paused: false,
             ended: false,
             submitted_at: Timestamp::default(),
+            kept: BTreeSet::new(),
             paid: BTreeMap::new(),
             granted: BTreeMap::new(),
             asked_to_end: false,
@@ -141,7 +144,10 @@ impl Slots {
                 self.pay(&report.task, report.usage.cost_usd, shown);
                 self.failed(report, shown, ignored)?;
             }
-            Body::RunSubmitted(_) if ignored.is_none() => self.submitted_at = at,
+            Body::RunSubmitted(submitted) if ignored.is_none() => {
+                self.submitted_at = at;
+                self.kept = submitted.kept.iter().map(|kept| kept.step.clone()).collect();
+            }
             Body::PauseRequested { .. } if ignored.is_none() => self.paused = true,
             Body::ResumeRequested if ignored.is_none() => self.paused = false,
             Body::RetryRequested { steps } if ignored.is_none() => self.renew(steps),
@@ -262,6 +268,7 @@ impl Slots {
         let step = &id.step;
         hold("nothing_is_dispatched_for_a_run_that_ended", !self.ended, || id.to_string())?;
         hold("nothing_is_dispatched_for_a_paused_run", !self.paused, || id.to_string())?;
+        hold("what_is_kept_is_not_done_again", !self.kept.contains(&step.step), || id.to_string())?;
         let early = self.not_before.get(id).filter(|due| at.plus(EARLY) < **due);
         hold("no_attempt_starts_before_its_retry_is_due", early.is_none(), || format!("{id} at {at}, due {early:?}"))?;
         let slot = self.slots.entry(step.clone()).or_default();

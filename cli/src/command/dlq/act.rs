@@ -101,7 +101,8 @@ pub(crate) async fn run(app: &App, deed: Deed, args: Args) -> End {
 /// What has to be clear before anybody is asked.
 fn check(deed: Deed, args: &Args, terminal: bool) -> Result<(), Failure> {
     if deed == Deed::Discard && args.filter.is_empty() {
-        let hint = "Name some with --agent, --run, --code or --older-than; `kapelle dlq purge` takes everything.";
+        let hint =
+            "Name some with --agent, --run, --code, --match or --older-than; `kapelle dlq purge` takes everything.";
         return Err(Failure::usage("`dlq discard` needs at least one filter.", hint));
     }
     if !args.yes && !args.dry_run && !terminal {

@@ -6,7 +6,7 @@ use kapelle_types::Timestamp;
 
 use crate::command::fleet::since;
 use crate::output::{Table, bold, dim, span, status};
-use crate::view::{Entry, Run, RunRow, Step};
+use crate::view::{Entry, Run, RunRow, Step, Why};
 
 /// Characters of one line about a cause.
 const CAUSE_CHARS_MAX: usize = 160;
@@ -32,9 +32,33 @@ pub(crate) fn describe(run: &Run, now: Timestamp) -> String {
         let labels: Vec<_> = run.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let _ = writeln!(text, "labels     {}", labels.join(" "));
     }
+    if let Some(old) = &run.forked_from {
+        let _ = writeln!(text, "fork of    {old}");
+    }
+    // What has ended waits for nothing, and what is wrong stands below.
+    if let Some(why) = run.why.as_ref().filter(|_| run.finished_at.is_none()) {
+        let _ = writeln!(text, "why        {}{}", why.because, so_long(why, now));
+        if run.error.is_none() && !why.advice.is_empty() {
+            let _ = writeln!(text, "           {}", why.advice);
+        }
+    }
     let _ = write!(text, "\n{}\n", steps(&run.steps));
     text.push_str(&trouble(run));
     text
+}
+
+/// Why a run does not go on, as a sentence and what to do.
+pub(crate) fn why(run: &Run, now: Timestamp) -> String {
+    let Some(why) = &run.why else { return format!("Run {} is {}.", run.run_id, run.status) };
+    let mut text = format!("Run {} is {}: {}{}.\n", run.run_id, run.status, why.because, so_long(why, now));
+    if !why.advice.is_empty() {
+        let _ = writeln!(text, "To do: {}.", why.advice);
+    }
+    text
+}
+
+fn so_long(why: &Why, now: Timestamp) -> String {
+    why.since.as_ref().map(|at| format!(", for {}", since(Some(at.as_str()), now))).unwrap_or_default()
 }
 
 /// How a run ended, in a few lines, with its output.
@@ -174,6 +198,19 @@ mod tests {
     #[test]
     fn a_stalled_run_says_what_would_mend_it() {
         insta::assert_snapshot!("describe", plain(&describe(&stalled(), Timestamp::from_millis(61_000))));
+    }
+
+    #[test]
+    fn a_run_says_what_it_waits_for() {
+        let why = v1::Why {
+            because: "it waits for a worker of review@1.0.0 (step review): none is connected".into(),
+            since_unix_nanos: 1_000_000_000,
+            advice: "start a worker that has review@1.0.0".into(),
+        };
+        let run = Run { status: "RUNNING".into(), error: None, why: Some(why.into()), ..stalled() };
+        let now = Timestamp::from_millis(61_000);
+        let text = format!("{}\n{}", plain(&describe(&run, now)), super::why(&run, now));
+        insta::assert_snapshot!("why", text);
     }
 
     #[test]

@@ -1,10 +1,13 @@
-//! `kapelle run list` and `kapelle run count`.
+//! `kapelle run list` and `kapelle run count`, and which runs `kapelle run bulk` is about.
+
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use kapelle_proto::v1;
 use serde_json::json;
 
 use super::page;
+use super::start::label;
 use crate::app::{App, End};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -19,6 +22,25 @@ pub(crate) struct Filter {
     /// Only runs that stand like this; repeat it for more
     #[arg(short, long = "status", value_enum, ignore_case = true)]
     statuses: Vec<Status>,
+    /// Only runs with this label; repeat it for runs with all of them
+    #[arg(short, long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// Only runs that were submitted longer ago than this, such as 30m or 2d
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    older_than: Option<Duration>,
+}
+
+impl Filter {
+    /// As the API takes it.
+    pub(super) fn wire(self, limit: u32) -> v1::ListRunsRequest {
+        v1::ListRunsRequest {
+            workflow: self.workflow.unwrap_or_default(),
+            statuses: self.statuses.into_iter().map(|s| v1::RunStatus::from(s) as i32).collect(),
+            limit,
+            labels: self.labels.into_iter().collect(),
+            older_than_seconds: self.older_than.map_or(0, |d| d.as_secs()),
+        }
+    }
 }
 
 /// Which runs, and how many.
@@ -80,11 +102,6 @@ pub(crate) async fn count(app: &App, filter: Filter) -> End {
 
 async fn ask(app: &App, filter: Filter, limit: u32) -> Result<(Vec<view::RunRow>, u64), Failure> {
     let client = app.client().await?;
-    let request = v1::ListRunsRequest {
-        workflow: filter.workflow.unwrap_or_default(),
-        statuses: filter.statuses.into_iter().map(|s| v1::RunStatus::from(s) as i32).collect(),
-        limit,
-    };
-    let answer = client.runs().list(request).await.map_err(|s| client.failure(s))?.into_inner();
+    let answer = client.runs().list(filter.wire(limit)).await.map_err(|s| client.failure(s))?.into_inner();
     Ok((answer.runs.into_iter().map(Into::into).collect(), answer.total))
 }

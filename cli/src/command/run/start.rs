@@ -44,7 +44,8 @@ pub(crate) struct Execute {
     wait: Option<Duration>,
 }
 
-fn label(text: &str) -> Result<(String, String), String> {
+/// A label as it is written on the command line.
+pub(super) fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("a label looks like name=value".to_owned()),

@@ -14,6 +14,7 @@ use crate::golden::Sample;
 pub(super) fn samples() -> Vec<Sample> {
     vec![
         Sample::new(filter()),
+        Sample::named("match", DeadLetterFilter { r#match: "timeout".into(), ..filter() }),
         Sample::new(ListDeadLettersRequest { filter: Some(filter()) }),
         Sample::new(ListDeadLettersResponse { dead_letters: vec![letter()], total: 12 }),
         Sample::new(GetDeadLetterRequest { run_id: RUN.into(), step: "review:17".into() }),
@@ -39,6 +40,7 @@ fn filter() -> DeadLetterFilter {
         code: "K0401".into(),
         older_than_seconds: 3_600,
         limit: 50,
+        ..DeadLetterFilter::default()
     }
 }
 

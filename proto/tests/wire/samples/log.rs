@@ -1,16 +1,15 @@
 //! Samples of `log.proto`.
 
 use bytes::Bytes;
+use kapelle_proto::v1::kept_step::Outcome;
 use kapelle_proto::v1::log_entry::Body;
 use kapelle_proto::v1::payload_data::Content;
 use kapelle_proto::v1::step_failure::Kind;
 use kapelle_proto::v1::{
-    CancelRequested, FailRequested, LogEntry, LogRecord, PauseRequested, PayloadData, PayloadReference, ResourceUsage,
-    ResumeRequested, RetryRequested, RunFinished, RunStatus, RunSubmitted, SignalReceived, StepFailed, StepFailure,
-    StepPin, StepSucceeded, TerminateRequested, TimerFired, WorkDone,
+    CancelRequested, FailRequested, KeptMembers, KeptSkipped, KeptStep, LogEntry, LogRecord, PauseRequested, PayloadData, PayloadReference, ResourceUsage, ResumeRequested, RetryRequested, RunFinished, RunStatus, RunSubmitted, SignalReceived, StepFailed, StepFailure, StepPin, StepSucceeded, TerminateRequested, TimerFired, WorkDone,
 };
 
-use super::at;
+use super::{RUN, at};
 use crate::golden::Sample;
 
 pub(super) fn samples() -> Vec<Sample> {
@@ -23,6 +22,12 @@ pub(super) fn samples() -> Vec<Sample> {
         Sample::new(reference()),
         Sample::new(submitted()),
         Sample::named("signed", RunSubmitted { behaviour: 2, signing_key: 3, ..submitted() }),
+        Sample::named("forked", forked()),
+        Sample::named("skipped", kept("notice", Outcome::Skipped(KeptSkipped {}))),
+        Sample::named("output", kept("inventory", Outcome::Output(stored()))),
+        Sample::named("members", kept("review", Outcome::Members(members()))),
+        Sample::new(KeptSkipped {}),
+        Sample::new(members()),
         Sample::new(pin("review", "licence-review@1.2.0", 2)),
         Sample::new(work()),
         Sample::new(usage()),
@@ -105,8 +110,26 @@ fn submitted() -> RunSubmitted {
         key: Some("intake-2026-11-22".into()),
         behaviour: 1,
         labels: [("domain".into(), "intake".into())].into(),
-        signing_key: 0,
+        ..RunSubmitted::default()
     }
+}
+
+fn forked() -> RunSubmitted {
+    RunSubmitted {
+        behaviour: 2,
+        owner: "token:ci".into(),
+        forked_from: RUN.into(),
+        kept: vec![kept("notice", Outcome::Skipped(KeptSkipped {})), kept("review", Outcome::Members(members()))],
+        ..submitted()
+    }
+}
+
+fn kept(step: &str, outcome: Outcome) -> KeptStep {
+    KeptStep { step: step.into(), outcome: Some(outcome) }
+}
+
+fn members() -> KeptMembers {
+    KeptMembers { outputs: Some(inline(r#"[{"licence":"MIT"},null]"#)), total: 2 }
 }
 
 fn pin(step: &str, agent: &str, fill: u8) -> StepPin {

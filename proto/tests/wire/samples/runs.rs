@@ -1,12 +1,10 @@
 //! Samples of `api.proto`: submitting, watching and steering runs.
 
+use kapelle_proto::v1::bulk_answer::Answer;
+use kapelle_proto::v1::bulk_done::Outcome;
 use kapelle_proto::v1::log_entry::Body;
 use kapelle_proto::v1::{
-    ApiError, ExecuteRequest, ExecuteResult, GetRunRequest, HistoryEntry, HistoryRequest, HistoryResponse, LineageEdge,
-    LineageRequest, LineageResponse, LineageStep, ListRunsRequest, ListRunsResponse, PauseRequested, PinnedCount,
-    PinnedRequest, PinnedResponse, RetryRunRequest, RunStatus, RunSummary, RunView, SignalRequest, SignalResponse,
-    SteerRequest, SteerResponse, StepView, SubmitRequest, SubmitResponse, SubmitResult, WatchRunRequest,
-    execute_result, submit_result,
+    ApiError, BulkAnswer, BulkDone, BulkRequest, BulkSelected, BulkSummary, BulkVerb, ExecuteRequest, ExecuteResult, ForkRunRequest, GetRunRequest, HistoryEntry, HistoryRequest, HistoryResponse, LineageEdge, LineageRequest, LineageResponse, LineageStep, ListRunsRequest, ListRunsResponse, PauseRequested, PinnedCount, PinnedRequest, PinnedResponse, RestartRunRequest, RetryRunRequest, RunStatus, RunSummary, RunView, SignalRequest, SignalResponse, SteerRequest, SteerResponse, StepView, SubmitRequest, SubmitResponse, SubmitResult, WatchRunRequest, Why, execute_result, submit_result,
 };
 
 use super::log::{entry, failure};
@@ -32,7 +30,9 @@ pub(super) fn samples() -> Vec<Sample> {
             workflow: "software-intake".into(),
             statuses: vec![RunStatus::Stalled.into(), RunStatus::Failed.into()],
             limit: 50,
+            ..ListRunsRequest::default()
         }),
+        Sample::named("labels", filter()),
         Sample::new(ListRunsResponse { runs: vec![summary()], total: 51 }),
         Sample::new(summary()),
         Sample::new(PinnedRequest { agent: "licence-review".into(), version: "1.2.0".into() }),
@@ -70,7 +70,65 @@ pub(super) fn samples() -> Vec<Sample> {
         Sample::new(SteerRequest { run_id: RUN.into(), reason: "ordered twice".into() }),
         Sample::new(RetryRunRequest { run_id: RUN.into(), steps: vec!["score".into(), "review:17".into()] }),
         Sample::new(SteerResponse { seq: 4_711 }),
+        Sample::named("forked", RunView { forked_from: RUN.into(), why: Some(why()), ..run() }),
+        Sample::new(why()),
+        Sample::new(RestartRunRequest { run_id: RUN.into(), latest: true, idempotency_key: Some("again".into()) }),
+        Sample::new(ForkRunRequest {
+            run_id: RUN.into(),
+            step: "score".into(),
+            input: r#"{"lockfile":"Cargo.lock"}"#.into(),
+            latest: true,
+            idempotency_key: Some("again".into()),
+        }),
+        Sample::new(BulkRequest {
+            verb: BulkVerb::Retry.into(),
+            filter: Some(filter()),
+            all: true,
+            dry_run: true,
+            id: "op-1".into(),
+            reason: "the provider is back".into(),
+            latest: true,
+        }),
+        Sample::named("selected", bulk(Answer::Selected(selected()))),
+        Sample::named("done", bulk(Answer::Done(refused()))),
+        Sample::named("summary", bulk(Answer::Summary(totals()))),
+        Sample::new(selected()),
+        Sample::new(refused()),
+        Sample::new(totals()),
     ]
+}
+
+fn filter() -> ListRunsRequest {
+    ListRunsRequest {
+        statuses: vec![RunStatus::Stalled.into()],
+        labels: [("domain".into(), "intake".into())].into(),
+        older_than_seconds: 3_600,
+        ..ListRunsRequest::default()
+    }
+}
+
+fn why() -> Why {
+    Why {
+        because: "it waits for a worker of licence-review@1.2.0: none is connected".into(),
+        since_unix_nanos: at(3),
+        advice: "start one".into(),
+    }
+}
+
+fn bulk(answer: Answer) -> BulkAnswer {
+    BulkAnswer { answer: Some(answer) }
+}
+
+fn selected() -> BulkSelected {
+    BulkSelected { id: "op-1".into(), runs: vec![summary()], total: 300 }
+}
+
+fn refused() -> BulkDone {
+    BulkDone { run_id: RUN.into(), outcome: Outcome::Failed.into(), error: Some(error()), new_run_id: RUN.into() }
+}
+
+fn totals() -> BulkSummary {
+    BulkSummary { done: 290, already: 7, passed_over: 2, failed: 1 }
 }
 
 fn pinned() -> PinnedCount {

@@ -1,12 +1,16 @@
-//! `RunSubmitted`: the run begins. Steps that need nothing start, and the deadline's timer is set.
+//! `RunSubmitted`: the run begins. Steps that need nothing start, and the deadline's timer is set. Of a fork, the steps that
+//! it keeps end at once, without an attempt and without a cost.
 //!
 //! A run whose plan is not the one that was submitted, or whose behaviour this engine does not know, is halted with a
 //! reason instead: the coordinator checks both before, this is the last line.
 
+use serde_json::Value;
+
 use crate::behaviour;
 use crate::command::{Command, TimerId};
-use crate::entry::{Entry, RunSubmitted};
+use crate::entry::{Entry, Kept, KeptOutcome, RunSubmitted};
 use crate::ignored::Ignored;
+use crate::plan::{Plan, StepIndex};
 use crate::state::{Halt, Origin};
 use crate::turn::Turn;
 use crate::weight::payload_bytes;
@@ -16,7 +20,8 @@ pub(super) fn apply(turn: &mut Turn<'_>, entry: &Entry, submitted: &RunSubmitted
         input: submitted.input.clone(),
         key: submitted.key.clone(),
         labels: submitted.labels.clone(),
-        principal: entry.principal.clone(),
+        principal: submitted.owner.clone().unwrap_or_else(|| entry.principal.clone()),
+        forked_from: submitted.forked_from,
         traceparent: entry.traceparent.clone(),
         at: turn.stamp.at,
         behaviour: submitted.behaviour,
@@ -33,16 +38,62 @@ pub(super) fn apply(turn: &mut Turn<'_>, entry: &Entry, submitted: &RunSubmitted
     if turn.run.halt.is_some() {
         return Ok(());
     }
+    let plan = turn.plan();
+    let Some(kept) = kept(&plan, submitted) else {
+        turn.halt(Halt::KeptMismatch);
+        return Ok(());
+    };
     if let Some(due) = turn.run.deadline() {
         turn.commands.push(Command::StartTimer { timer: TimerId::Deadline, due });
     }
-    let plan = turn.plan();
+    // What a step needs stands before it: what is kept of that has ended when its turn comes.
     for (step, planned) in plan.steps.iter().enumerate() {
-        if planned.needs.is_empty() {
-            turn.ready(step);
+        match kept.get(step).copied().flatten() {
+            Some(outcome) => keep(turn, step, outcome),
+            None if planned.needs.is_empty() => turn.ready(step),
+            None => {}
         }
     }
     Ok(())
+}
+
+/// What is kept of each step of the plan; `None` if it does not fit the plan: a step that is not there, or is there twice,
+/// one of which something that it needs is not kept, or that came to something else than such a step comes to.
+fn kept<'s>(plan: &Plan, submitted: &'s RunSubmitted) -> Option<Vec<Option<&'s KeptOutcome>>> {
+    let mut kept = vec![None; plan.steps.len()];
+    if submitted.behaviour < behaviour::KEPT {
+        return Some(kept);
+    }
+    for Kept { step, outcome } in &submitted.kept {
+        let at = plan.steps.iter().position(|s| s.id == *step)?;
+        let is_foreach = plan.steps.get(at)?.foreach.is_some();
+        let fits = match outcome {
+            KeptOutcome::Skipped => true,
+            KeptOutcome::Output(_) => !is_foreach,
+            KeptOutcome::Members { outputs, total } => {
+                let length = outputs.value.as_deref().and_then(Value::as_array).map(Vec::len);
+                is_foreach && length == usize::try_from(*total).ok()
+            }
+        };
+        let place = kept.get_mut(at)?;
+        if !fits || place.replace(outcome).is_some() {
+            return None;
+        }
+    }
+    let whole = |(step, planned): (StepIndex, &crate::plan::PlanStep)| {
+        kept.get(step).is_some_and(Option::is_none)
+            || planned.needs.iter().all(|need| kept.get(*need).is_some_and(Option::is_some))
+    };
+    plan.steps.iter().enumerate().all(whole).then_some(kept)
+}
+
+/// Ends a step as it ended in another run.
+fn keep(turn: &mut Turn<'_>, step: StepIndex, outcome: &KeptOutcome) {
+    match outcome {
+        KeptOutcome::Skipped => turn.end_skipped(step),
+        KeptOutcome::Output(output) => turn.end_single(step, output.clone(), 0),
+        KeptOutcome::Members { outputs, total } => turn.end_members(step, outputs.clone(), *total),
+    }
 }
 
 /// Whether the reports of the run need tokens.
@@ -86,6 +137,45 @@ mod tests {
           ignored: already_decided
         = RUNNING
         "#);
+    }
+
+    #[test]
+    fn what_a_fork_keeps_is_not_done_again() {
+        let plan = json!({"steps": [
+            {"id": "a"}, {"id": "each", "foreach": "input"}, {"id": "no", "needs": ["a"]},
+            {"id": "b", "needs": ["a", "each", "no"],
+             "with": ["${steps.a.output}", "${steps.each.outputs}", "${steps.no.status}"]},
+            {"id": "c", "needs": ["b"], "with": "${steps.b.output}"},
+        ], "output": "${steps.c.output}"});
+        let script = r#"
+            0 fork [1, 2] {"a": 7, "each": [8, 9], "no": "skipped"}
+            1 ok a 1 1
+            2 ok each:0 1 cost=1 1
+            3 ok b 1 "new"
+            4 ok c 1 "end""#;
+        insta::assert_snapshot!(check(&plan, script));
+    }
+
+    #[test]
+    fn a_fork_that_keeps_everything_is_done_and_one_that_does_not_fit_is_halted() {
+        let plan = json!({"steps": [
+            {"id": "a"}, {"id": "each", "needs": ["a"], "foreach": "input"},
+        ], "output": "${steps.each.outputs}"});
+        let done = check(&plan, r#"0 fork [1] {"a": 1, "each": [5]}"#);
+        assert!(done.contains("finish COMPLETED decided at 1 [5]"), "{done}");
+        for misfit in
+            [r#"{"each": [5]}"#, r#"{"a": 1, "each": 5}"#, r#"{"a": 1, "x": 1}"#, r#"{"a": [1, 2], "a": [1]}"#]
+        {
+            let told = check(&plan, &format!("0 fork [1] {misfit}"));
+            assert!(told.contains("= STALLED\n  K0307") == !misfit.starts_with(r#"{"a": ["#), "{told}");
+        }
+    }
+
+    /// No release wrote what is kept into a run below: it decides as if nothing were.
+    #[test]
+    fn an_older_behaviour_keeps_nothing() {
+        let plan = json!({"steps": [{"id": "a"}]});
+        assert!(check(&plan, "0 submit-1 {}").contains("dispatch a#1"));
     }
 
     #[test]

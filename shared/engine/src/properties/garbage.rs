@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use crate::testing::{Shape, fresh, plan, random_spec, run_key, submission};
 use crate::{
-    Body, Channel, Entry, Failure, FailureKind, Ignored, RunFinished, RunKey, RunStatus, RunSubmitted, Stamp,
-    StepFailed, StepSucceeded, TimerId, Usage, Work, apply, behaviour, invariant, outstanding,
+    Body, Channel, Entry, Failure, FailureKind, Ignored, Kept, KeptOutcome, RunFinished, RunKey, RunStatus,
+    RunSubmitted, Stamp, StepFailed, StepSucceeded, TimerId, Usage, Work, apply, behaviour, invariant, outstanding,
 };
 
 fn task() -> impl Strategy<Value = TaskId> {
@@ -49,16 +49,29 @@ fn failure() -> impl Strategy<Value = Failure> {
     })
 }
 
+/// What a fork may claim to keep; hardly ever does it fit.
+fn kept() -> impl Strategy<Value = Vec<Kept>> {
+    let outcome = prop_oneof![
+        Just(KeptOutcome::Skipped),
+        payload().prop_map(KeptOutcome::Output),
+        (payload(), 0u32..4).prop_map(|(outputs, total)| KeptOutcome::Members { outputs, total }),
+    ];
+    let one =
+        (0usize..10, outcome).prop_map(|(step, outcome)| Kept { step: format!("s{step}").parse().unwrap(), outcome });
+    prop_oneof![4 => Just(Vec::new()), 1 => proptest::collection::vec(one, 1..4)]
+}
+
 fn submitted() -> impl Strategy<Value = Body> {
     (
         payload(),
+        kept(),
         prop_oneof![9 => Just(behaviour::CURRENT), 1 => any::<u32>()],
         prop_oneof![9 => Just("test@1.0.0"), 1 => Just("x@1.0.0")],
     )
-        .prop_map(|(input, behaviour, workflow)| {
+        .prop_map(|(input, kept, behaviour, workflow)| {
             let Body::RunSubmitted(body) = submission(Value::Null) else { unreachable!("it is one") };
             let workflow = workflow.parse().unwrap();
-            Body::RunSubmitted(Box::new(RunSubmitted { input, behaviour, workflow, ..*body }))
+            Body::RunSubmitted(Box::new(RunSubmitted { input, kept, behaviour, workflow, ..*body }))
         })
 }
 

@@ -15,6 +15,8 @@ pub(crate) enum Halt {
     PlanMismatch,
     /// The submission names a signing key and the run was given none, or the other way round.
     KeyMismatch,
+    /// What the submission keeps of another run does not fit the plan, or is gone.
+    KeptMismatch,
 }
 
 impl Halt {
@@ -35,6 +37,10 @@ impl Halt {
             Self::PlanMismatch => (
                 Code::PLAN_MISSING,
                 "the plan that was loaded is not the one that the run was submitted with".to_owned(),
+            ),
+            Self::KeptMismatch => (
+                Code::PLAN_MISSING,
+                "what the run keeps of the one that it is a fork of is gone or does not fit".to_owned(),
             ),
             Self::KeyMismatch => {
                 (Code::PLAN_MISSING, "the signing key of the run is not the one that it was submitted with".to_owned())

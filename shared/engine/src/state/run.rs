@@ -68,7 +68,9 @@ pub(crate) struct Origin {
     pub(crate) input: Payload,
     pub(crate) key: Option<String>,
     pub(crate) labels: BTreeMap<String, String>,
+    /// Whose run it is.
     pub(crate) principal: Principal,
+    pub(crate) forked_from: Option<RunId>,
     pub(crate) traceparent: Option<String>,
     pub(crate) at: Timestamp,
     pub(crate) behaviour: u32,
@@ -296,7 +298,13 @@ impl Run {
         self.origin.as_ref().map(|o| &o.labels)
     }
 
-    /// Who submitted it.
+    /// The run that it is a fork of.
+    #[must_use]
+    pub fn forked_from(&self) -> Option<RunId> {
+        self.origin.as_ref().and_then(|o| o.forked_from)
+    }
+
+    /// Whose run it is: who submitted it, or the run that it was started again from.
     #[must_use]
     pub fn submitted_by(&self) -> Option<&Principal> {
         self.origin.as_ref().map(|o| &o.principal)

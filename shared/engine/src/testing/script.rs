@@ -8,6 +8,7 @@
 //!   1 ok review:0 1 [cost=0.5] [tokens=9] [tools=2] {}    2 fail review:1 1 rate_limited [cost=0.5]
 //!   3 timeout a 1    3 lost a 1    3 returned a 1
 //!   4 fire retry=a=2    4 fire wake=a=1    4 fire deadline    4 signal [id=<id>] go {"x": 1}
+//!   0 fork {"n": 1} {"a": 7, "each": [8, 9], "no": "skipped"} (what it keeps, a list being a `foreach`'s)
 //!   0 submit-1 {} (under behaviour 1)    3 forged ok a 1 (with another run's token)    3 bare ok a 1 (without a token)
 //!   5 cancel | terminate | pause | resume | retry [a review:1 …] | giveup          [id=<id> before the arguments]
 //! ```
@@ -21,8 +22,9 @@ use serde_json::Value;
 
 use super::plans::{plan, workflow};
 use crate::{
-    Body, Channel, Command, Entry, Failure, FailureKind, Plan, Run, RunFinished, RunKey, RunStatus, RunSubmitted,
-    SignalReceived, Stamp, StepFailed, StepSucceeded, TaskToken, Usage, Work, apply, behaviour, invariant, outstanding,
+    Body, Channel, Command, Entry, Failure, FailureKind, Kept, KeptOutcome, Plan, Run, RunFinished, RunKey, RunStatus,
+    RunSubmitted, SignalReceived, Stamp, StepFailed, StepSucceeded, TaskToken, Usage, Work, apply, behaviour, invariant,
+    outstanding,
 };
 
 /// The run that scripts are about.
@@ -114,7 +116,40 @@ pub fn submission(input: Value) -> Body {
         behaviour: behaviour::CURRENT,
         signing_key: Some(1),
         labels: [("team".to_owned(), "tests".to_owned())].into(),
+        owner: None,
+        forked_from: None,
+        kept: Vec::new(),
     }))
+}
+
+/// The submission of a fork that keeps something.
+///
+/// # Panics
+/// `submission` is none.
+#[must_use]
+pub fn forked(submission: Body, kept: Vec<Kept>) -> Body {
+    let Body::RunSubmitted(submitted) = submission else { panic!("{submission:?} is no submission") };
+    let forked_from = Some(RunId::keyed("default", &workflow().name, "the first"));
+    Body::RunSubmitted(Box::new(RunSubmitted { forked_from, kept, ..*submitted }))
+}
+
+/// `<input> <what each step came to>`
+fn fork(text: &str) -> Body {
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>().map(|v| v.expect("JSON"));
+    let input = values.next().expect("an input");
+    let listed = values.next().expect("what is kept");
+    let kept = |(step, value): (&String, &Value)| {
+        let outcome = match value {
+            Value::String(skipped) if skipped == "skipped" => KeptOutcome::Skipped,
+            Value::Array(all) => {
+                let total = u32::try_from(all.len()).expect("a short list");
+                KeptOutcome::Members { outputs: value.clone().into(), total }
+            }
+            other => KeptOutcome::Output(other.clone().into()),
+        };
+        Kept { step: step.parse().expect("a step"), outcome }
+    };
+    forked(submission(input), listed.as_object().expect("steps").iter().map(kept).collect())
 }
 
 /// An entry from its text, without the time, and the channel that it belongs on.
@@ -139,6 +174,7 @@ fn body(what: &str, rest: &str) -> Body {
     let value = |text: &str| if text.is_empty() { Value::Null } else { serde_json::from_str(text).expect("JSON") };
     match what {
         "submit" => submission(value(rest)),
+        "fork" => fork(rest),
         "submit-1" => unsigned(submission(value(rest))),
         "forged" => with_token(rest, |task| Some(RunKey::from_bytes([8; 32]).token(task))),
         "bare" => with_token(rest, |_| None),

@@ -1,0 +1,259 @@
+//! What a run waits for, as its log has it: the first thing that would let it go on, for people to read. What its agents'
+//! queues and workers look like meanwhile is for whoever asks to add.
+
+use std::collections::BTreeMap;
+
+use kapelle_types::{AgentVersion, StepRef, Timestamp};
+
+use crate::entry::Failure;
+use crate::finish::each_slot;
+use crate::state::{Place, Run, RunStatus, Slot, SlotState};
+
+/// What a run waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Waits {
+    /// Nothing is known of it yet.
+    Submission,
+    /// It has ended.
+    Nothing,
+    /// Somebody has to mend something: it is STALLED.
+    Mending(Mending),
+    /// Somebody has to let it go on: it is PAUSED.
+    Resume,
+    /// The next attempts of steps that failed.
+    Retries {
+        /// The step whose timer is the earliest.
+        step: StepRef,
+        /// When that is.
+        due: Timestamp,
+        /// The code that its latest attempt failed with.
+        after: String,
+        /// How many steps and members wait for a timer.
+        total: usize,
+    },
+    /// Agents, each with its tasks, the longest waited for first.
+    Agents(Vec<AgentWait>),
+}
+
+/// What has to be mended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mending {
+    /// The step or member; `None` if it is the run as a whole.
+    pub step: Option<StepRef>,
+    /// What went wrong, as a code.
+    pub code: String,
+    /// Attempts of a step that gave up; 0 if it did not come to that.
+    pub attempts: u32,
+    /// Since when, if the run remembers.
+    pub since: Option<Timestamp>,
+    /// How many steps and members are stuck.
+    pub total: usize,
+    /// Whether a retry may help; otherwise the run can only be ended.
+    pub retryable: bool,
+}
+
+/// Tasks of one agent that are queued or running.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentWait {
+    /// The agent version.
+    pub agent: AgentVersion,
+    /// The step or member that is waited for longest.
+    pub step: StepRef,
+    /// Since when, at the latest.
+    pub since: Timestamp,
+    /// How many tasks it has in this run.
+    pub tasks: usize,
+}
+
+/// What a run waits for.
+#[must_use]
+pub fn waits(run: &Run) -> Waits {
+    match run.status() {
+        RunStatus::Pending => Waits::Submission,
+        RunStatus::Completed
+        | RunStatus::Failed
+        | RunStatus::Canceled
+        | RunStatus::Terminated
+        | RunStatus::TimedOut => Waits::Nothing,
+        RunStatus::Stalled => Waits::Mending(mending(run)),
+        RunStatus::Paused => Waits::Resume,
+        RunStatus::Waiting => retries(run).unwrap_or(Waits::Agents(Vec::new())),
+        RunStatus::Running => Waits::Agents(agents(run)),
+    }
+}
+
+/// What one slot keeps its run waiting for.
+#[derive(Debug, PartialEq)]
+enum SlotWaits {
+    /// Room, or that the run is let go on: nothing of its own.
+    Turn,
+    Agent,
+    Timer(Timestamp),
+    Mending(Option<Timestamp>),
+    Nothing,
+}
+
+const fn slot_waits(state: &SlotState) -> SlotWaits {
+    match state {
+        SlotState::Due => SlotWaits::Turn,
+        SlotState::InFlight => SlotWaits::Agent,
+        SlotState::Retrying(due) => SlotWaits::Timer(*due),
+        SlotState::GaveUp(at) => SlotWaits::Mending(Some(*at)),
+        SlotState::Broken(_) => SlotWaits::Mending(None),
+        SlotState::Done => SlotWaits::Nothing,
+    }
+}
+
+/// The first by step order, as [`Run::stall_reason`] has it.
+fn mending(run: &Run) -> Mending {
+    let code = run.stall_reason().map(|failure| failure.code).unwrap_or_default();
+    let whole = Mending { step: None, code, attempts: 0, since: None, total: 1, retryable: run.halt.is_none() };
+    let Some(place) = run.stuck.first().filter(|_| run.halt.is_none()) else { return whole };
+    let step = place.name(&run.plan);
+    let total = run.stuck.len();
+    match run.slot(*place) {
+        Some(slot) => {
+            let since = if let SlotWaits::Mending(since) = slot_waits(&slot.state) { since } else { None };
+            let gave_up = since.is_some();
+            let code = slot.failure().filter(|_| gave_up).map_or_else(|| whole.code.clone(), |f| f.code.clone());
+            Mending { step, code, attempts: if gave_up { slot.attempt } else { 0 }, since, total, ..whole }
+        }
+        None => Mending { step, total, ..whole },
+    }
+}
+
+fn retries(run: &Run) -> Option<Waits> {
+    let (due, place) = run.timers.first()?;
+    let after = run.slot(*place).and_then(Slot::failure).map(|failure: &Failure| failure.code.clone());
+    let step = place.name(&run.plan)?;
+    Some(Waits::Retries { step, due: *due, after: after.unwrap_or_default(), total: run.timers.len() })
+}
+
+fn agents(run: &Run) -> Vec<AgentWait> {
+    let mut found: BTreeMap<&AgentVersion, AgentWait> = BTreeMap::new();
+    each_slot(run, |place, slot| {
+        let Some(planned) = run.plan.steps.get(place.step) else { return };
+        let (SlotWaits::Agent, Some(step)) = (slot_waits(&slot.state), named(run, place)) else { return };
+        let since = since(slot);
+        let wait = found.entry(&planned.agent).or_insert_with(|| AgentWait {
+            agent: planned.agent.clone(),
+            step: step.clone(),
+            since,
+            tasks: 0,
+        });
+        wait.tasks += 1;
+        if since < wait.since {
+            (wait.since, wait.step) = (since, step);
+        }
+    });
+    let mut found: Vec<AgentWait> = found.into_values().collect();
+    found.sort_by_key(|wait| wait.since);
+    found
+}
+
+fn named(run: &Run, place: Place) -> Option<StepRef> {
+    place.name(&run.plan)
+}
+
+/// When the attempt that is in flight was dispatched, at the latest: when the first was, or the one before it failed.
+fn since(slot: &Slot) -> Timestamp {
+    let failed = slot.trouble.as_ref().and_then(|trouble| trouble.history.last()).map(|(_, at, _)| *at);
+    failed.into_iter().chain(slot.first_at).max().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{entry, fresh, plan};
+    use crate::{Stamp, apply};
+
+    /// A line for each kind of wait: what the log of a small run adds up to.
+    const CASES: &[(&str, &[&str], &str)] = &[
+        ("PENDING", &[], "Submission"),
+        ("RUNNING", &["submit [1]"], "Agents a since 0 (1), each:0 since 0 (1)"),
+        ("RUNNING", &["submit [1, 2]", "fail a 1 busy"], "Agents each:0 since 0 (2)"),
+        ("WAITING", &["submit []", "fail a 1 busy"], "Retries a due 2000 after busy (1)"),
+        ("STALLED", &["submit []", "fail a 1 busy final"], "Mending a busy 1 since 1000 (1) true"),
+        ("STALLED", &["submit 7", "ok a 1"], "Mending each K0303 0 since - (1) true"),
+        ("STALLED", &["submit [0]", "ok a 1", "ok each:0 1"], "Mending last K0302 0 since - (1) true"),
+        ("STALLED", &["fork [] {\"x\": 1}"], "Mending - K0307 0 since - (1) false"),
+        ("PAUSED", &["submit [1]", "pause"], "Resume"),
+        ("COMPLETED", &["submit []", "ok a 1 {\"n\": 1}", "ok last 1"], "Nothing"),
+        ("FAILED", &["submit [1]", "fail a 1 busy final", "giveup"], "Nothing"),
+        ("CANCELED", &["submit [1]", "cancel"], "Nothing"),
+        ("TERMINATED", &["submit [1]", "terminate"], "Nothing"),
+        ("TIMED_OUT", &["submit [1]", "fire deadline"], "Nothing"),
+    ];
+
+    fn after(entries: &[&str]) -> Run {
+        let spec = json!({"steps": [
+            {"id": "a"}, {"id": "each", "foreach": "input"},
+            {"id": "last", "needs": ["a", "each"], "with": "${steps.a.output.n}"},
+        ], "deadline_ms": 3_000});
+        let mut run = fresh(Arc::new(plan(&spec)));
+        for (seq, text) in (1..).zip(entries) {
+            let (entry, channel) = entry(text);
+            let at = if *text == "fire deadline" { 3_000 } else { i64::try_from(seq - 1).unwrap() * 1_000 };
+            let _ = apply(&mut run, &entry, channel, Stamp { seq, at: Timestamp::from_millis(at) });
+        }
+        run
+    }
+
+    fn told(waits: &Waits) -> String {
+        match waits {
+            Waits::Mending(m) => {
+                let step = m.step.as_ref().map_or("-".to_owned(), ToString::to_string);
+                let since = m.since.map_or("-".to_owned(), |at| at.millis().to_string());
+                format!("Mending {step} {} {} since {since} ({}) {}", m.code, m.attempts, m.total, m.retryable)
+            }
+            Waits::Retries { step, due, after, total } => {
+                format!("Retries {step} due {} after {after} ({total})", due.millis())
+            }
+            Waits::Agents(all) => {
+                let line = |w: &AgentWait| format!("{} since {} ({})", w.step, w.since.millis(), w.tasks);
+                format!("Agents {}", all.iter().map(line).collect::<Vec<_>>().join(", "))
+            }
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_status_has_its_reason() {
+        for (status, entries, expected) in CASES {
+            let run = after(entries);
+            assert_eq!((run.status().name(), told(&waits(&run)).as_str()), (*status, *expected), "{entries:?}");
+        }
+        let all = [
+            "PENDING",
+            "RUNNING",
+            "PAUSED",
+            "WAITING",
+            "COMPLETED",
+            "FAILED",
+            "CANCELED",
+            "TERMINATED",
+            "TIMED_OUT",
+            "STALLED",
+        ];
+        assert!(all.iter().all(|status| CASES.iter().any(|(known, ..)| known == status)), "a status has no case");
+    }
+
+    #[test]
+    fn every_state_of_a_slot_has_its_reason() {
+        let (at, failure) = (Timestamp::from_millis(7), Failure::of_run(kapelle_types::Code::DEADLINE, String::new()));
+        for (state, expected) in [
+            (SlotState::Due, SlotWaits::Turn),
+            (SlotState::InFlight, SlotWaits::Agent),
+            (SlotState::Retrying(at), SlotWaits::Timer(at)),
+            (SlotState::GaveUp(at), SlotWaits::Mending(Some(at))),
+            (SlotState::Broken(Box::new(failure)), SlotWaits::Mending(None)),
+            (SlotState::Done, SlotWaits::Nothing),
+        ] {
+            assert_eq!(slot_waits(&state), expected);
+        }
+    }
+}
