@@ -229,7 +229,7 @@ mod tests {
         let mut records = Vec::new();
         for (seq, text) in (1_u64..).zip(entries) {
             let (entry, channel) = entry(text);
-            let seconds = if *text == "fire deadline" { 60 } else { i64::try_from(seq).unwrap() };
+            let seconds = if *text == "fire deadline" { 61 } else { i64::try_from(seq).unwrap() };
             let stamp = Stamp { seq, at: Timestamp::from_millis(seconds * 1_000) };
             let _ = apply(&mut run, &entry, channel, stamp);
             records.push(Record { stamp, channel, entries: vec![entry] });

@@ -50,7 +50,7 @@ pub(crate) fn describe(run: &Run, now: Timestamp) -> String {
 /// Why a run does not go on, as a sentence and what to do.
 pub(crate) fn why(run: &Run, now: Timestamp) -> String {
     let Some(why) = &run.why else { return format!("Run {} is {}.", run.run_id, run.status) };
-    let mut text = format!("Run {} is {}: {}{}.\n", run.run_id, run.status, why.because, so_long(why, now));
+    let mut text = format!("Run {} ({}): {}{}.\n", run.run_id, run.status, why.because, so_long(why, now));
     if !why.advice.is_empty() {
         let _ = writeln!(text, "To do: {}.", why.advice);
     }

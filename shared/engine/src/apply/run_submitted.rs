@@ -163,11 +163,9 @@ mod tests {
         ], "output": "${steps.each.outputs}"});
         let done = check(&plan, r#"0 fork [1] {"a": 1, "each": [5]}"#);
         assert!(done.contains("finish COMPLETED decided at 1 [5]"), "{done}");
-        for misfit in
-            [r#"{"each": [5]}"#, r#"{"a": 1, "each": 5}"#, r#"{"a": 1, "x": 1}"#, r#"{"a": [1, 2], "a": [1]}"#]
-        {
+        for misfit in [r#"{"each": [5]}"#, r#"{"a": 1, "each": 5}"#, r#"{"a": 1, "x": 1}"#, r#"{"a": [1]}"#] {
             let told = check(&plan, &format!("0 fork [1] {misfit}"));
-            assert!(told.contains("= STALLED\n  K0307") == !misfit.starts_with(r#"{"a": ["#), "{told}");
+            assert!(told.contains("= STALLED\n  K0307"), "{told}");
         }
     }
 
