@@ -96,6 +96,16 @@ fn tell(rebuilt: &Rebuilt, waits: &Waits, seen: Option<(AgentWait, Option<Seen>)
             let because = format!("it waits for the retry of step {step} at {} after {after}{more}", clock(*due));
             said(because, Some(run.last_progress()), "")
         }
+        Waits::Signal { step, signal, due, total } => {
+            let until = due.map(|due| format!(" until {}", clock(due))).unwrap_or_default();
+            let more = if *total > 1 { format!(", and {} more wait for one", total - 1) } else { String::new() };
+            let because = format!("step {step} waits for the signal {signal}{until}{more}");
+            said(because, Some(run.last_progress()), format!("send it with `kapelle run signal {id} {signal}`"))
+        }
+        Waits::Time { step, due, total } => {
+            let more = if *total > 1 { format!(", and {} more wait for theirs", total - 1) } else { String::new() };
+            said(format!("step {step} waits until {}{more}", clock(*due)), Some(run.last_progress()), "")
+        }
         Waits::Agents(_) => match seen {
             Some((wait, seen)) => on_agent(&wait, seen.as_ref()),
             None => said("it is about to go on".into(), Some(run.last_progress()), ""),

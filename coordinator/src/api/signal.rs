@@ -11,7 +11,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::Context;
-use super::steer::record_as;
+use super::steer::record;
 use crate::access::{Act, SIGNAL, run_named};
 use crate::runs::{Rebuilt, rebuild, rebuild_to};
 
@@ -43,7 +43,7 @@ pub(super) async fn signal(
         .access
         .act(caller, Act { verb: "signal", rpc: SIGNAL, owner: Some(&owner), what, reason: String::new() })
         .await?;
-    let seq = record_as(context, run, caller.principal.clone(), id.clone(), Body::SignalReceived(received)).await?;
+    let seq = record(context, run, caller.principal.clone(), (id, Body::SignalReceived(received))).await?;
     outcome(rebuild_to(&context.bus, &context.plans, run, seq).await?, seq)
 }
 

@@ -78,6 +78,8 @@ fn outcome(state: &StepState) -> Option<KeptOutcome> {
         StepState::Succeeded { output, members: Some(total), .. } => {
             Some(KeptOutcome::Members { outputs: output.clone(), total: *total })
         }
+        // What was gone on without may come to something this time.
+        StepState::PassedOver { .. } => None,
         StepState::Waiting | StepState::Ready | StepState::Broken(_) | StepState::Single(_) | StepState::FanOut(_) => {
             None
         }

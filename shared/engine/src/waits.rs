@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use kapelle_types::{AgentVersion, StepRef, Timestamp};
+use kapelle_types::{AgentVersion, SignalName, StepRef, Timestamp};
 
 use crate::entry::Failure;
 use crate::finish::each_slot;
+use crate::plan::Act;
 use crate::state::{Place, Run, RunStatus, Slot, SlotState};
 
 /// What a run waits for.
@@ -28,6 +29,26 @@ pub enum Waits {
         due: Timestamp,
         /// The code that its latest attempt failed with.
         after: String,
+        /// How many steps and members wait for a timer.
+        total: usize,
+    },
+    /// Somebody outside, who has to send a signal.
+    Signal {
+        /// The first step or member that waits for one.
+        step: StepRef,
+        /// Which one.
+        signal: SignalName,
+        /// When it gives up, if it does.
+        due: Option<Timestamp>,
+        /// How many steps and members wait for a signal.
+        total: usize,
+    },
+    /// A time.
+    Time {
+        /// The step or member whose time comes first.
+        step: StepRef,
+        /// When that is.
+        due: Timestamp,
         /// How many steps and members wait for a timer.
         total: usize,
     },
@@ -77,7 +98,7 @@ pub fn waits(run: &Run) -> Waits {
         | RunStatus::TimedOut => Waits::Nothing,
         RunStatus::Stalled => Waits::Mending(mending(run)),
         RunStatus::Paused => Waits::Resume,
-        RunStatus::Waiting => retries(run).unwrap_or(Waits::Agents(Vec::new())),
+        RunStatus::Waiting => signal(run).or_else(|| timer(run)).unwrap_or(Waits::Agents(Vec::new())),
         RunStatus::Running => Waits::Agents(agents(run)),
     }
 }
@@ -89,6 +110,7 @@ enum SlotWaits {
     Turn,
     Agent,
     Timer(Timestamp),
+    Outside,
     Mending(Option<Timestamp>),
     Nothing,
 }
@@ -98,6 +120,7 @@ const fn slot_waits(state: &SlotState) -> SlotWaits {
         SlotState::Due => SlotWaits::Turn,
         SlotState::InFlight => SlotWaits::Agent,
         SlotState::Retrying(due) => SlotWaits::Timer(*due),
+        SlotState::Awaiting(_) => SlotWaits::Outside,
         SlotState::GaveUp(at) => SlotWaits::Mending(Some(*at)),
         SlotState::Broken(_) => SlotWaits::Mending(None),
         SlotState::Done => SlotWaits::Nothing,
@@ -122,8 +145,25 @@ fn mending(run: &Run) -> Mending {
     }
 }
 
-fn retries(run: &Run) -> Option<Waits> {
+fn signal(run: &Run) -> Option<Waits> {
+    let names = |place: &Place| match &run.plan.steps.get(place.step)?.act {
+        Act::Signal(signal) => Some((*place, signal.name.clone())),
+        Act::Agent(_) | Act::Emit(_) | Act::Value | Act::Switch(_) | Act::Wait(_) => None,
+    };
+    let mut waiting = run.awaiting.iter().filter_map(names);
+    let (place, signal) = waiting.next()?;
+    let due = match run.slot(place)?.state {
+        SlotState::Awaiting(due) => due,
+        _ => None,
+    };
+    Some(Waits::Signal { step: place.name(&run.plan)?, signal, due, total: 1 + waiting.count() })
+}
+
+fn timer(run: &Run) -> Option<Waits> {
     let (due, place) = run.timers.first()?;
+    if run.awaiting.contains(place) {
+        return Some(Waits::Time { step: place.name(&run.plan)?, due: *due, total: run.timers.len() });
+    }
     let after = run.slot(*place).and_then(Slot::failure).map(|failure: &Failure| failure.code.clone());
     let step = place.name(&run.plan)?;
     Some(Waits::Retries { step, due: *due, after: after.unwrap_or_default(), total: run.timers.len() })
@@ -134,9 +174,10 @@ fn agents(run: &Run) -> Vec<AgentWait> {
     each_slot(run, |place, slot| {
         let Some(planned) = run.plan.steps.get(place.step) else { return };
         let (SlotWaits::Agent, Some(step)) = (slot_waits(&slot.state), named(run, place)) else { return };
+        let Some(agent) = planned.agent() else { return };
         let since = since(slot);
-        let wait = found.entry(&planned.agent).or_insert_with(|| AgentWait {
-            agent: planned.agent.clone(),
+        let wait = found.entry(agent).or_insert_with(|| AgentWait {
+            agent: agent.clone(),
             step: step.clone(),
             since,
             tasks: 0,
@@ -203,6 +244,23 @@ mod tests {
         run
     }
 
+    #[test]
+    fn who_waits_for_a_time_or_a_signal_says_so() {
+        let spec = json!({"signals": {"go": null}, "steps": [
+            {"id": "a", "wait": 5}, {"id": "b", "needs": ["a"], "foreach": "input", "signal": "go", "timeout_ms": 1_000},
+        ]});
+        let mut run = fresh(Arc::new(plan(&spec)));
+        let mut told = |text: &str, seq: u64, at: i64| {
+            let (entry, channel) = entry(text);
+            let _ = apply(&mut run, &entry, channel, Stamp { seq, at: Timestamp::from_millis(at) });
+            waits(&run)
+        };
+        let a = Waits::Time { step: "a".parse().unwrap(), due: Timestamp::from_millis(5_000), total: 1 };
+        assert_eq!(told("submit [1, 2]", 1, 0), a);
+        let (step, signal, due) = ("b:0".parse().unwrap(), "go".parse().unwrap(), Some(Timestamp::from_millis(6_000)));
+        assert_eq!(told("fire wake=a=1", 2, 5_000), Waits::Signal { step, signal, due, total: 2 });
+    }
+
     fn told(waits: &Waits) -> String {
         match waits {
             Waits::Mending(m) => {
@@ -249,6 +307,7 @@ mod tests {
             (SlotState::Due, SlotWaits::Turn),
             (SlotState::InFlight, SlotWaits::Agent),
             (SlotState::Retrying(at), SlotWaits::Timer(at)),
+            (SlotState::Awaiting(Some(at)), SlotWaits::Outside),
             (SlotState::GaveUp(at), SlotWaits::Mending(Some(at))),
             (SlotState::Broken(Box::new(failure)), SlotWaits::Mending(None)),
             (SlotState::Done, SlotWaits::Nothing),
