@@ -5,13 +5,13 @@
 //! ```
 //!
 //! When the day's money is spent, or nobody can say whether it is, no worker asks for more: tasks wait in their queue and
-//! burn no attempt. What was asked for or is running goes on, so the day can cost more by that. The day is the worker's
-//! UTC day; clocks that differ count some seconds around midnight for the other day.
+//! burn no attempt. What was asked for before waits in the worker. What is running goes on, so the day can cost more by that.
+//! The day is the worker's UTC day; clocks that differ count some seconds around midnight for the other day.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use kapelle_bus::spend::Ledger;
+use kapelle_bus::spend::{Ledger, Payment};
 use kapelle_engine::Usage;
 use kapelle_retry::{Delays, Policy};
 use kapelle_telemetry::clock;
@@ -64,7 +64,7 @@ impl Budget {
 
     /// What pays for attempts.
     pub(crate) fn purse(&self) -> Purse {
-        Purse { ledger: self.ledger.clone(), paid: Arc::clone(&self.paid) }
+        Purse { ledger: self.ledger.clone(), open: self.open.clone(), paid: Arc::clone(&self.paid) }
     }
 }
 
@@ -72,10 +72,23 @@ impl Budget {
 #[derive(Debug, Clone)]
 pub(crate) struct Purse {
     ledger: Ledger,
+    open: watch::Receiver<bool>,
     paid: Arc<Notify>,
 }
 
 impl Purse {
+    /// Whether there is something left to spend, by the last look.
+    pub(crate) fn is_open(&self) -> bool {
+        *self.open.borrow()
+    }
+
+    /// Waits until there is something left.
+    pub(crate) async fn opened(&mut self) {
+        if self.open.wait_for(|open| *open).await.is_err() {
+            std::future::pending::<()>().await; // the budget lives as long as its tasks
+        }
+    }
+
     /// Adds what an attempt cost to the day. What the broker does not take within the patience is in the report alone: the
     /// result of an attempt that was paid for is worth more than its place in the sum.
     pub(crate) async fn pay(&self, key: &Key, usage: &Usage) {
@@ -83,10 +96,16 @@ impl Purse {
         if cost == Usd::ZERO {
             return;
         }
-        let (attempt, at) = (format!("{}/{}", key.0, key.1), clock::now());
+        let attempt = format!("{}/{}", key.0, key.1);
+        let payment = match Payment::new(clock::now(), cost) {
+            Ok(payment) => payment,
+            Err(error) => {
+                return tracing::error!(attempt, %cost, %error, "what an attempt cost is missing from the day's sum");
+            }
+        };
         let mut delays = Delays::new(&Policy::default());
         let patience = tokio::time::Instant::now() + PATIENCE;
-        while let Err(error) = self.ledger.add(at, cost, &attempt).await {
+        while let Err(error) = self.ledger.add(&payment).await {
             if !error.is_transient() || tokio::time::Instant::now() >= patience {
                 tracing::error!(attempt, %cost, %error, "what an attempt cost is missing from the day's sum");
                 break;

@@ -167,14 +167,15 @@ impl Consumer {
             self.accept(delivery).await;
         }
         let mut check = interval(RENEWAL / 2);
-        loop {
+        let abandoned = loop {
             tokio::select! {
-                ended = self.attempts.join_next() => if ended.is_none() { return 0 },
+                ended = self.attempts.join_next() => if ended.is_none() { break 0 },
                 _ = check.tick() => self.renew().await,
-                () = tokio::time::sleep_until(grace_ends_at) => break,
+                () = tokio::time::sleep_until(grace_ends_at) => break self.abandon().await,
             }
-        }
-        self.abandon().await
+        };
+        self.gate.close().await;
+        abandoned
     }
 
     /// Stops what still runs and says so, so that nobody has to wait for the leases.

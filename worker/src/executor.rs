@@ -19,7 +19,7 @@ use crate::meters::AgentMeters;
 use crate::reporter::{Report, Sender};
 use crate::runtime::{Attempt, Runtime};
 use crate::slots::{Slot, Slots};
-use crate::turns::Outside;
+use crate::turns::Turn;
 use crate::usage::Meter;
 use crate::{failure, output};
 
@@ -50,9 +50,9 @@ struct Outcome {
 
 impl Executor {
     /// Executes a task that is held and reports what became of it.
-    pub(crate) async fn execute(&self, task: Task, queued_at: Timestamp, terms: Terms) {
+    pub(crate) async fn execute(&self, task: Task, queued_at: Timestamp, mut terms: Terms) {
         let key = (task.run_id, task.task.clone());
-        let Some(slot) = self.slot(terms.turn).await else {
+        let Some(slot) = self.slot(&mut terms).await else {
             return self.refuse(key, task.token, failure::returned(&self.worker)).await;
         };
         let started_at = clock::now();
@@ -81,16 +81,28 @@ impl Executor {
         self.report(key, task.traceparent, Outcome { result, work, usage, token: task.token }).await;
     }
 
-    /// A slot, and where the agent has a rate a start that is good when the slot is free. `None` if the worker drains.
-    async fn slot(&self, outside: Option<Outside>) -> Option<Slot<'_>> {
-        let Some(mut outside) = outside else { return self.slots.take(&self.draining).await };
+    /// A slot, when the task may begin: its start is due and the day has money left, both looked at when the slot is free. `None`
+    /// if the worker drains.
+    async fn slot(&self, terms: &mut Terms) -> Option<Slot<'_>> {
         loop {
-            let (turn, turns) = outside.turn(&self.draining).await?;
+            let turn = match terms.turn.take() {
+                Some(outside) => Some(outside.turn(&self.draining).await?),
+                None => None,
+            };
             let slot = self.slots.take(&self.draining).await?;
-            if turn.is_good() {
-                return Some(slot);
+            if let Some(purse) = terms.purse.as_mut().filter(|purse| !purse.is_open()) {
+                terms.turn = turn.as_ref().map(Turn::again);
+                drop((slot, turn));
+                tokio::select! {
+                    biased;
+                    () = self.draining.cancelled() => return None,
+                    () = purse.opened() => continue,
+                }
             }
-            outside = turns.again();
+            match turn.map_or(Ok(()), Turn::begin) {
+                Ok(()) => return Some(slot),
+                Err(outside) => terms.turn = Some(outside),
+            }
         }
     }
 

@@ -30,7 +30,7 @@ pub(crate) struct Gate {
 pub(crate) struct Terms {
     /// It has to wait for its start.
     pub(crate) turn: Option<Outside>,
-    /// It has to be paid.
+    /// It has to be paid, and does not begin when nothing is left.
     pub(crate) purse: Option<Purse>,
 }
 
@@ -102,6 +102,13 @@ impl Gate {
             () = time => {}
             () = turn => {}
             () = budget => {}
+        }
+    }
+
+    /// Gives back what was reserved for tasks that did not begin.
+    pub(crate) async fn close(&self) {
+        if let Some(turns) = &self.turns {
+            turns.close().await;
         }
     }
 

@@ -7,9 +7,12 @@
 //! ```
 //!
 //! Starts are an interval apart and none is given twice, whoever asks for them. Times are the broker's: each worker learns how
-//! far its own clock is away, from an answer that carries the broker's time. A start that was given is not taken back; a
-//! worker that dies loses what it was given and no more.
+//! far its own clock is away, from an answer that carries the broker's time. Starts are reserved shortly before they are due, and
+//! those that are not used go back if nobody has reserved behind them. So a worker that dies costs the fleet one reservation.
 
+mod row;
+
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
@@ -24,8 +27,27 @@ use crate::{Bus, Error, Refusal};
 const CALIBRATION: Duration = Duration::from_secs(60);
 /// Times that somebody else may be quicker before it counts as a failure.
 const TRIES_MAX: usize = 100;
+
 /// What the keys of models begin with; no agent has such a name.
 const MODEL: &str = "_model";
+
+/// One start that is reserved; in order of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Start {
+    /// When it is due by the broker's clock.
+    at: Timestamp,
+    /// The same by this machine's.
+    pub due: Instant,
+}
+
+/// What came of asking for starts.
+#[derive(Debug)]
+pub enum Reserved {
+    /// These may be used, each from when it is due.
+    Starts(Vec<Start>),
+    /// The next one is too far ahead to be reserved before this moment.
+    NotBefore(Instant),
+}
 
 /// Reserves starts of one agent version, or of requests to one model.
 #[derive(Debug)]
@@ -60,63 +82,88 @@ impl Pacer {
         self.rate
     }
 
-    /// Reserves this many starts: the moments from which on each may be used, in order.
+    /// Reserves this many starts, if the first of them is due soon, and gives back starts of this pacer that were not used.
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the broker did not answer or others were always quicker, [`Error::Unreadable`] if what
     /// stands there is no time: nothing may start then.
-    pub async fn reserve(&mut self, count: u32) -> Result<Vec<Instant>, Error> {
-        // Without an end there is always a start.
-        Ok(self.reserve_until(count, None).await?.unwrap_or_default())
+    pub async fn reserve(&mut self, count: u32, unused: &BTreeSet<Start>) -> Result<Reserved, Error> {
+        let interval = self.rate.interval();
+        let mut delays = delays();
+        for _ in 0..TRIES_MAX {
+            let (here, there) = self.clock().await?;
+            let (next, seq) = self.next().await?;
+            let now = there.plus(here.elapsed());
+            let local = |at: Timestamp| here + at.since(there);
+            match row::take(self.returned(next, unused), now, self.rate, count) {
+                Err(at) => return Ok(Reserved::NotBefore(local(at))),
+                Ok((first, after)) if self.write(after, seq).await? => {
+                    let ats = (0..count).map(|n| first.plus(interval.saturating_mul(n)));
+                    return Ok(Reserved::Starts(ats.map(|at| Start { at, due: local(at) }).collect()));
+                }
+                Ok(_) => tokio::time::sleep(delays.next()).await,
+            }
+        }
+        Err(Error::Unavailable("other workers were always quicker".into()))
     }
 
-    /// Reserves one start, unless it would be later than this: then it is left to others, and the moment that it would have
-    /// been is the answer.
+    /// Reserves one start when it is due soon, unless it would be later than this: then it is left to others, and the answer
+    /// is a moment before which there is none.
     ///
     /// # Errors
     /// As [`Pacer::reserve`].
     pub async fn reserve_before(&mut self, end: Instant) -> Result<Result<Instant, Instant>, Error> {
-        let starts = self.reserve_until(1, Some(end)).await?;
-        Ok(starts.map(|starts| starts.first().copied().unwrap_or(end)))
+        loop {
+            match self.reserve(1, &BTreeSet::new()).await? {
+                Reserved::Starts(starts) => {
+                    let due = starts.first().map_or(end, |start| start.due);
+                    if due <= end {
+                        return Ok(Ok(due));
+                    }
+                    self.give_back(&starts.into_iter().collect()).await?;
+                    return Ok(Err(due));
+                }
+                Reserved::NotBefore(at) if at > end => return Ok(Err(at)),
+                Reserved::NotBefore(at) => tokio::time::sleep_until(at).await,
+            }
+        }
     }
 
-    async fn reserve_until(
-        &mut self,
-        count: u32,
-        end: Option<Instant>,
-    ) -> Result<Result<Vec<Instant>, Instant>, Error> {
-        let subject = self.subject.clone();
-        let interval = self.rate.interval();
-        let mut delays = Delays::new(&Policy {
-            initial: Duration::from_millis(2),
-            max: Duration::from_millis(50),
-            ..Policy::default()
-        });
+    /// Gives back starts of this pacer that were not used, as far as nobody has reserved behind them.
+    ///
+    /// # Errors
+    /// As [`Pacer::reserve`]; they are lost then.
+    pub async fn give_back(&self, unused: &BTreeSet<Start>) -> Result<(), Error> {
+        let mut delays = delays();
         for _ in 0..TRIES_MAX {
-            let (here, there) = self.clock().await?;
-            let last = self.bus.last(&format!("KV_{}", bucket::PACE), &subject).await?;
-            let next = last.as_ref().map_or(Ok(Timestamp::default()), |last| parse(&last.payload))?;
-            let first = next.max(there.plus(here.elapsed()));
-            let start = here + first.since(there);
-            if end.is_some_and(|end| start > end) {
-                return Ok(Err(start));
-            }
-            let after = first.plus(interval.saturating_mul(count));
-            if self.write(&subject, after, last.map_or(0, |last| last.seq)).await? {
-                let at = |n: u32| here + first.plus(interval.saturating_mul(n)).since(there);
-                return Ok(Ok((0..count).map(at).collect()));
+            let (next, seq) = self.next().await?;
+            let earlier = self.returned(next, unused);
+            if earlier == next || self.write(earlier, seq).await? {
+                return Ok(());
             }
             tokio::time::sleep(delays.next()).await;
         }
         Err(Error::Unavailable("other workers were always quicker".into()))
     }
 
+    fn returned(&self, next: Timestamp, unused: &BTreeSet<Start>) -> Timestamp {
+        let unused: Vec<_> = unused.iter().map(|start| start.at).collect();
+        row::returned(next, self.rate, &unused)
+    }
+
+    /// The time of the next free start, and the message that says it.
+    async fn next(&self) -> Result<(Timestamp, u64), Error> {
+        let last = self.bus.last(&format!("KV_{}", bucket::PACE), &self.subject).await?;
+        let Some(last) = last else { return Ok((Timestamp::default(), 0)) };
+        Ok((parse(&last.payload)?, last.seq))
+    }
+
     /// Writes the time of the next start unless somebody has written since. False if somebody has.
-    async fn write(&self, subject: &str, next: Timestamp, seq: u64) -> Result<bool, Error> {
+    async fn write(&self, next: Timestamp, seq: u64) -> Result<bool, Error> {
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Expected-Last-Subject-Sequence", seq.to_string().as_str());
         let text = next.nanos().to_string();
-        match self.bus.publisher().publish(subject.to_owned(), Some(headers), text.into()).await?.await {
+        match self.bus.publisher().publish(self.subject.clone(), Some(headers), text.into()).await?.await {
             Ok(_) => Ok(true),
             Err(error) if error.refusal() == Some(Refusal::NotFirst) => Ok(false),
             Err(error) => Err(error),
@@ -133,6 +180,11 @@ impl Pacer {
         self.clock = Some(known);
         Ok(known)
     }
+}
+
+/// The waits of those that somebody was quicker than.
+fn delays() -> Delays {
+    Delays::new(&Policy { initial: Duration::from_millis(2), max: Duration::from_millis(50), ..Policy::default() })
 }
 
 fn parse(payload: &[u8]) -> Result<Timestamp, Error> {

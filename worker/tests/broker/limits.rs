@@ -1,13 +1,14 @@
 //! What the fleet keeps together: the ledger of a day, the pace of starts, and workers that keep to both.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kapelle_bus::Error;
 use kapelle_bus::layout::{Layout, TaskStorage};
-use kapelle_bus::pace::Pacer;
+use kapelle_bus::pace::{Pacer, Reserved, Start};
 use kapelle_bus::provision::{ensure_queue, provision};
-use kapelle_bus::spend::Ledger;
+use kapelle_bus::spend::{Ledger, Payment};
 use kapelle_bus::tasks::QueueLimits;
 use kapelle_sdk::{Agent, Output, Usage};
 use kapelle_types::{Partitions, Rate, Timestamp, Usd};
@@ -43,9 +44,10 @@ async fn the_ledger_adds_once_and_keeps_days_apart() {
     let rig = Rig::start().await;
     let (ledger, other) = (Ledger::new(rig.bus.clone(), echo()), Ledger::new(rig.bus().await, echo()));
     assert_eq!(ledger.spent(DAY).await.unwrap(), Usd::ZERO);
-    ledger.add(DAY, cents(5), "run/a#1").await.unwrap();
-    ledger.add(DAY, cents(5), "run/a#1").await.unwrap();
-    other.add(DAY, cents(7), "run/a#2").await.unwrap();
+    let payment = Payment::new(DAY, cents(5)).unwrap();
+    ledger.add(&payment).await.unwrap();
+    ledger.add(&payment).await.unwrap();
+    other.add(&Payment::new(DAY, cents(7)).unwrap()).await.unwrap();
     assert_eq!((ledger.spent(DAY).await.unwrap(), other.spent(DAY).await.unwrap()), (cents(12), cents(12)));
     let tomorrow = DAY.plus(Duration::from_secs(86_400));
     assert_eq!(ledger.spent(tomorrow).await.unwrap(), Usd::ZERO);
@@ -53,6 +55,37 @@ async fn the_ledger_adds_once_and_keeps_days_apart() {
     assert_eq!(strange.spent(DAY).await.unwrap(), Usd::ZERO, "each version has a budget of its own");
     rig.bus.jetstream().delete_stream("SPEND").await.unwrap();
     assert!(matches!(ledger.spent(DAY).await, Err(Error::Unavailable(_))), "no ledger is not an empty one");
+}
+
+/// Another agent's worker that uses up the ids of repeats which it can know hides nothing of what this agent costs.
+#[tokio::test]
+async fn ids_that_another_agent_has_used_hide_no_cost() {
+    let rig = Rig::start().await;
+    limited(&rig, None, Some(cents(1_000))).await;
+    let work = task("ids", 0, json!(1));
+    for id in [format!("{}/{}", work.run_id, work.task), work.task.to_string(), work.run_id.to_string()] {
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Nats-Incr", "+1");
+        headers.insert("Nats-Msg-Id", id.as_str());
+        let today = kapelle_telemetry::clock::now().day();
+        let theirs = format!("kapelle.spend.other.1_0_0.{today}");
+        rig.bus.jetstream().publish_with_headers(theirs, headers, "".into()).await.unwrap().await.unwrap();
+    }
+    let _worker = rig.worker_with(Config { slots: 1, ..Config::new() }.native(echo(), spends())).await;
+    rig.submit(&work).await;
+    rig.settled(run_id("ids"), 1).await;
+    let spent = Ledger::new(rig.bus.clone(), echo()).spent(kapelle_telemetry::clock::now()).await.unwrap();
+    assert_eq!(spent, cents(50));
+}
+
+/// Reserves as soon as the next start is near enough.
+async fn reserve(pacer: &mut Pacer, count: u32) -> Vec<Start> {
+    loop {
+        match pacer.reserve(count, &BTreeSet::new()).await.unwrap() {
+            Reserved::Starts(starts) => return starts,
+            Reserved::NotBefore(at) => tokio::time::sleep_until(at).await,
+        }
+    }
 }
 
 /// Four workers ask at once for starts of one agent; nobody is given another's, and none is earlier than the rate allows.
@@ -68,7 +101,7 @@ async fn no_start_is_given_twice_or_too_early() {
         workers.push(tokio::spawn(async move {
             let mut starts = Vec::new();
             for count in [1, 7, 2, 15] {
-                starts.extend(pacer.reserve(count).await.unwrap());
+                starts.extend(reserve(&mut pacer, count).await.into_iter().map(|start| start.due));
             }
             starts
         }));
@@ -91,7 +124,7 @@ async fn what_stands_at_the_pace_and_is_no_time_lets_nothing_start() {
     let bucket = rig.bus.jetstream().get_key_value("pace").await.unwrap();
     bucket.put("echo.1_0_0", "soon".into()).await.unwrap();
     let mut pacer = Pacer::new(rig.bus.clone(), echo(), "10/s".parse().unwrap());
-    assert!(matches!(pacer.reserve(1).await, Err(Error::Unreadable(_))));
+    assert!(matches!(pacer.reserve(1, &BTreeSet::new()).await, Err(Error::Unreadable(_))));
 }
 
 /// Says when each task starts.
@@ -128,6 +161,52 @@ async fn two_workers_keep_one_rate() {
         |from: &Instant| starts.iter().filter(|at| (*from..*from + Duration::from_secs(1)).contains(at)).count();
     let most = starts.iter().map(window).max().unwrap();
     assert!(most <= 20 + rate.burst() as usize, "{most} starts in one second");
+}
+
+#[tokio::test]
+async fn starts_that_are_not_used_go_back_and_no_others() {
+    let rig = Rig::start().await;
+    limited(&rig, None, None).await;
+    let pacer = |bus| Pacer::new(bus, echo(), "1/h".parse().unwrap());
+    let (mut one, mut two) = (pacer(rig.bus.clone()), pacer(rig.bus().await));
+    let unused: BTreeSet<_> = reserve(&mut one, 1).await.into_iter().collect();
+    let Reserved::NotBefore(at) = two.reserve(1, &BTreeSet::new()).await.unwrap() else { panic!("an hour ahead") };
+    assert!(at > Instant::now() + Duration::from_secs(3_500));
+    one.give_back(&unused).await.unwrap();
+    assert!(matches!(two.reserve(1, &BTreeSet::new()).await.unwrap(), Reserved::Starts(_)));
+    one.give_back(&unused).await.unwrap();
+    assert!(matches!(two.reserve(1, &BTreeSet::new()).await.unwrap(), Reserved::NotBefore(_)), "it was used since");
+}
+
+/// A worker whose one slot was taken when its start was due, and which drains then, leaves the start to the next one.
+#[tokio::test]
+async fn a_worker_that_drains_before_its_start_costs_the_fleet_none() {
+    let rig = Rig::start().await;
+    limited(&rig, Some("1/h".parse().unwrap()), Some(cents(100))).await;
+    let (ledger, today) = (Ledger::new(rig.bus.clone(), echo()), kapelle_telemetry::clock::now());
+    let mut pacer = Pacer::new(rig.bus.clone(), echo(), "1/h".parse().unwrap());
+    let first: BTreeSet<_> = reserve(&mut pacer, 1).await.into_iter().collect();
+    let config = || Config { slots: 1, ..Config::new() }.native(echo(), spends());
+    let worker = rig.worker_with(config()).await;
+    rig.submit(&task("late", 0, json!(0))).await;
+    eventually("the task is out of its queue", || async {
+        (rig.bus.queue_state(&echo()).await.unwrap().in_flight == 1).then_some(())
+    })
+    .await;
+    // The day closes while the task waits for its start; then the start comes.
+    ledger.add(&Payment::new(today, cents(100)).unwrap()).await.unwrap();
+    held(&rig, "1 USD are allowed a day").await;
+    pacer.give_back(&first).await.unwrap();
+    let bucket = rig.bus.jetstream().get_key_value("pace").await.unwrap();
+    let given_back = bucket.entry("echo.1_0_0").await.unwrap().unwrap().revision;
+    eventually("the start is taken", || async {
+        (bucket.entry("echo.1_0_0").await.unwrap().unwrap().revision > given_back).then_some(())
+    })
+    .await;
+    worker.drain().await;
+    let (_, reports) = rig.reports(run_id("late")).await;
+    assert_eq!((reports.len(), ledger.spent(today).await.unwrap()), (1, cents(100)), "returned, and not executed");
+    assert!(matches!(pacer.reserve(1, &BTreeSet::new()).await.unwrap(), Reserved::Starts(_)));
 }
 
 /// Half a dollar a task.
