@@ -2,7 +2,8 @@
 //!
 //! Secrets that a worker hands out are known and masked by their values (`secrets.rs`). An agent may have got others from
 //! elsewhere: a session that it opened, a key in an answer. In what it writes they mostly stand behind their names, in
-//! one of four forms: a field of JSON or of a dictionary, an assignment, a header, a URL.
+//! one of four forms: a field of JSON or of a dictionary, an assignment, a header, a URL. A list or an object behind such a name
+//! is masked whole, whatever is in it.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -36,9 +37,15 @@ static FORMS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
     compiled.collect::<Result<_, _>>().unwrap_or_default() // they are constants, and a test reads them all
 });
 
+/// The beginning of a field of JSON or of a dictionary that is a list or an object; the first group stays.
+static NESTED: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    // The quote may be quoted itself, and that again.
+    Regex::new(&format!(r#"(?i)(\\*["']{NAME}\\*["']\s*[:=]\s*)[\[{{]"#)).ok() // it is a constant, and a test reads it
+});
+
 /// The text without values that stand behind the names of credentials.
 pub(crate) fn by_name(text: &str) -> Cow<'_, str> {
-    let mut redacted = Cow::Borrowed(text);
+    let mut redacted = without_nested(text);
     for form in FORMS.iter() {
         if form.is_match(&redacted) {
             let without = form.replace_all(&redacted, |found: &Captures<'_>| {
@@ -51,6 +58,46 @@ pub(crate) fn by_name(text: &str) -> Cow<'_, str> {
         }
     }
     redacted
+}
+
+/// The text without lists and objects that stand behind the names of credentials.
+fn without_nested(text: &str) -> Cow<'_, str> {
+    let Some(nested) = NESTED.as_ref().filter(|nested| nested.is_match(text)) else { return Cow::Borrowed(text) };
+    let (mut kept, mut from) = (String::with_capacity(text.len()), 0);
+    while let Some(found) = nested.captures_at(text, from) {
+        let Some(name) = found.get(1) else { break };
+        let escapes = name.as_str().bytes().take_while(|byte| *byte == b'\\').count();
+        let quote = name.as_str().get(..=escapes).unwrap_or("\"");
+        kept.push_str(text.get(from..name.end()).unwrap_or_default());
+        kept.push_str(&format!("{quote}{REDACTED}{quote}"));
+        from = name.end() + nested_len(text.get(name.end()..).unwrap_or_default(), escapes);
+    }
+    kept.push_str(text.get(from..).unwrap_or_default());
+    Cow::Owned(kept)
+}
+
+/// How many bytes the list or object at the beginning of the text has; all of them if it was cut off before its end. Its quotes
+/// stand behind so many backslashes; each level of quoting doubles those that belong to what they enclose.
+fn nested_len(text: &str, escapes: usize) -> usize {
+    let (mut depth, mut backslashes, mut open) = (0_usize, 0_usize, None);
+    for (at, byte) in text.bytes().enumerate() {
+        match (byte, open) {
+            (b'\\', _) => {
+                backslashes += 1;
+                continue;
+            }
+            (b'"' | b'\'', None) => open = Some(byte),
+            (_, Some(quote)) if byte == quote && backslashes % (2 * (escapes + 1)) == escapes => open = None,
+            (b'[' | b'{', None) => depth += 1,
+            (b']' | b'}', None) => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        backslashes = 0;
+        if depth == 0 {
+            return at + 1;
+        }
+    }
+    text.len()
 }
 
 /// The mask, in the quotes that the value had, so that a line of JSON stays one.
@@ -90,6 +137,29 @@ mod tests {
     }
 
     #[test]
+    fn lists_and_objects_behind_the_names_of_credentials_are_masked_whole() {
+        for (text, masked) in [
+            (r#"{"tokens": ["t0p", "s3c"], "n": 1}"#, r#"{"tokens": "[redacted]", "n": 1}"#),
+            (r#"{"credentials":{"user":"ada","pw":{"a":["x"]}},"n":[1]}"#, r#"{"credentials":"[redacted]","n":[1]}"#),
+            (r#"{"secret": {"a": "]}", "b": "\"}"}, "n": 1}"#, r#"{"secret": "[redacted]", "n": 1}"#),
+            (r#"{"secret": {"a": "x\\"}, "n": 1}"#, r#"{"secret": "[redacted]", "n": 1}"#),
+            ("{'api_key': ['k1', 'k\"2'], 'n': 1}", "{'api_key': '[redacted]', 'n': 1}"),
+            (
+                r#"body="{\"token\": [\"t0\", {\"a\": \"}\"}], \"n\": 1}""#,
+                r#"body="{\"token\": \"[redacted]\", \"n\": 1}""#,
+            ),
+            (r#"{"Set-Cookie": ["sid=1; a", "b=2"#, r#"{"Set-Cookie": "[redacted]""#),
+            (
+                r#"{"password": [[["hunter2"]]]} {"password": []}"#,
+                r#"{"password": "[redacted]"} {"password": "[redacted]"}"#,
+            ),
+            (r#"{"names": ["ada"], "usage": {"n": 1}}"#, r#"{"names": ["ada"], "usage": {"n": 1}}"#),
+        ] {
+            assert_eq!(by_name(text), masked, "{text}");
+        }
+    }
+
+    #[test]
     fn what_only_speaks_of_credentials_stays() {
         for text in [
             "SyntaxError: invalid token: }",
@@ -109,9 +179,13 @@ mod tests {
     #[test]
     fn every_form_is_a_pattern_and_any_text_is_taken() {
         assert_eq!(FORMS.len(), 6);
-        for text in
-            ["\"password\":\"".repeat(10_000), "token='\\".repeat(10_000), "\u{1F600}=secret=\u{fffd}".repeat(99)]
-        {
+        assert!(NESTED.is_some());
+        for text in [
+            "\"password\":\"".repeat(10_000),
+            "\"password\":[{".repeat(10_000),
+            "token='\\".repeat(10_000),
+            "\u{1F600}=secret=\u{fffd}".repeat(99),
+        ] {
             let _ = by_name(&text);
         }
     }
