@@ -141,14 +141,15 @@ mod tests {
 
     fn examples() -> Vec<Agent> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
-        let graph = of_files(&[root.join("software-intake"), root.join("native-worker/manifests")]).unwrap();
+        let folders = ["software-intake", "native-worker/manifests", "ticket-triage"].map(|folder| root.join(folder));
+        let graph = of_files(&folders).unwrap();
         graph.agents().map(|agent| agent.as_ref().clone()).collect()
     }
 
     #[test]
     fn the_card_of_every_agent_is_one_to_a2a() {
         let agents = examples();
-        assert_eq!(agents.len(), 5);
+        assert_eq!(agents.len(), 6);
         for agent in &agents {
             for url in [None, Some("https://agents.example.com/a2a".to_owned())] {
                 let card = serde_json::to_value(Card::of(agent, url)).unwrap();
