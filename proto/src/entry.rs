@@ -1,6 +1,8 @@
 //! Entries of the run log, one by one. [`crate::encode_record`] and the API's history use these conversions.
 
-use kapelle_engine::{Body, Entry, Kept, KeptOutcome, Pin, RunFinished, RunSubmitted, SignalReceived, StepFailed, StepSucceeded, Usage};
+use kapelle_engine::{
+    Body, Entry, Kept, KeptOutcome, Pin, RunFinished, RunSubmitted, SignalReceived, StepFailed, StepSucceeded, Usage,
+};
 use kapelle_types::{Principal, StepRef, printed};
 
 use crate::error::{DecodeError, parsed};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use kapelle_engine::{
-    Body, DeadLetter, Entry, Failure, FailureKind, Kept, KeptOutcome, Pin, RunFinished, RunStatus, RunSubmitted, SignalReceived,
-    StepFailed, StepSucceeded, TaskLimits, TaskToken, TimerId, Usage, Work,
+    Body, DeadLetter, Entry, Failure, FailureKind, Kept, KeptOutcome, Pin, RunFinished, RunStatus, RunSubmitted,
+    SignalReceived, StepFailed, StepSucceeded, TaskLimits, TaskToken, TimerId, Usage, Work,
 };
 use kapelle_proto::{DeadLetterRecord, Task};
 use kapelle_types::{

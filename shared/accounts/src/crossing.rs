@@ -1,7 +1,7 @@
 //! What crosses from the edges into the core of a namespace: one export and one import for each pattern of subjects that the
 //! policies let anybody but coordinators use. What is in no class cannot even be asked for.
 
-use kapelle_policy::{Agents, Place, Policies, permissions};
+use kapelle_policy::{Agents, Place, Policies, covers, permissions};
 use kapelle_types::Role;
 use serde_json::{Value, json};
 
@@ -46,6 +46,12 @@ pub(crate) fn crossings(policies: &Policies, record: &Record, roles: &[Role]) ->
     }
     all.sort();
     all.dedup();
+    // The broker takes no account that exports a subject twice, and what covers another is an export of it too.
+    let covered =
+        |it: &Crossing| all.iter().any(|by| by != it && by.news == it.news && covers(&by.subject, &it.subject));
+    let alone: Vec<bool> = all.iter().map(|it| !covered(it)).collect();
+    let mut alone = alone.into_iter();
+    all.retain(|_| alone.next().unwrap_or(true));
     all
 }
 

@@ -44,8 +44,8 @@ pub use apply::{Decision, apply};
 pub use command::{Command, DeadLetter, DispatchTask, EmitEvent, FinishRun, TimerId};
 pub use contract::{Check, Contract};
 pub use entry::{
-    Body, Channel, Entry, Failure, FailureKind, Kept, KeptOutcome, Pin, Record, RunFinished, RunSubmitted, SignalReceived, Stamp,
-    StepFailed, StepSucceeded, Usage, Work,
+    Body, Channel, Entry, Failure, FailureKind, Kept, KeptOutcome, Pin, Record, RunFinished, RunSubmitted,
+    SignalReceived, Stamp, StepFailed, StepSucceeded, Usage, Work,
 };
 pub use fork::{NotKept, keep};
 pub use ignored::Ignored;

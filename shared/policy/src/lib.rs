@@ -30,6 +30,7 @@ mod weaken;
 pub use action::Action;
 pub use decision::{DEFAULT_DENY, Decision, UNDECIDABLE, UNKNOWN_ACTION, Verdict};
 pub use matrix::{breaches, matrix};
+pub use pattern::covers;
 pub use permissions::{Agents, Permissions, Place, Rules, permissions};
 pub use policies::Policies;
 pub use problem::{Invalid, Problem};

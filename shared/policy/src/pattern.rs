@@ -1,7 +1,8 @@
 //! Subjects with wildcards, as the broker matches them.
 
 /// Whether a pattern covers a subject: `*` is one token, `>` is one or more at the end.
-pub(crate) fn covers(pattern: &str, subject: &str) -> bool {
+#[must_use]
+pub fn covers(pattern: &str, subject: &str) -> bool {
     let (mut pattern, mut subject) = (pattern.split('.'), subject.split('.'));
     loop {
         match (pattern.next(), subject.next()) {

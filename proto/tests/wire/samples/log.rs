@@ -6,7 +6,10 @@ use kapelle_proto::v1::log_entry::Body;
 use kapelle_proto::v1::payload_data::Content;
 use kapelle_proto::v1::step_failure::Kind;
 use kapelle_proto::v1::{
-    CancelRequested, FailRequested, KeptMembers, KeptSkipped, KeptStep, LogEntry, LogRecord, PauseRequested, PayloadData, PayloadReference, ResourceUsage, ResumeRequested, RetryRequested, RunFinished, RunStatus, RunSubmitted, SignalReceived, StepFailed, StepFailure, StepPin, StepSucceeded, TerminateRequested, TimerFired, WorkDone,
+    CancelRequested, FailRequested, KeptMembers, KeptSkipped, KeptStep, LogEntry, LogRecord, PauseRequested,
+    PayloadData, PayloadReference, ResourceUsage, ResumeRequested, RetryRequested, RunFinished, RunStatus,
+    RunSubmitted, SignalReceived, StepFailed, StepFailure, StepPin, StepSucceeded, TerminateRequested, TimerFired,
+    WorkDone,
 };
 
 use super::{RUN, at};

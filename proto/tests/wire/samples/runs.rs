@@ -4,7 +4,12 @@ use kapelle_proto::v1::bulk_answer::Answer;
 use kapelle_proto::v1::bulk_done::Outcome;
 use kapelle_proto::v1::log_entry::Body;
 use kapelle_proto::v1::{
-    ApiError, BulkAnswer, BulkDone, BulkRequest, BulkSelected, BulkSummary, BulkVerb, ExecuteRequest, ExecuteResult, ForkRunRequest, GetRunRequest, HistoryEntry, HistoryRequest, HistoryResponse, LineageEdge, LineageRequest, LineageResponse, LineageStep, ListRunsRequest, ListRunsResponse, PauseRequested, PinnedCount, PinnedRequest, PinnedResponse, RestartRunRequest, RetryRunRequest, RunStatus, RunSummary, RunView, SignalRequest, SignalResponse, SteerRequest, SteerResponse, StepView, SubmitRequest, SubmitResponse, SubmitResult, WatchRunRequest, Why, execute_result, submit_result,
+    ApiError, BulkAnswer, BulkDone, BulkRequest, BulkSelected, BulkSummary, BulkVerb, ExecuteRequest, ExecuteResult,
+    ForkRunRequest, GetRunRequest, HistoryEntry, HistoryRequest, HistoryResponse, LineageEdge, LineageRequest,
+    LineageResponse, LineageStep, ListRunsRequest, ListRunsResponse, PauseRequested, PinnedCount, PinnedRequest,
+    PinnedResponse, RestartRunRequest, RetryRunRequest, RunStatus, RunSummary, RunView, SignalRequest, SignalResponse,
+    SteerRequest, SteerResponse, StepView, SubmitRequest, SubmitResponse, SubmitResult, WatchRunRequest, Why,
+    execute_result, submit_result,
 };
 
 use super::log::{entry, failure};

@@ -23,8 +23,8 @@ use serde_json::Value;
 use super::plans::{plan, workflow};
 use crate::{
     Body, Channel, Command, Entry, Failure, FailureKind, Kept, KeptOutcome, Plan, Run, RunFinished, RunKey, RunStatus,
-    RunSubmitted, SignalReceived, Stamp, StepFailed, StepSucceeded, TaskToken, Usage, Work, apply, behaviour, invariant,
-    outstanding,
+    RunSubmitted, SignalReceived, Stamp, StepFailed, StepSucceeded, TaskToken, Usage, Work, apply, behaviour,
+    invariant, outstanding,
 };
 
 /// The run that scripts are about.
