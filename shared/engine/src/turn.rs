@@ -319,7 +319,7 @@ impl<'r> Turn<'r> {
     }
 
     /// Ends the only slot of a step that is not a `foreach`.
-    fn end_single(&mut self, step: StepIndex, output: Payload, attempts: u32) {
+    pub(crate) fn end_single(&mut self, step: StepIndex, output: Payload, attempts: u32) {
         self.run.heap_bytes += payload_bytes(&output);
         self.end(step, StepState::Succeeded { output, attempts, members: None });
     }
