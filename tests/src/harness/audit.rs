@@ -20,6 +20,8 @@ pub struct Account {
     pub submitted_at: Timestamp,
     /// When the entry that decided it was recorded.
     pub decided_at: Option<Timestamp>,
+    /// When its first mark was recorded: everything was done for it then.
+    pub marked_at: Option<Timestamp>,
     /// Recorded successes by step: entries that the engine did not ignore.
     pub outcomes: BTreeMap<String, usize>,
     /// Attempts by step, as the log has them.
@@ -65,7 +67,7 @@ impl Audit {
     }
 
     fn fold(&mut self, mut run: Run, records: &[Record]) {
-        let (mut outcomes, mut marks, mut decided_at) = (BTreeMap::new(), Vec::new(), None);
+        let (mut outcomes, mut marks, mut decided_at, mut marked_at) = (BTreeMap::new(), Vec::new(), None, None);
         for record in records {
             for entry in &record.entries {
                 self.entries += 1;
@@ -81,7 +83,10 @@ impl Audit {
                     Body::StepFailed(report) if decision.ignored.is_none() => {
                         *self.failures.entry(report.failure.code.clone()).or_default() += 1;
                     }
-                    Body::RunFinished(mark) if record.channel == Channel::Control => marks.push(mark.as_ref().clone()),
+                    Body::RunFinished(mark) if record.channel == Channel::Control => {
+                        marked_at = marked_at.or(Some(record.stamp.at));
+                        marks.push(mark.as_ref().clone());
+                    }
                     _ => {}
                 }
                 if run.is_finished() && decided_at.is_none() {
@@ -93,7 +98,7 @@ impl Audit {
         let attempts = run.steps().map(|s| (s.id.to_string(), s.attempts)).collect();
         let submitted_at = run.submitted_at().unwrap_or_default();
         let status = run.status();
-        let account = Account { status, output, submitted_at, decided_at, outcomes, attempts, marks };
+        let account = Account { status, output, submitted_at, decided_at, marked_at, outcomes, attempts, marks };
         self.runs.insert(run.id(), account);
     }
 
