@@ -43,7 +43,8 @@ async fn waits_end_in_time_though_owners_die_when_they_are_due() {
     let book = Logbook::open(fleet.bus().await);
 
     let (begun, first) = (Instant::now() + lead, kapelle_telemetry::clock::now().plus(lead));
-    let due = |n: usize| first.plus(spread.mul_f64(n as f64 / runs as f64));
+    let part = |n: usize| spread * u32::try_from(n).unwrap() / u32::try_from(runs).unwrap();
+    let due = |n: usize| first.plus(part(n));
     let submit = |n: usize| {
         let request = job("alarm", Some(&format!("alarm-{n}")), &json!({ "at": due(n).rfc3339() }));
         let api = fleet.api.clone();
