@@ -17,7 +17,11 @@ const MAY: &[(&str, &[&str])] = &[
     ("kapelle-expression", &["kapelle-types"]),
     ("kapelle-contract", &["kapelle-expression"]),
     ("kapelle-prompt", &["kapelle-types"]),
-    ("kapelle-manifest", &["kapelle-types", "kapelle-expression", "kapelle-contract", "kapelle-prompt"]),
+    ("kapelle-schedule", &["kapelle-types"]),
+    (
+        "kapelle-manifest",
+        &["kapelle-types", "kapelle-expression", "kapelle-contract", "kapelle-prompt", "kapelle-schedule"],
+    ),
     ("kapelle-engine", &["kapelle-types", "kapelle-expression"]),
     ("kapelle-policy", &["kapelle-types"]),
     ("kapelle-retry", &[]),
@@ -25,12 +29,16 @@ const MAY: &[(&str, &[&str])] = &[
     ("kapelle-broker", &["kapelle-types"]),
     ("kapelle-sdk", &[]),
     ("kapelle-proto", &["kapelle-types", "kapelle-engine"]),
-    ("kapelle-bus", &["kapelle-types", "kapelle-engine", "kapelle-proto", "kapelle-retry", "kapelle-telemetry"]),
+    (
+        "kapelle-bus",
+        &["kapelle-types", "kapelle-schedule", "kapelle-engine", "kapelle-proto", "kapelle-retry", "kapelle-telemetry"],
+    ),
     ("kapelle-accounts", &["kapelle-types", "kapelle-policy", "kapelle-bus"]),
     (
         "kapelle-coordinator",
         &[
             "kapelle-types",
+            "kapelle-schedule",
             "kapelle-expression",
             "kapelle-manifest",
             "kapelle-engine",
