@@ -94,6 +94,9 @@ pub(crate) enum Command {
     /// Start, watch and steer runs
     #[command(subcommand)]
     Run(command::run::Verb),
+    /// Start runs at given times
+    #[command(subcommand)]
+    Schedule(command::schedule::Verb),
     /// Who did what in the runs since, what flowed between steps, and where that is not as declared
     Lineage(command::lineage::Args),
     /// Dead letters: steps that gave up

@@ -14,6 +14,7 @@ use kapelle_proto::v1::fleet_service_client::FleetServiceClient;
 use kapelle_proto::v1::policy_service_client::PolicyServiceClient;
 use kapelle_proto::v1::registry_service_client::RegistryServiceClient;
 use kapelle_proto::v1::run_service_client::RunServiceClient;
+use kapelle_proto::v1::schedule_service_client::ScheduleServiceClient;
 use kapelle_proto::v1::token_service_client::TokenServiceClient;
 use kapelle_types::Code;
 use tonic::service::interceptor::InterceptedService;
@@ -130,6 +131,12 @@ impl Client {
     /// The served policies.
     pub(crate) fn policies(&self) -> PolicyServiceClient<Authorized> {
         PolicyServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+    }
+
+    /// Schedules.
+    pub(crate) fn schedules(&self) -> ScheduleServiceClient<Authorized> {
+        ScheduleServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     /// The connection itself, for services that are not ours (health).

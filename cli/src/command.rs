@@ -20,5 +20,6 @@ pub(crate) mod policy;
 pub(crate) mod registry;
 pub(crate) mod run;
 pub(crate) mod sandbox_exec;
+pub(crate) mod schedule;
 pub(crate) mod token;
 pub(crate) mod worker;

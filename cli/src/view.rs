@@ -8,6 +8,7 @@ mod fleet;
 mod manifest;
 mod policy;
 mod run;
+mod schedule;
 mod token;
 
 use serde_json::Value;
@@ -21,6 +22,7 @@ pub(crate) use fleet::{Coordinator, Queue, Worker};
 pub(crate) use manifest::{Manifest, Standing};
 pub(crate) use policy::{PolicyChange, PolicySet, Proposal};
 pub(crate) use run::{Error, Run, RunRow, Step, Why, is_final, is_settled, status_name};
+pub(crate) use schedule::{AppliedSchedule, Backfilled, Deleted, Schedule};
 pub(crate) use token::{MadeToken, Token};
 
 /// A payload as a value; null where there is none. What is not JSON (it never should be) is shown as text.

@@ -1,4 +1,4 @@
-//! The gRPC server: health, reflection and the seven services, behind the gate.
+//! The gRPC server: health, reflection and the eight services, behind the gate.
 
 mod again;
 mod audit;
@@ -10,6 +10,7 @@ mod gate;
 mod policies;
 mod registry;
 mod runs;
+mod schedules;
 mod signal;
 mod status;
 mod steer;
@@ -20,12 +21,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use kapelle_bus::Bus;
+use kapelle_bus::schedules::Schedules;
 use kapelle_proto::v1::audit_service_server::AuditServiceServer;
 use kapelle_proto::v1::dead_letter_service_server::DeadLetterServiceServer;
 use kapelle_proto::v1::fleet_service_server::FleetServiceServer;
 use kapelle_proto::v1::policy_service_server::PolicyServiceServer;
 use kapelle_proto::v1::registry_service_server::RegistryServiceServer;
 use kapelle_proto::v1::run_service_server::RunServiceServer;
+use kapelle_proto::v1::schedule_service_server::ScheduleServiceServer;
 use kapelle_proto::v1::token_service_server::TokenServiceServer;
 use kapelle_types::{Code, Diagnosis, limits};
 use tokio::net::TcpListener;
@@ -44,6 +47,7 @@ use crate::plans::PlanStore;
 use crate::policies::Desk;
 use crate::retire::Retirement;
 use crate::runs::Waiters;
+use crate::schedules::Known;
 use crate::submit::Submitter;
 use crate::tls::Certificates;
 
@@ -66,6 +70,8 @@ pub(crate) struct Context {
     pub(crate) access: Arc<Access>,
     pub(crate) policies: Arc<Desk>,
     pub(crate) retirement: Retirement,
+    pub(crate) schedules: Schedules,
+    pub(crate) known_schedules: Arc<Known>,
 }
 
 /// A running server.
@@ -108,6 +114,7 @@ impl Server {
         let audit = AuditServiceServer::new(audit::AuditApi::new(context.bus.clone()));
         let policies = PolicyServiceServer::new(policies::PoliciesApi::new(Arc::clone(&context.policies)))
             .max_decoding_message_size(POLICIES_BYTES_MAX);
+        let schedules = ScheduleServiceServer::new(schedules::SchedulesApi::new(context.clone()));
         let access = Arc::clone(&context.access);
         let tokens = TokenServiceServer::new(tokens::TokensApi::new(Arc::clone(gate.tokens()), access));
         let router = tonic::transport::Server::builder()
@@ -124,6 +131,7 @@ impl Server {
             .add_service(fleet)
             .add_service(audit)
             .add_service(policies)
+            .add_service(schedules)
             .add_service(tokens);
         let task = tokio::spawn(async move {
             let stopped = stop.clone().cancelled_owned();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use kapelle_bus::keys::Keys;
 use kapelle_bus::policies::PolicySets;
 use kapelle_bus::provision::provision;
+use kapelle_bus::schedules::Schedules;
 use kapelle_bus::{Bus, Connection, presence};
 use kapelle_engine::behaviour;
 use kapelle_retry::{Policy, Verdict};
@@ -31,6 +32,7 @@ use crate::plans::PlanStore;
 use crate::policies::{Desk, Serving};
 use crate::retire::Retirement;
 use crate::runs::Waiters;
+use crate::schedules::Scheduler;
 use crate::submit::Submitter;
 use crate::tls::Certificates;
 use crate::{direct, listing, openlineage, pinned, questions, watchers};
@@ -88,12 +90,26 @@ impl Coordinator {
             Assignment::Shared => ownership.ours.clone(),
             Assignment::Given(given) => given.clone(),
         };
+        let (schedules, known_schedules) = (Schedules::open(&bus).await.map_err(|e| provisioning(&e))?, Arc::default());
+        let owned = ours.clone();
         let served = Served::start(template, shared, ours, ownership.own.clone(), stop_all.clone());
         let admission = Admission::start(bus.clone(), ownership.peers.clone(), config.open_runs_max, stop_all.clone());
         let peers = ownership.peers.clone();
         let submitter = Arc::new(Submitter::new(bus.clone(), Arc::clone(&catalog), admission, peers, behaviour));
         let (taker, namespace) = (Arc::clone(&submitter), config.namespace.clone());
         tokio::spawn(direct::take_jobs(bus.clone(), taker, namespace, stop_api.clone()));
+        let scheduler = Scheduler {
+            bus: bus.clone(),
+            store: schedules.clone(),
+            plans: Arc::clone(&plans),
+            submitter: Arc::clone(&submitter),
+            access: Arc::clone(&access),
+            tokens: Arc::clone(identity.tokens()),
+            namespace: config.namespace.clone(),
+            known: Arc::clone(&known_schedules),
+            ours: owned,
+        };
+        tokio::spawn(scheduler.run(stop_api.clone()));
         answer_peers(&bus, &config.id, &served, &stop_all);
         let retirement = Retirement {
             bus: bus.clone(),
@@ -120,6 +136,8 @@ impl Coordinator {
             access,
             policies,
             retirement,
+            schedules,
+            known_schedules,
         };
         let server = Server::start(config.grpc_address, Arc::new(context), (gate, certificates), stop_api.clone())
             .await

@@ -29,6 +29,7 @@ mod policies;
 mod questions;
 mod retire;
 pub mod runs;
+mod schedules;
 pub mod submit;
 mod tls;
 mod watchers;

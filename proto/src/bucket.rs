@@ -14,5 +14,7 @@ pub const PACE: &str = "pace";
 pub const TOKENS: &str = "tokens";
 /// The policies that are served, set after set, and what is proposed.
 pub const POLICIES: &str = "policies";
+/// Schedules by name, each with what it has done.
+pub const SCHEDULES: &str = "schedules";
 /// The object store of payloads above the inline limit, by SHA-256.
 pub const PAYLOADS: &str = "payloads";

@@ -37,20 +37,23 @@ pub(super) fn too_large(refused: &Status) -> Option<Status> {
 
 fn grpc_code(code: Code) -> tonic::Code {
     match code {
-        Code::UNKNOWN_RUN | Code::UNKNOWN_WORKFLOW | Code::UNKNOWN_DEAD_LETTER | Code::UNKNOWN_TOKEN => {
-            tonic::Code::NotFound
-        }
+        Code::UNKNOWN_RUN
+        | Code::UNKNOWN_WORKFLOW
+        | Code::UNKNOWN_DEAD_LETTER
+        | Code::UNKNOWN_TOKEN
+        | Code::UNKNOWN_SCHEDULE => tonic::Code::NotFound,
         Code::WRONG_STATE
         | Code::KEY_INVALID
         | Code::AGENT_IN_USE
         | Code::AGENT_RETIRED
         | Code::NOTHING_TO_FORK
         | Code::STEP_DIFFERS
+        | Code::SCHEDULE_CHANGED
         | Code::POLICY_LOCK_OUT
         | Code::SECOND_PERSON
         | Code::PROPOSAL_GONE => tonic::Code::FailedPrecondition,
         Code::VERSION_EXISTS => tonic::Code::AlreadyExists,
-        Code::ADMISSION => tonic::Code::ResourceExhausted,
+        Code::ADMISSION | Code::SCHEDULES_FULL => tonic::Code::ResourceExhausted,
         Code::NOT_RECORDED
         | Code::BROKER_UNAVAILABLE
         | Code::PLAN_MISSING

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use kapelle_bus::tokens::{Change, Record, Secret, State, TokenId, Tokens};
 use kapelle_bus::{Bus, Error};
-use kapelle_types::{AuditWho, Timestamp};
+use kapelle_types::{AuditWho, Caller, Code, Diagnosis, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -106,6 +106,28 @@ impl TokenCache {
         (who, Some(record.id.to_string()))
     }
 
+    /// A holder of tokens with what they may be now: the roles of all their tokens of one namespace that are good.
+    ///
+    /// # Errors
+    /// `DENIED` if there is none, `IDENTITY_UNAVAILABLE` while that is not known.
+    pub(crate) fn holder(&self, was: &Caller, now: Timestamp) -> Result<Caller, Diagnosis> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        if !known.is_current(Instant::now()) {
+            return Err(Refused::Stale.told());
+        }
+        let good = known.records.values().filter(|record| record.state(now) == State::Active).map(Record::caller);
+        let own = good.filter(|it| it.principal == was.principal && it.namespace == was.namespace);
+        own.reduce(|mut all, one| {
+            all.roles.extend(one.roles);
+            all
+        })
+        .ok_or_else(|| {
+            let message = format!("{} has no token that is good", was.principal);
+            Diagnosis::new(Code::DENIED, message)
+                .hint("make a token of that name, or apply the schedule as somebody else")
+        })
+    }
+
     /// Waits until the watch has brought a change that was just written, so that whoever made it can count on it with the
     /// next call. Not for ever: it is written, whether or not it is known here.
     pub(crate) async fn has(&self, record: &Record) {
@@ -199,9 +221,14 @@ impl TokenCache {
 }
 
 impl Known {
+    /// Whether they are known to be current.
+    fn is_current(&self, moment: Instant) -> bool {
+        self.current_at.is_some_and(|at| moment.saturating_duration_since(at) <= STALE_AFTER)
+    }
+
     /// The record of a token that is accepted now.
     fn accepted(&self, secret: &Secret, now: Timestamp, moment: Instant) -> Result<&Record, Refused> {
-        if self.current_at.is_none_or(|at| moment.saturating_duration_since(at) > STALE_AFTER) {
+        if !self.is_current(moment) {
             return Err(Refused::Stale);
         }
         let record = self.records.get(secret.id()).filter(|r| r.is_of(secret));

@@ -15,5 +15,6 @@ mod lineage;
 mod pinned;
 mod policies;
 mod retire;
+mod schedules;
 mod spine;
 mod tls;

@@ -252,6 +252,7 @@ impl Layout {
             bucket(bucket::CURSORS, 1, Duration::ZERO),
             bucket(bucket::TOKENS, 1, Duration::ZERO),
             bucket(bucket::POLICIES, 1, Duration::ZERO),
+            bucket(bucket::SCHEDULES, 1, Duration::ZERO),
         ]
     }
 

@@ -32,6 +32,7 @@ mod publish;
 pub mod pull;
 pub mod registry;
 pub mod runlog;
+pub mod schedules;
 pub mod spend;
 pub mod submit;
 pub mod tail;

@@ -127,6 +127,18 @@ impl Bus {
         Ok(Some(RawRecord { run, channel: Channel::Control, stamp, payload: message.payload }))
     }
 
+    /// The last record of a run's control subject, from whichever replica answers.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the broker did not answer.
+    pub async fn last_control(&self, run: RunId) -> Result<Option<RawRecord>, Error> {
+        let partition = self.partitions().of(&run);
+        let subject = RunSubject { partition, run_id: run, channel: Channel::Control }.to_string();
+        let request = json!({ "multi_last": [subject] });
+        let answer = self.direct_get(&stream::runs(partition), &request).await?;
+        Ok(answer.messages.iter().find_map(stored_record))
+    }
+
     /// What a stream looks like now.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ pub const API_VERSION: &str = "kapelle.dev/v1";
 
 /// Kinds that DESIGN knows and this version does not.
 const LATER: &[&str] =
-    &["Binding", "Budget", "ComplianceProfile", "DegradationPlan", "Model", "Policy", "Role", "Schedule", "Training"];
+    &["Binding", "Budget", "ComplianceProfile", "DegradationPlan", "Model", "Policy", "Role", "Training"];
 
 /// A manifest.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,6 +76,11 @@ impl Manifest {
         match kind.text(issues)? {
             "Agent" => Agent::read(fields, issues).map(Self::Agent),
             "Workflow" => Workflow::read(fields, issues).map(Self::Workflow),
+            "Schedule" => {
+                let issue = Issue::shape(&kind.pointer, "a schedule is no part of what is registered in versions");
+                issues.push(issue.label("not here").hint("`kapelle schedule create -f` takes it"));
+                None
+            }
             later if LATER.contains(&later) => {
                 let message = format!("kind `{later}` is not supported by this version of Kapelle");
                 let issue = Issue::shape(&kind.pointer, message);

@@ -71,6 +71,20 @@ pub fn documents(file_name: &str, text: &str) -> Result<Vec<Value>, Vec<Problem>
     Ok(documents.into_iter().map(|it| it.value).collect())
 }
 
+/// The documents of a file, each with what says where in it an issue is.
+pub(crate) fn documents_with_places(
+    file_name: &str,
+    text: &str,
+) -> Result<Vec<(Value, impl Fn(Issue) -> Problem)>, Vec<Problem>> {
+    let source = Source::new(file_name, text);
+    let documents = read(&source, text)?;
+    let placed = |Document { value, spans }| {
+        let source = source.clone();
+        (value, move |issue| Problem::locate(issue, Some(&source), &spans))
+    };
+    Ok(documents.into_iter().map(placed).collect())
+}
+
 fn read(source: &Source, text: &str) -> Result<Vec<Document>, Vec<Problem>> {
     yaml::read(text).map_err(|unreadable| {
         let issue = Issue::new(unreadable.code, &Pointer::root(), unreadable.message);

@@ -122,6 +122,16 @@ pub const CLASSES: &[Class] = &[
             "$KV.tokens.*",
         ],
     ),
+    // Schedules: whoever writes these decides for whom runs are started.
+    to(
+        "schedules/keep",
+        &[
+            "$JS.API.DIRECT.GET.KV_schedules.>",
+            "$JS.API.CONSUMER.CREATE.KV_schedules",
+            "$JS.FC.KV_schedules.>",
+            "$KV.schedules.*",
+        ],
+    ),
     // Whoever writes these says who may do what.
     to("policies/keep", &["$JS.API.DIRECT.GET.KV_policies", "$JS.API.STREAM.MSG.GET.KV_policies", "$KV.policies.>"]),
     to("cursors/write", &["$JS.API.DIRECT.GET.KV_cursors.>", "$KV.cursors.*"]),
@@ -162,6 +172,7 @@ pub const CLASSES: &[Class] = &[
             "$JS.API.STREAM.INFO.KV_keys",
             "$JS.API.STREAM.INFO.KV_tokens",
             "$JS.API.STREAM.INFO.KV_policies",
+            "$JS.API.STREAM.INFO.KV_schedules",
             "$JS.API.STREAM.INFO.KV_cursors",
             "$JS.API.STREAM.INFO.KV_presence",
         ],
@@ -182,6 +193,7 @@ pub const CLASSES: &[Class] = &[
             "$JS.API.STREAM.CREATE.KV_keys",
             "$JS.API.STREAM.CREATE.KV_tokens",
             "$JS.API.STREAM.CREATE.KV_policies",
+            "$JS.API.STREAM.CREATE.KV_schedules",
             "$JS.API.STREAM.CREATE.KV_cursors",
             "$JS.API.STREAM.CREATE.KV_presence",
             "$JS.API.STREAM.CREATE.OBJ_payloads",

@@ -65,6 +65,12 @@ metrics! {
     STALLED_RUNS Gauge "kapelle_stalled_runs" [] "Open runs that wait for a person or a rule to mend them";
     SUBMISSIONS_REFUSED Counter "kapelle_submissions_refused_total" ["code"] "Submissions refused, by error code";
 
+    // Schedules
+    SCHEDULE_TIMES Counter "kapelle_schedule_times_total" ["outcome"]
+        "Times of schedules that this coordinator decided: started, skipped, missed or failed";
+    SCHEDULE_LATENESS Histogram "kapelle_schedule_lateness_seconds" []
+        "Time from when a scheduled run was due until it was recorded" in WORK_SECONDS;
+
     // Steps and their queues
     STEPS Counter "kapelle_steps_total" ["agent", "version", "outcome"] "Reports of steps that were accepted, by outcome";
     STEP_DURATION Histogram "kapelle_step_duration_seconds" ["agent", "version"]

@@ -79,7 +79,7 @@ impl FromStr for Role {
 }
 
 /// Whoever makes a call, after their credential was checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Caller {
     /// How the caller is named in logs and entries.
     pub principal: Principal,

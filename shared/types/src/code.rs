@@ -74,6 +74,8 @@ codes! {
     ONBOARD_TRIAL = "K0118";
     /// Where an agent is to be onboarded from cannot be taken in.
     ONBOARD_SOURCE = "K0119";
+    /// A schedule has no times: its cron line, time zone or bounds cannot be used.
+    SCHEDULE_TIMES = "K0120";
     /// A model agent or one of its tools reaches a host that its access does not name.
     MODEL_HOST = "K0125";
     /// A model agent has a tool that its access does not name, or is granted one that it does not have.
@@ -112,6 +114,12 @@ codes! {
     AGENT_IN_USE = "K0213";
     /// Whether an agent version is in use is not known for now, so it is not retired.
     AGENT_USE_UNKNOWN = "K0214";
+    /// No such schedule.
+    UNKNOWN_SCHEDULE = "K0215";
+    /// The schedule was changed by somebody else at the same time.
+    SCHEDULE_CHANGED = "K0216";
+    /// Too many schedules, or too many times that would wait.
+    SCHEDULES_FULL = "K0217";
     /// A run cannot be forked from that step: it is not there, or what it needs has no recorded outcome.
     NOTHING_TO_FORK = "K0219";
     /// With the latest versions, a step that a fork would keep is not the step that it was.

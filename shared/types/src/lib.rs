@@ -29,8 +29,7 @@ pub use error::{Diagnosis, InvalidName};
 pub use id::{Principal, RunId};
 pub use money::Usd;
 pub use name::{
-    AgentName, AgentVersion, CaseName, FolderName, Namespace, SecretName, SignalName, StepId, TokenName, ToolName,
-    UserName, Version, WorkflowName, WorkflowVersion,
+    AgentName, AgentVersion, CaseName, FolderName, Namespace, ScheduleName, SecretName, SignalName, StepId, TokenName, ToolName, UserName, Version, WorkflowName, WorkflowVersion,
 };
 pub use partition::{Partition, Partitions};
 pub use payload::{Payload, PayloadRef, Sha256, json_bytes, json_depth};

@@ -92,6 +92,14 @@ pub const ARCHIVE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub const UNPACKED_BYTES_MAX: u64 = 512 * 1024 * 1024;
 /// Files and folders of an archive or a repository: an agent with its dependencies, not a machine's image.
 pub const UNPACKED_FILES_MAX: usize = 20_000;
+/// Schedules of one namespace: each coordinator keeps them all in memory.
+pub const SCHEDULES_MAX: usize = 10_000;
+/// Cron lines of one schedule: what needs more is two schedules.
+pub const SCHEDULE_LINES_MAX: usize = 16;
+/// How late a time of a schedule is still run where nobody says otherwise: an outage of the broker at night loses no nightly run.
+pub const SCHEDULE_CATCH_UP_DEFAULT: Duration = Duration::from_secs(3600);
+/// Bytes of the input of a schedule: all of a schedule is one message at the broker.
+pub const SCHEDULE_INPUT_BYTES_MAX: usize = 64 * 1024;
 /// The highest rate that an agent may be given: each worker waits for its turn in steps of a millisecond or so.
 pub const RATE_PER_SECOND_MAX: u64 = 10_000;
 /// The most tokens that the limit of an agent may name: far above what any model reads and writes in one task.

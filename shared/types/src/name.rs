@@ -66,6 +66,13 @@ name!(
     |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
 );
 name!(
+    /// The name of a schedule: `[a-z][a-z0-9-]*`, at most 63 characters.
+    ScheduleName,
+    "schedule name",
+    "it starts with a lower-case letter and goes on with lower-case letters, digits and `-`, 63 characters at most",
+    |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
+);
+name!(
     /// The name of a workflow: `[a-z][a-z0-9-]*`, at most 63 characters.
     WorkflowName,
     "workflow name",

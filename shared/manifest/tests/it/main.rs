@@ -12,3 +12,4 @@ mod graph;
 mod manifests;
 mod models;
 mod samples;
+mod schedule;
