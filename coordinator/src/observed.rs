@@ -240,12 +240,12 @@ impl Plan {
         let place = |id: &StepId| steps.iter().position(|(step, _)| step == id);
         let manifest = snapshot.workflow(&submitted.workflow);
         let mut edges = Vec::new();
-        for (taker, step) in manifest.iter().flat_map(|it| &it.spec.steps).enumerate() {
+        for step in manifest.iter().flat_map(|it| it.every_step()) {
+            let Some(taker) = place(&step.id) else { continue };
             edges.extend(needs(step).iter().filter_map(place).map(|giver| (giver, taker)));
         }
         edges.sort_unstable();
         edges.dedup();
-        edges.retain(|(_, taker)| *taker < steps.len());
         Self { workflow: submitted.workflow.clone(), steps, edges }
     }
 }

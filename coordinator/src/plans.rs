@@ -9,11 +9,12 @@ use kapelle_bus::Bus;
 use kapelle_bus::keys::{self, Keys};
 use kapelle_bus::registry::{Kind, Registry};
 use kapelle_engine::{
-    Act, AgentAct, AwaitSignal, Case, Check, Contract, KeyId, OnGiveUp, Pin, Plan, PlanStep, Run, RunSubmitted,
+    Act, AgentAct, AwaitSignal, Case, Check, Contract, KeyId, OnGiveUp, Phase, Pin, Plan, PlanStep, Run, RunSubmitted,
     SigningKey, TaskLimits, Wait,
 };
 use kapelle_expression::{Root, Template};
 use kapelle_manifest::{Agent, Checker, InvalidSchema, Manifest, Step, Workflow};
+use kapelle_types::limits::CLOSING_DEFAULT;
 use kapelle_types::{RunId, Sha256, StepId, WorkflowVersion};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -227,15 +228,22 @@ fn plan(
     let place: HashMap<&StepId, usize> = order.iter().enumerate().map(|(at, i)| (&definitions[*i].id, at)).collect();
     let pinned: HashMap<&StepId, (&Pin, &Agent)> =
         pins.iter().zip(agents).map(|(pin, agent)| (&pin.step, (pin, &**agent))).collect();
+    let of_work = order.iter().map(|index| (Phase::Work, &definitions[*index]));
+    let undone =
+        order.iter().enumerate().filter_map(|(at, index)| Some((at, definitions[*index].compensate.as_deref()?)));
+    let undo = undone.map(|(at, undo)| (Phase::Compensation(at), undo));
+    let on_failure = workflow.spec.on_failure.iter().map(|step| (Phase::OnFailure, step));
+    let finally = workflow.spec.finally.iter().map(|step| (Phase::Finally, step));
     let mut steps = Vec::with_capacity(order.len());
-    for index in &order {
-        let step = &definitions[*index];
+    for (phase, step) in of_work.chain(undo).chain(on_failure).chain(finally) {
         let pinned = pinned.get(&step.id).copied();
-        let mut needs: Vec<usize> = needs(step).iter().filter_map(|id| place.get(id).copied()).collect();
+        let needs = if phase == Phase::Work { needs(step) } else { Vec::new() };
+        let mut needs: Vec<usize> = needs.iter().filter_map(|id| place.get(id).copied()).collect();
         needs.sort_unstable();
         needs.dedup();
         steps.push(PlanStep {
             id: step.id.clone(),
+            phase,
             act: act(step, pinned)?,
             needs,
             case: step.case.as_ref().and_then(|it| Some((*place.get(&it.switch)?, it.case.clone()))),
@@ -260,7 +268,15 @@ fn plan(
     }
     let output = workflow.spec.output.clone();
     let result = contract(&workflow.spec.result).map_err(|e| broken(version, &e))?;
-    Ok(Plan { workflow: version.clone(), steps, signals, output, result, deadline: workflow.spec.deadline })
+    Ok(Plan {
+        workflow: version.clone(),
+        steps,
+        signals,
+        output,
+        result,
+        deadline: workflow.spec.deadline,
+        close_within: workflow.spec.close_within.unwrap_or(CLOSING_DEFAULT),
+    })
 }
 
 /// What a step does; `pinned` is the agent version that does it, if one does.
@@ -331,7 +347,13 @@ impl Check for Schema {
 pub(crate) fn needs(step: &Step) -> Vec<StepId> {
     let referred = step.references().into_iter().filter_map(|reference| match reference.root {
         Root::Output(id) | Root::Outputs(id) | Root::Status(id) => Some(id),
-        Root::Input | Root::Item | Root::Index | Root::RunId | Root::RunStartedAt => None,
+        Root::Input
+        | Root::Item
+        | Root::Index
+        | Root::RunId
+        | Root::RunStartedAt
+        | Root::RunErrorCode
+        | Root::RunErrorMessage => None,
     });
     step.needs.iter().cloned().chain(referred).collect()
 }

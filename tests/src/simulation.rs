@@ -21,6 +21,7 @@
 mod agents;
 mod audit;
 mod client;
+mod closing;
 mod dice;
 mod disturb;
 mod event;

@@ -16,8 +16,8 @@ const ADVICE: &str = "Runs like these are under way wherever a released version 
     keep the old decision, and new histories are recorded under the new one. A recorded file is never changed.";
 
 /// Reasons that no history shows: a halt takes a log of 50,000 entries or a behaviour that no release had, and too many signals
-/// are 1,000.
-const UNSEEN: [Ignored; 2] = [Ignored::RunHalted, Ignored::TooManySignals];
+/// are 1,000. What a run that closes ignores is told by the engine's own tests: 0.2.0 is not out.
+const UNSEEN: [Ignored; 3] = [Ignored::RunClosing, Ignored::RunHalted, Ignored::TooManySignals];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_recorded_history_is_decided_as_it_was() {

@@ -58,7 +58,7 @@ impl Needed {
             Manifest::Agent(_) => None,
         });
         let mut names = BTreeSet::new();
-        for step in workflows.flat_map(|w| &w.spec.steps) {
+        for step in workflows.flat_map(kapelle_manifest::Workflow::every_step) {
             match step.act.performer() {
                 Some(Performer::Agent(agent)) => {
                     names.insert(agent.name.clone());

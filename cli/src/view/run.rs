@@ -31,6 +31,9 @@ pub(crate) struct Run {
     /// What it waits for; only where one run was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) why: Option<Why>,
+    /// How it is to end, while its last steps are done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) closing: Option<String>,
 }
 
 /// What a run waits for.
@@ -131,6 +134,7 @@ impl From<v1::RunView> for Run {
             labels: wire.labels.into_iter().collect(),
             forked_from: (!wire.forked_from.is_empty()).then_some(wire.forked_from),
             why: wire.why.map(Why::from),
+            closing: (wire.closing != v1::RunStatus::Unspecified as i32).then(|| status_name(wire.closing)),
         }
     }
 }

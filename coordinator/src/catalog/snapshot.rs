@@ -238,7 +238,7 @@ impl Snapshot {
         let version = WorkflowVersion { name: workflow.metadata.name.clone(), version: entry.record.version.clone() };
         let mut pins = Vec::new();
         let mut agents = Vec::new();
-        for step in &workflow.spec.steps {
+        for step in workflow.every_step() {
             let unknown = |nobody: Nobody| {
                 Diagnosis::new(nobody.code, format!("step {} of {version}: {nobody}", step.id)).hint(nobody.hint)
             };

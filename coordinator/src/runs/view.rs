@@ -22,6 +22,7 @@ pub(crate) fn view(run: &Run) -> v1::RunView {
         submitted_at_unix_nanos: run.submitted_at().map_or(0, |t| t.nanos()),
         finished_at_unix_nanos: if run.is_finished() { run.last_progress().nanos() } else { 0 },
         idempotency_key: run.key().map(str::to_owned),
+        closing: run.closing().map_or(0, |status| v1::RunStatus::from(status) as i32),
         submitted_by: run.submitted_by().map(printed).unwrap_or_default(),
         labels: run.labels().map(|l| l.iter().map(|(k, v)| (k.clone(), v.clone())).collect()).unwrap_or_default(),
         forked_from: run.forked_from().as_ref().map(printed).unwrap_or_default(),

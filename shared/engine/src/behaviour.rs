@@ -3,7 +3,7 @@
 //! | number | since | what it decides differently from the one before |
 //! |---|---|---|
 //! | 1 | 0.1.0 | the first: the rules as the files under `apply/` have them |
-//! | 2 | 0.2.0 | contracts are checked where a step is dispatched, reports and the run ends; reports need the token of their task where the submission names a key; the limits of agents hold for payloads, usage and cost; there are steps of other kinds than an agent's, and signals; a fork keeps what steps of another run came to |
+//! | 2 | 0.2.0 | contracts are checked where a step is dispatched, reports and the run ends; reports need the token of their task where the submission names a key; the limits of agents hold for payloads, usage and cost; there are steps of other kinds than an agent's, and signals; a fork keeps what steps of another run came to; runs do compensations and other last steps before they end |
 //!
 //! A change that alters a decision for any log that a released version could have written takes the next number, keeps
 //! the old branch for runs below it, and adds a recorded history to the replay tests.

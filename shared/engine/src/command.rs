@@ -138,6 +138,8 @@ pub struct DeadLetter {
 pub enum TimerId {
     /// The run's deadline: `deadline`.
     Deadline,
+    /// The end of the time that the run has for its last steps: `closing`.
+    Closing,
     /// When this attempt shall be dispatched: `retry=<step>=<attempt>`.
     Retry(TaskId),
     /// When this attempt has waited long enough: `wake=<step>=<attempt>`.
@@ -148,6 +150,7 @@ impl fmt::Display for TimerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Deadline => f.write_str("deadline"),
+            Self::Closing => f.write_str("closing"),
             Self::Retry(task) => write!(f, "retry={}={}", task.step, task.attempt),
             Self::Wake(task) => write!(f, "wake={}={}", task.step, task.attempt),
         }
@@ -161,10 +164,12 @@ impl FromStr for TimerId {
         let invalid = || InvalidName {
             what: "timer",
             value: text.chars().take(80).collect(),
-            rule: "`deadline`, `retry=<step>=<attempt>` or `wake=<step>=<attempt>`",
+            rule: "`deadline`, `closing`, `retry=<step>=<attempt>` or `wake=<step>=<attempt>`",
         };
-        if text == "deadline" {
-            return Ok(Self::Deadline);
+        match text {
+            "deadline" => return Ok(Self::Deadline),
+            "closing" => return Ok(Self::Closing),
+            _ => {}
         }
         let (what, task) = text.split_once('=').ok_or_else(invalid)?;
         let (step, attempt) = task.split_once('=').ok_or_else(invalid)?;

@@ -1,18 +1,36 @@
 //! Ending a run, or halting it: the outcome, and the commands that take back what is still asked for.
 
+use kapelle_types::Payload;
+
+use crate::closing;
 use crate::command::{Command, TimerId};
 use crate::entry::{Failure, RunFinished};
-use crate::plan::OnGiveUp;
+use crate::plan::{OnGiveUp, StepIndex};
 use crate::state::{Halt, Place, Run, RunStatus, Slot, SlotState, StepState};
 use crate::turn::Turn;
+use crate::weight::payload_bytes;
 
 impl Turn<'_> {
+    /// It is decided how the run ends: at once, or after its last steps.
+    pub(crate) fn finish(&mut self, status: RunStatus, output: Option<Payload>, error: Option<Failure>) {
+        if closing::is_needed(self.run, status) {
+            self.close(status, output, error);
+        } else {
+            self.decide(status, output, error);
+        }
+    }
+
     /// Decides the outcome. What is in flight is withdrawn, timers are cancelled, dead letters removed; the entry that
     /// is applied is the one that decided.
-    pub(crate) fn finish(&mut self, status: RunStatus, output: Option<kapelle_types::Payload>, error: Option<Failure>) {
-        withdraw(self.run, &mut self.commands);
+    pub(crate) fn decide(&mut self, status: RunStatus, output: Option<Payload>, error: Option<Failure>) {
+        withdraw(self.run, |step| !self.run.is_off(step), &mut self.commands);
         remove_dead_letters(self.run, &mut self.commands);
-        cancel_deadline(self.run, status, &mut self.commands);
+        if self.run.closing.is_some() {
+            self.commands.push(Command::CancelTimer { timer: TimerId::Closing });
+        } else {
+            cancel_deadline(self.run, status, &mut self.commands);
+        }
+        self.run.heap_bytes += output.as_ref().map_or(0, payload_bytes);
         let outcome = RunFinished { status, output, error, decided_seq: self.stamp.seq };
         self.run.outcome = Some(Box::new(outcome.clone()));
         self.forget_pending();
@@ -21,24 +39,24 @@ impl Turn<'_> {
 
     /// Lets a run accept nothing but its end. What is in flight is withdrawn; dead letters stay for people to see.
     pub(crate) fn halt(&mut self, halt: Halt) {
-        withdraw(self.run, &mut self.commands);
+        withdraw(self.run, |_| true, &mut self.commands);
         self.run.halt = Some(halt);
         self.forget_pending();
     }
 
     /// The slots keep their states, so that `outstanding` can say again what has to be taken back; nothing else counts
     /// them any more.
-    fn forget_pending(&mut self) {
+    pub(crate) fn forget_pending(&mut self) {
         self.run.in_flight = 0;
         self.run.timers.clear();
         self.run.awaiting.clear();
     }
 }
 
-/// Takes back queued attempts and timers.
-pub(crate) fn withdraw(run: &Run, commands: &mut Vec<Command>) {
+/// Takes back queued attempts and timers of these steps.
+pub(crate) fn withdraw(run: &Run, of: impl Fn(StepIndex) -> bool, commands: &mut Vec<Command>) {
     each_slot(run, |place, slot| {
-        let Some(planned) = run.plan.steps.get(place.step) else { return };
+        let Some(planned) = run.plan.steps.get(place.step).filter(|_| of(place.step)) else { return };
         match &slot.state {
             SlotState::InFlight => {
                 let task = place.task(&run.plan, slot.attempt);

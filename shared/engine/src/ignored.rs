@@ -13,6 +13,8 @@ pub enum Ignored {
     NotSubmitted,
     /// The outcome is decided.
     RunFinished,
+    /// The run is closing: only its last steps count, and an end at once.
+    RunClosing,
     /// The run was halted (too many entries, unusable plan): only its end is accepted.
     RunHalted,
     /// The finish mark is there already.
@@ -58,6 +60,7 @@ impl Ignored {
         Self::Duplicate,
         Self::NotSubmitted,
         Self::RunFinished,
+        Self::RunClosing,
         Self::RunHalted,
         Self::AlreadyMarked,
         Self::NotDecided,
@@ -86,6 +89,7 @@ impl Ignored {
             Self::Duplicate => "duplicate",
             Self::NotSubmitted => "not_submitted",
             Self::RunFinished => "run_finished",
+            Self::RunClosing => "run_closing",
             Self::RunHalted => "run_halted",
             Self::AlreadyMarked => "already_marked",
             Self::NotDecided => "not_decided",

@@ -3,8 +3,8 @@
 
 use kapelle_types::Usd;
 
-use crate::plan::StepIndex;
-use crate::state::{FanOut, Place, Run, Slot, SlotState, Stage, StepState};
+use crate::plan::{Phase, StepIndex};
+use crate::state::{FanOut, Place, Run, RunStatus, Slot, SlotState, Stage, StepState};
 use crate::weight::{payload_bytes, value_bytes};
 
 /// An invariant that does not hold.
@@ -25,6 +25,7 @@ pub fn check(run: &Run) -> Result<(), Violation> {
     check_cheap(run)?;
     (0..run.steps.len()).try_for_each(|step| needs_ended_first(run, step))?;
     outputs_in_item_order(run)?;
+    closing_is_in_order(run)?;
     weight_is_the_sum(run)?;
     spending_is_the_sum(run)?;
     if run.stage() == Stage::Open { counters_say_what_the_slots_say(run) } else { Ok(()) }
@@ -87,10 +88,42 @@ fn outputs_in_item_order(run: &Run) -> Result<(), Violation> {
     })
 }
 
+/// The last steps are done one after another; nothing of the work is under way beside them. What succeeded is undone
+/// exactly once when all of it is done.
+fn closing_is_in_order(run: &Run) -> Result<(), Violation> {
+    let begun = |step: &StepIndex| run.state(*step) != Some(&StepState::Waiting);
+    let last: Vec<_> = (0..run.steps.len()).filter(|step| !works(run).any(|it| it == *step)).filter(begun).collect();
+    let Some(closing) = &run.closing else {
+        return hold("last_steps_begin_when_the_run_closes", last.is_empty(), || format!("{last:?}"));
+    };
+    let open: Vec<_> = last.iter().filter(|step| !is_ended(run, **step)).collect();
+    let alone = open.iter().all(|step| closing.current == Some(**step));
+    hold("last_steps_are_done_one_after_another", alone, || format!("{open:?}"))?;
+    let off = |place: &Place| run.is_off(place.step);
+    let quiet = !run.awaiting.iter().chain(&run.stuck).chain(run.timers.iter().map(|(_, it)| it)).any(off);
+    hold("nothing_of_the_work_goes_on_while_the_run_closes", quiet && !run.paused, || format!("{:?}", run.stuck))?;
+    let undone = |step: StepIndex| run.plan.compensation(step).filter(|undo| is_ended(run, *undo)).is_some();
+    let succeeded = |step: &StepIndex| matches!(run.state(*step), Some(StepState::Succeeded { .. }));
+    let has = |step: &StepIndex| run.plan.compensation(*step).is_some();
+    let fails = closing.status != RunStatus::Completed;
+    let wrong = works(run).filter(has).find(|step| undone(*step) != (fails && succeeded(step)));
+    hold("what_succeeded_is_undone_once", !closing.done || wrong.is_none(), || format!("{wrong:?}"))
+}
+
+/// The steps that are a run's work.
+fn works(run: &Run) -> impl Iterator<Item = StepIndex> {
+    let steps = run.plan.steps.iter().enumerate();
+    steps.filter(|(_, planned)| planned.phase == Phase::Work).map(|(step, _)| step)
+}
+
+fn is_ended(run: &Run, step: StepIndex) -> bool {
+    run.state(step).is_some_and(StepState::is_ended)
+}
+
 /// Recounts everything that `state/transfer.rs` keeps.
 fn counters_say_what_the_slots_say(run: &Run) -> Result<(), Violation> {
     let mut seen = Recount::default();
-    for (index, step) in run.steps.iter().enumerate() {
+    for (index, step) in run.steps.iter().enumerate().filter(|(index, _)| !run.is_off(*index)) {
         match &step.state {
             StepState::Single(slot) => seen.slot(Place::whole(index), slot),
             StepState::FanOut(fan) => seen.fan_out(run, index, fan)?,
@@ -102,7 +135,7 @@ fn counters_say_what_the_slots_say(run: &Run) -> Result<(), Violation> {
             | StepState::Succeeded { .. } => {}
         }
     }
-    let open = run.steps.iter().filter(|s| !s.state.is_ended()).count();
+    let open = works(run).filter(|step| !is_ended(run, *step)).count();
     hold("open_steps_are_counted", open == run.open_steps, || format!("{open} not {}", run.open_steps))?;
     hold("in_flight_is_counted", seen.in_flight == run.in_flight, || {
         format!("{} not {}", seen.in_flight, run.in_flight)

@@ -14,6 +14,7 @@
 mod act;
 mod apply;
 pub mod behaviour;
+mod closing;
 mod command;
 mod contract;
 #[cfg(test)]
@@ -52,7 +53,7 @@ pub use ignored::Ignored;
 pub use invariant::Violation;
 pub use limits::TaskLimits;
 pub use outstanding::outstanding;
-pub use plan::{Act, AgentAct, AwaitSignal, Case, OnGiveUp, Plan, PlanStep, StepIndex, Wait};
+pub use plan::{Act, AgentAct, AwaitSignal, Case, OnGiveUp, Phase, Plan, PlanStep, StepIndex, Wait};
 pub use state::{Members, Run, RunStatus, StepStatus, StepSummary};
 pub use token::{KeyId, RunKey, SigningKey, TaskToken};
 pub use waits::{AgentWait, Mending, Waits, waits};

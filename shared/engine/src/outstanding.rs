@@ -7,6 +7,7 @@
 //! | finished | what the end takes back, which may have been lost after the mark was written; the mark if it is missing |
 //! | halted | what the halt took back, dead letters as they should be, the deadline's timer |
 //! | open | attempts in flight, pending timers, dead letters as they should be |
+//! | closing | the same of its last steps, and what closing took back |
 
 use kapelle_types::Timestamp;
 
@@ -26,14 +27,16 @@ pub fn outstanding(run: &Run, now: Timestamp) -> Vec<Command> {
         Stage::Pending => {}
         Stage::Finished => finished(run, &mut commands),
         Stage::Halted => {
-            withdraw(run, &mut commands);
+            withdraw(run, |_| true, &mut commands);
             deadline(run, &mut commands);
             dead_letters(run, &mut commands);
         }
         Stage::Open => {
+            withdraw(run, |step| run.is_off(step), &mut commands);
             let expired = run.deadline().is_some_and(|deadline| deadline <= now);
             deadline(run, &mut commands);
             each_slot(run, |place, slot| match &slot.state {
+                _ if run.is_off(place.step) => {}
                 SlotState::InFlight if !expired => commands.extend(dispatch(run, place, slot)),
                 SlotState::Retrying(due) => commands.extend(timer(run, place, slot, *due)),
                 SlotState::Awaiting(Some(due)) => commands.extend(wake(run, place, slot, *due)),
@@ -52,17 +55,20 @@ pub fn outstanding(run: &Run, now: Timestamp) -> Vec<Command> {
 
 fn finished(run: &Run, commands: &mut Vec<Command>) {
     let Some(outcome) = run.outcome() else { return };
-    withdraw(run, commands);
+    withdraw(run, |_| true, commands);
     remove_dead_letters(run, commands);
     remove_revived(run, commands);
     if !run.marked {
-        cancel_deadline(run, outcome.status, commands); // lost, it goes off once more and is ignored
+        // Lost, they go off once more and are ignored.
+        cancel_deadline(run, outcome.status, commands);
+        commands.extend(run.closing.as_ref().map(|_| Command::CancelTimer { timer: TimerId::Closing }));
         commands.push(Command::FinishRun(Box::new(outcome.clone())));
     }
 }
 
 fn deadline(run: &Run, commands: &mut Vec<Command>) {
-    commands.extend(run.deadline().map(|due| Command::StartTimer { timer: TimerId::Deadline, due }));
+    let timer = if run.closing.is_some() { TimerId::Closing } else { TimerId::Deadline };
+    commands.extend(run.deadline().map(|due| Command::StartTimer { timer, due }));
 }
 
 fn timer(run: &Run, place: Place, slot: &Slot, due: Timestamp) -> Option<Command> {

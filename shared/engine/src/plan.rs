@@ -27,6 +27,8 @@ pub struct Plan {
     pub result: Option<Contract>,
     /// How long after its submission a run ends TIMED_OUT.
     pub deadline: Option<Duration>,
+    /// How long a run may be closing, see [`Phase`].
+    pub close_within: Duration,
 }
 
 /// One step, ready to be decided on.
@@ -34,6 +36,8 @@ pub struct Plan {
 pub struct PlanStep {
     /// Its id.
     pub id: StepId,
+    /// When in a run's life it is done.
+    pub phase: Phase,
     /// What is done.
     pub act: Act,
     /// The steps whose end it waits for; all stand before it. Every step that `when`, `foreach` or `with` refers to is
@@ -59,6 +63,22 @@ pub struct PlanStep {
     pub timeout: Duration,
     /// What becomes of the run when the step gives up.
     pub on_give_up: OnGiveUp,
+}
+
+/// When in a run's life a step is done: for its work, or while it is closing.
+///
+/// The steps of closing stand behind those of the work, need nothing and are done one after another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Phase {
+    /// As soon as its needs have ended.
+    #[default]
+    Work,
+    /// When the run is to end otherwise than COMPLETED, if that step succeeded: what succeeded last is undone first.
+    Compensation(StepIndex),
+    /// After the compensations, if the run is to end otherwise than COMPLETED; in the plan's order.
+    OnFailure,
+    /// Last, however the run is to end; in the plan's order.
+    Finally,
 }
 
 /// What a step does, once its needs have ended and its `when` allows it.
@@ -131,6 +151,13 @@ impl Plan {
     pub fn signal_violation(&self, name: &SignalName, payload: &Payload) -> Option<Option<String>> {
         let contract = self.signals.get(name)?;
         Some(contract.as_ref().and_then(|contract| contract.violation(payload)))
+    }
+}
+
+impl Plan {
+    /// The step that undoes this one.
+    pub(crate) fn compensation(&self, step: StepIndex) -> Option<StepIndex> {
+        self.steps.iter().position(|planned| planned.phase == Phase::Compensation(step))
     }
 }
 

@@ -6,18 +6,21 @@ use kapelle_expression::Scope;
 use kapelle_types::{Payload, StepId, Timestamp};
 use serde_json::Value;
 
-use crate::state::{Place, Run, StepState, status};
+use crate::plan::{Phase, StepIndex};
+use crate::state::{Place, Run, StepState, StepStatus, status};
 
 /// A view of a run from one of its steps or members.
 pub(crate) struct View<'r> {
     run: &'r Run,
+    /// The step that looks; none at the run's end.
+    from: Option<StepIndex>,
     item: Option<(u32, Arc<Value>)>,
 }
 
 impl<'r> View<'r> {
     /// From a whole step, or from the run's end.
     pub(crate) const fn of_run(run: &'r Run) -> Self {
-        Self { run, item: None }
+        Self { run, from: None, item: None }
     }
 
     /// From a step, or from a member, which sees its item.
@@ -26,16 +29,24 @@ impl<'r> View<'r> {
             Some(StepState::FanOut(fan)) => fan.items.get(index as usize).cloned().flatten().map(|item| (index, item)),
             _ => None,
         };
-        Self { run, item: place.item.and_then(of_member) }
+        Self { run, from: Some(place.step), item: place.item.and_then(of_member) }
     }
 
     fn ended(&self, step: &StepId, foreach: bool) -> Option<Payload> {
         let index = self.run.find(step)?;
         match self.run.state(index)? {
+            _ if self.is_hidden(index) => Some(Payload::null()),
             StepState::Skipped | StepState::PassedOver { .. } => Some(Payload::null()),
             StepState::Succeeded { output, members, .. } if members.is_some() == foreach => Some(output.clone()),
-            _ => None,
+            _ => self.run.is_off(index).then(Payload::null),
         }
+    }
+
+    /// Whether a step succeeded too late to be seen from here.
+    fn is_hidden(&self, step: StepIndex) -> bool {
+        let late = self.run.closing.as_ref().is_some_and(|closing| closing.late.contains(&step));
+        let undone_by = |from: StepIndex| self.run.plan.steps.get(from).map(|planned| planned.phase);
+        late && self.from.and_then(undone_by) != Some(Phase::Compensation(step))
     }
 }
 
@@ -53,7 +64,8 @@ impl Scope for View<'_> {
     }
 
     fn status(&self, step: &StepId) -> Option<&'static str> {
-        self.run.find(step).map(|index| status(self.run, index).name())
+        let index = self.run.find(step)?;
+        Some(if self.is_hidden(index) { StepStatus::Canceled } else { status(self.run, index) }.name())
     }
 
     fn item(&self) -> Option<Payload> {
@@ -62,6 +74,11 @@ impl Scope for View<'_> {
 
     fn index(&self) -> Option<u32> {
         self.item.as_ref().map(|(index, _)| *index)
+    }
+
+    fn error(&self) -> Option<(&str, &str)> {
+        let error = self.run.closing.as_ref()?.error.as_ref()?;
+        Some((&error.code, &error.message))
     }
 
     fn run_id(&self) -> String {

@@ -33,9 +33,12 @@
 //!                                             └─▶ GAVE_UP      with `on_give_up: continue`; a member is Done, with null
 //! ```
 //!
+//! Before it ends otherwise than TERMINATED a run may be closing, RUNNING or STALLED: see `closing.rs` of the crate.
+//!
 //! STALLED stops nothing else: steps and members that do not depend on what gave up go on, and the run stays STALLED
 //! until that is retried, failed or answered by a late success. STALLED is shown before PAUSED, PAUSED before WAITING.
 
+mod closing;
 mod halt;
 mod place;
 mod run;
@@ -46,6 +49,7 @@ mod transfer;
 
 use std::fmt;
 
+pub(crate) use closing::Closing;
 pub(crate) use halt::Halt;
 pub(crate) use place::{Place, fold, seed};
 pub use run::Run;

@@ -7,7 +7,7 @@
 //!                                         advance: start │ dispatch │ fill the fan-out ──▶ commands
 //!                                                        │ a step ended: its dependants join the queue
 //!                                                        ▼
-//!                                         all ended ──▶ complete
+//!                                         all ended ──▶ complete, or the next step of closing
 //! ```
 
 use std::collections::VecDeque;
@@ -22,7 +22,7 @@ use crate::command::Command;
 use crate::contract;
 use crate::entry::{Failure, Stamp};
 use crate::limits;
-use crate::plan::{OnGiveUp, Plan, PlanStep, StepIndex};
+use crate::plan::{OnGiveUp, Phase, Plan, PlanStep, StepIndex};
 use crate::scope::View;
 use crate::spending;
 use crate::state::{FanOut, Place, Run, RunStatus, Slot, SlotState, Stage, StepState};
@@ -62,11 +62,17 @@ impl<'r> Turn<'r> {
 
     /// Lets everything go on that can, and completes the run when nothing is left.
     pub(crate) fn settle(&mut self) {
-        while let Some(step) = self.queue.pop_front() {
-            self.advance(step);
-        }
-        if self.run.stage() == Stage::Open && self.run.open_steps == 0 && self.run.broken_output.is_none() {
-            self.complete();
+        loop {
+            while let Some(step) = self.queue.pop_front() {
+                self.advance(step);
+            }
+            let work_done = self.run.open_steps == 0 && self.run.broken_output.is_none();
+            if self.run.stage() == Stage::Open && self.run.closing.is_none() && work_done {
+                self.complete();
+            }
+            if self.run.stage() != Stage::Open || !self.close_further() {
+                return;
+            }
         }
     }
 
@@ -83,7 +89,7 @@ impl<'r> Turn<'r> {
     fn advance(&mut self, step: StepIndex) {
         #[cfg(test)]
         crate::cost::count(1);
-        if self.run.is_held() {
+        if self.run.is_held() || self.run.is_off(step) {
             return;
         }
         let plan = self.plan();
@@ -337,9 +343,14 @@ impl<'r> Turn<'r> {
 
     /// A step has ended: only its dependants are looked at.
     fn end(&mut self, step: StepIndex, state: StepState) {
+        let plan = self.plan();
+        if matches!(state, StepState::Succeeded { .. }) {
+            self.run.undo.extend(plan.compensation(step));
+        }
         self.set_state(step, state);
         self.run.deactivate(step);
-        self.run.open_steps = self.run.open_steps.saturating_sub(1);
+        let work = plan.steps.get(step).is_some_and(|planned| planned.phase == Phase::Work);
+        self.run.open_steps = self.run.open_steps.saturating_sub(usize::from(work));
         let dependants: Vec<_> = self.run.dependants.on(step).collect();
         for dependant in dependants {
             #[cfg(test)]
@@ -357,10 +368,7 @@ impl<'r> Turn<'r> {
         match plan.output.evaluate(&View::of_run(self.run)) {
             Ok(output) => match contract::result(self.run, &plan, &output) {
                 Some(failure) => self.run.broken_output = Some(Box::new(failure)),
-                None => {
-                    self.run.heap_bytes += payload_bytes(&output);
-                    self.finish(RunStatus::Completed, Some(output), None);
-                }
+                None => self.finish(RunStatus::Completed, Some(output), None),
             },
             Err(error) => self.run.broken_output = Some(Box::new(Failure::of_output(&error))),
         }

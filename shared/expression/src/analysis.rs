@@ -229,11 +229,17 @@ fn resolve(source: &str, name: &str, path: Vec<Segment>) -> Result<Reference, Er
         ("index", _) => fail(&["index"], "`index` is a number and has no fields".to_owned()),
         ("run", ["id"]) if path.len() == 1 => below(Root::RunId, 1),
         ("run", ["started_at"]) if path.len() == 1 => below(Root::RunStartedAt, 1),
+        ("run", ["error", "code"]) if path.len() == 2 => below(Root::RunErrorCode, 2),
+        ("run", ["error", "message"]) if path.len() == 2 => below(Root::RunErrorMessage, 2),
+        ("run", ["error", ..]) => fail(
+            &["run", "error"],
+            "write what of the error is meant: `run.error.code` or `run.error.message`".to_owned(),
+        ),
         ("run", ["id" | "started_at", ..]) => fail(&["run"], format!("`run.{}` has no fields", fields[0])),
         ("run", [field, ..]) => {
-            fail(&["run", field], unknown(&format!("run.{field}"), field, "run.", &["id", "started_at"]))
+            fail(&["run", field], unknown(&format!("run.{field}"), field, "run.", &["id", "started_at", "error"]))
         }
-        ("run", []) => fail(&["run"], "`run` has two fields: `run.id` and `run.started_at`".to_owned()),
+        ("run", []) => fail(&["run"], "`run` has three fields: `run.id`, `run.started_at` and `run.error`".to_owned()),
         ("steps", [step, result, ..]) => {
             let Ok(id) = step.parse::<StepId>() else {
                 return fail(&["steps", step], format!("`{step}` cannot be the id of a step: {STEP_RULE}"));

@@ -42,6 +42,8 @@ pub(crate) fn root(root: &Root, scope: &dyn Scope) -> Result<Payload, Fault> {
             let index = scope.index().ok_or_else(|| absent("only a member of a foreach has an index"))?;
             Ok(Payload::inline(index.into()))
         }
+        Root::RunErrorCode => Ok(Payload::inline(scope.error().map(|(code, _)| code).into())),
+        Root::RunErrorMessage => Ok(Payload::inline(scope.error().map(|(_, message)| message).into())),
         Root::RunId => Ok(Payload::inline(scope.run_id().into())),
         Root::RunStartedAt => Ok(Payload::inline(started_at(scope.started_at()).into())),
     }

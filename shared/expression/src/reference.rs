@@ -23,6 +23,10 @@ pub enum Root {
     RunId,
     /// `run.started_at`.
     RunStartedAt,
+    /// `run.error.code`, in what a run does last.
+    RunErrorCode,
+    /// `run.error.message`, in what a run does last.
+    RunErrorMessage,
 }
 
 /// One step down a path.
@@ -49,7 +53,13 @@ impl Root {
     pub const fn step(&self) -> Option<&StepId> {
         match self {
             Self::Output(step) | Self::Outputs(step) | Self::Status(step) => Some(step),
-            Self::Input | Self::Item | Self::Index | Self::RunId | Self::RunStartedAt => None,
+            Self::Input
+            | Self::Item
+            | Self::Index
+            | Self::RunId
+            | Self::RunStartedAt
+            | Self::RunErrorCode
+            | Self::RunErrorMessage => None,
         }
     }
 }
@@ -74,6 +84,8 @@ impl fmt::Display for Root {
             Self::Index => f.write_str("index"),
             Self::RunId => f.write_str("run.id"),
             Self::RunStartedAt => f.write_str("run.started_at"),
+            Self::RunErrorCode => f.write_str("run.error.code"),
+            Self::RunErrorMessage => f.write_str("run.error.message"),
         }
     }
 }

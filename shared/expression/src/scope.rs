@@ -18,6 +18,8 @@ pub trait Scope {
     fn item(&self) -> Option<Payload>;
     /// The index of this member of a `foreach`.
     fn index(&self) -> Option<u32>;
+    /// Why the run is to end, as code and message; `None` while it is not, or if nothing went wrong.
+    fn error(&self) -> Option<(&str, &str)>;
     /// The run's id.
     fn run_id(&self) -> String;
     /// When the run was submitted.

@@ -46,7 +46,7 @@ pub fn broken<'w>(
 /// Whether any step would get another agent version. Nothing else can break it.
 fn moves(workflow: &Workflow, before: &dyn Catalog, after: &dyn Catalog) -> bool {
     let who = |step: &crate::Step, catalog| step.act.performer()?.resolve(catalog).ok().map(|agent| agent.version());
-    workflow.spec.steps.iter().any(|step| who(step, before) != who(step, after))
+    workflow.every_step().any(|step| who(step, before) != who(step, after))
 }
 
 fn of(workflow: &Workflow, before: &dyn Catalog, after: &dyn Catalog) -> Vec<Broken> {

@@ -138,7 +138,7 @@ fn uses(agents: &BTreeMap<AgentVersion, Arc<Agent>>, workflows: &BTreeMap<Workfl
         };
         known.entry(key).or_insert_with(|| wanted.resolve(&catalog).map(|agent| agent.version())).clone()
     };
-    let steps = workflows.iter().flat_map(|(version, it)| it.spec.steps.iter().map(move |step| (version, step)));
+    let steps = workflows.iter().flat_map(|(version, it)| it.every_step().map(move |step| (version, step)));
     steps
         .filter_map(|(workflow, step)| {
             let wanted = step.act.performer()?;

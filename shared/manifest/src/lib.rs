@@ -20,6 +20,7 @@ mod check;
 mod contracts;
 mod graph;
 mod issue;
+mod last;
 mod limits;
 mod manifest;
 mod metadata;

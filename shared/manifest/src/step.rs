@@ -12,8 +12,8 @@ use serde_json::{Map, Value};
 
 use crate::act::Act;
 use crate::issue::Issue;
-use crate::read::{Issues, Part};
-use crate::{retry, write};
+use crate::read::{Fields, Issues, Part};
+use crate::{last, retry, write};
 
 /// A step: one thing that is done, once or for each item of a list.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -50,6 +50,9 @@ pub struct Step {
     /// What happens to the run when the step gives up; `None` for steps that cannot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_give_up: Option<OnGiveUp>,
+    /// What undoes it if it succeeded and the run then ends otherwise than COMPLETED.
+    #[serde(serialize_with = "last::write_compensation", skip_serializing_if = "Option::is_none")]
+    pub compensate: Option<Box<Self>>,
 }
 
 /// A case of a switch, as a step names it: `route.big`.
@@ -99,18 +102,8 @@ pub enum OnGiveUp {
 
 impl Step {
     /// What DESIGN knows and this version does not.
-    const LATER: &[&str] = &[
-        "approval",
-        "compensate",
-        "degraded",
-        "fallback",
-        "handoff",
-        "loop",
-        "parallel",
-        "priority",
-        "repeat",
-        "workflow",
-    ];
+    const LATER: &[&str] =
+        &["approval", "degraded", "fallback", "handoff", "loop", "parallel", "priority", "repeat", "workflow"];
 
     /// Everything that the step's expressions refer to.
     #[must_use]
@@ -125,7 +118,24 @@ impl Step {
 
     pub(crate) fn read(part: &Part<'_>, issues: &mut Issues) -> Option<Self> {
         let mut fields = part.fields(issues)?;
-        let id = fields.required("id", issues).and_then(|it| it.name(issues));
+        let id: Option<StepId> = fields.required("id", issues).and_then(|it| it.name(issues));
+        let compensate = fields.optional("compensate");
+        if let Some(part) = compensate.as_ref().filter(|_| fields.optional("foreach").is_some()) {
+            let issue = Issue::rule(&part.pointer, "a step that works on a list cannot be compensated");
+            issues.push(issue.on_key().label("not with `foreach`").hint(
+                "compensate the step that makes use of the list, or undo its items in a step of `on_failure` with `foreach`",
+            ));
+        }
+        let compensate = match (&compensate, &id) {
+            (Some(part), Some(id)) => Some(last::read_compensation(part, id, issues)),
+            (Some(_), None) | (None, _) => None, // without a name the step is refused
+        };
+        let step = Self::read_called(fields, id, issues);
+        Some(Self { compensate: transpose(compensate)?, ..step? })
+    }
+
+    /// Reads a step of this name, but for what undoes it.
+    pub(crate) fn read_called(mut fields: Fields<'_>, id: Option<StepId>, issues: &mut Issues) -> Option<Self> {
         let act = Act::read(&mut fields, Self::LATER, issues);
         let case = fields.optional("case").map(|it| it.name(issues));
         let needs = fields.optional("needs").map_or(Some(vec![]), |it| read_needs(&it, issues));
@@ -164,6 +174,7 @@ impl Step {
             retry: transpose(retry)?,
             timeout: transpose(timeout)?,
             on_give_up: on_give_up?,
+            compensate: None,
         })
     }
 

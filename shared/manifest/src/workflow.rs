@@ -13,7 +13,7 @@ use crate::metadata::Metadata;
 use crate::order::{self, Cycle};
 use crate::read::{Fields, Issues, Part};
 use crate::step::Step;
-use crate::{Contract, contracts, write};
+use crate::{Contract, contracts, last, write};
 
 /// A workflow as people declare it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -34,6 +34,15 @@ pub struct WorkflowSpec {
     pub signals: BTreeMap<SignalName, Contract>,
     /// The steps, in the order of the file.
     pub steps: Vec<Step>,
+    /// What is done after the compensations when a run ends otherwise than COMPLETED, one after another.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub on_failure: Vec<Step>,
+    /// What is done last however a run ends, one after another.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub finally: Vec<Step>,
+    /// How long compensations, `on_failure` and `finally` may take together.
+    #[serde(serialize_with = "write::optional_duration", skip_serializing_if = "Option::is_none")]
+    pub close_within: Option<Duration>,
     /// What a run gives, over the input and the outputs of the steps.
     #[serde(serialize_with = "write::template")]
     pub output: Template,
@@ -56,6 +65,13 @@ impl Workflow {
     #[must_use]
     pub fn step(&self, id: &StepId) -> Option<&Step> {
         self.spec.steps.iter().find(|step| step.id == *id)
+    }
+
+    /// Every step: of the work, then what undoes them, then `on_failure`, then `finally`.
+    pub fn every_step(&self) -> impl Iterator<Item = &Step> {
+        let spec = &self.spec;
+        let undo = spec.steps.iter().filter_map(|step| step.compensate.as_deref());
+        spec.steps.iter().chain(undo).chain(&spec.on_failure).chain(&spec.finally)
     }
 
     /// The steps, each after those that it needs; steps that do not depend on each other keep the order of the file.
@@ -81,13 +97,18 @@ impl Workflow {
 
 impl WorkflowSpec {
     /// What DESIGN knows and this version does not.
-    const LATER: &[&str] = &["access", "budget", "compensation", "cost", "risk", "schedule"];
+    const LATER: &[&str] = &["access", "budget", "cost", "risk", "schedule"];
 
     fn read(part: &Part<'_>, issues: &mut Issues) -> Option<Self> {
         let mut fields = part.fields(issues)?;
         let input = fields.optional("input").map_or(Some(Contract::any()), |it| contracts::read(&it, issues));
         let signals = fields.optional("signals").map_or(Some(BTreeMap::new()), |it| read_signals(&it, issues));
         let steps = fields.required("steps", issues).and_then(|it| read_steps(&it, issues));
+        let list =
+            |part: Option<Part<'_>>, issues: &mut Issues| part.map_or(Some(vec![]), |it| last::read_list(&it, issues));
+        let on_failure = list(fields.optional("on_failure"), issues);
+        let finally = list(fields.optional("finally"), issues);
+        let close_within = fields.optional("close_within").map(|it| it.duration(issues));
         let output_part = fields.optional("output");
         let output = output_part.as_ref().map(|it| it.template(issues));
         let result = fields.optional("result").map_or(Some(Contract::any()), |it| contracts::read(&it, issues));
@@ -98,11 +119,21 @@ impl WorkflowSpec {
             Some(output) => output?,
             None => default_output(&steps, part, issues)?,
         };
-        let deadline = match deadline {
-            Some(deadline) => Some(deadline?),
-            None => None,
+        let given = |duration: Option<Option<Duration>>| match duration {
+            Some(duration) => duration.map(Some),
+            None => Some(None),
         };
-        Some(Self { input: input?, signals: signals?, steps, output, result: result?, deadline })
+        Some(Self {
+            input: input?,
+            signals: signals?,
+            steps,
+            on_failure: on_failure?,
+            finally: finally?,
+            close_within: given(close_within)?,
+            output,
+            result: result?,
+            deadline: given(deadline)?,
+        })
     }
 
     /// What the output refers to.

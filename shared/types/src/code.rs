@@ -168,6 +168,8 @@ codes! {
     SIGNAL_TIMEOUT = "K0316";
     /// A run keeps as many signals that nobody waits for as it may.
     TOO_MANY_SIGNALS = "K0317";
+    /// A run was not done in time with what it does last.
+    CLOSING_OVERDUE = "K0322";
 
     // 04xx: failures of an attempt that the worker names
     /// The agent did not answer within its timeout.

@@ -18,6 +18,9 @@ pub const ENTRIES_WARN: u64 = 10_000;
 pub const ENTRIES_MAX: u64 = 50_000;
 /// Signals that a run keeps until something waits for them: a sender that nobody listens to must not fill the memory.
 pub const SIGNALS_KEPT_MAX: usize = 1_000;
+/// How long a run may be closing where its workflow does not say: a night and a day, so that whoever comes in the morning
+/// can still mend a compensation that gave up.
+pub const CLOSING_DEFAULT: Duration = Duration::from_secs(24 * 3600);
 /// Bytes of one expression's source.
 pub const EXPRESSION_BYTES_MAX: usize = 4 * 1024;
 /// Nesting of one expression's syntax tree: 48 levels fit a 2 MiB stack many times over.

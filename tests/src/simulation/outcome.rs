@@ -1,6 +1,6 @@
 //! Whether a run ended as it had to: what its agents return is known, so is what it returns.
 
-use kapelle_engine::{Act, OnGiveUp, PlanStep, RunStatus, StepStatus};
+use kapelle_engine::{Act, OnGiveUp, Phase, PlanStep, RunStatus, StepStatus};
 use kapelle_types::{RunId, StepRef};
 use serde_json::Value;
 
@@ -16,9 +16,9 @@ impl World {
         let Some(outcome) = fold.run.outcome() else { return };
         let right = match outcome.status {
             RunStatus::Completed => fold.slots.all_done() && self.is_output(id, fold),
-            RunStatus::Failed => fold.slots.asked_to_end || fails_by_itself(fold),
+            RunStatus::Failed => fold.slots.asked_to_end || fails_by_itself(fold) || closed_too_late(fold),
             RunStatus::Canceled | RunStatus::Terminated => fold.slots.asked_to_end,
-            RunStatus::TimedOut => fold.slots.deadline().is_some_and(|due| due <= clock.plus(EARLY)),
+            RunStatus::TimedOut => fold.slots.work_deadline().is_some_and(|due| due <= clock.plus(EARLY)),
             RunStatus::Pending | RunStatus::Running | RunStatus::Paused | RunStatus::Waiting | RunStatus::Stalled => {
                 false
             }
@@ -33,6 +33,9 @@ impl World {
         fold.run.steps().all(|step| {
             let got = value.and_then(|v| v.get(step.id.as_str())).unwrap_or(&Value::Null);
             let Some(planned) = fold.run.plan().steps.iter().find(|it| it.id == *step.id) else { return false };
+            if planned.phase != Phase::Work {
+                return true; // nothing that is done last is part of the output
+            }
             let gives = |place: StepRef, got: &Value| self.gives(id, planned, &place, got);
             match (step.status, step.members) {
                 (StepStatus::Skipped, _) => got.is_null(),
@@ -63,6 +66,11 @@ impl World {
             Act::Signal(_) => *got == signalled(),
         }
     }
+}
+
+/// Whether a run that would have been COMPLETED was not done in time with what it does last.
+fn closed_too_late(fold: &Fold) -> bool {
+    fold.run.outcome().and_then(|it| it.error.as_ref()).is_some_and(|error| error.code == "K0322")
 }
 
 /// How early a deadline may count.

@@ -13,9 +13,10 @@ use kapelle_types::limits::LEASE_LOST_MAX;
 use kapelle_types::{AgentVersion, StepId, StepRef, TaskId, Timestamp};
 
 use super::agents::key;
+use super::closing::Last;
 
 /// What is wrong: the invariant's name and what was found.
-type Wrong = (&'static str, String);
+pub(crate) type Wrong = (&'static str, String);
 
 /// How early a timer may count.
 const EARLY: Duration = Duration::from_millis(251);
@@ -35,6 +36,7 @@ pub(crate) struct Slots {
     /// What an agent may cost since somebody retried its steps, in quarters of a dollar.
     granted: BTreeMap<AgentVersion, u64>,
     pub(crate) asked_to_end: bool,
+    last: Last,
 }
 
 #[derive(Default)]
@@ -63,6 +65,7 @@ impl Slots {
             paid: BTreeMap::new(),
             granted: BTreeMap::new(),
             asked_to_end: false,
+            last: Last::new(plan),
         }
     }
 
@@ -114,12 +117,17 @@ impl Slots {
 
     /// Attempts that are in flight by this count.
     pub(crate) fn in_flight(&self) -> impl Iterator<Item = TaskId> {
-        let flying = self.slots.iter().filter(|(_, slot)| slot.in_flight && !self.ended);
+        let flying = self.slots.iter().filter(|(step, slot)| slot.in_flight && !self.ended && !self.last.is_over(step));
         flying.map(|(step, slot)| TaskId { step: step.clone(), attempt: slot.attempts })
     }
 
-    /// When the run ends at the latest, if it has a deadline.
+    /// When the run ends at the latest, if it has a deadline; once it is closing it has one of its own.
     pub(crate) fn deadline(&self) -> Option<Timestamp> {
+        self.last.due.or_else(|| self.work_deadline())
+    }
+
+    /// When it is decided at the latest how the run ends.
+    pub(crate) fn work_deadline(&self) -> Option<Timestamp> {
         self.plan.deadline.map(|after| self.submitted_at.plus(after))
     }
 
@@ -156,6 +164,8 @@ impl Slots {
             }
             _ => {}
         }
+        self.last.judge(run, at, &decision.commands)?;
+        self.paused &= self.last.due.is_none();
         for command in &decision.commands {
             match command {
                 Command::DispatchTask(task) => self.dispatched(run, task, at)?,
@@ -185,7 +195,8 @@ impl Slots {
         if passed_over && ignored == Some(Ignored::AlreadyDecided) {
             return Ok(());
         }
-        let due = shown && !ended && dispatched && slot.as_ref().is_some_and(|s| !s.done);
+        let counts = !self.last.is_over(&task.step) || self.last.is_undoable(&task.step);
+        let due = shown && !ended && counts && dispatched && slot.as_ref().is_some_and(|s| !s.done);
         hold("the_first_success_of_a_dispatched_attempt_counts", due == ignored.is_none(), || {
             format!("{task} with its token: {shown}, dispatched: {dispatched}, ignored: {ignored:?}")
         })?;
@@ -201,7 +212,8 @@ impl Slots {
         let ended = self.ended;
         let Some(planned) = self.plan.steps.iter().find(|s| s.id == task.step.step) else { return Ok(()) };
         let slot = self.slots.get_mut(&task.step);
-        let waited_for = slot.as_ref().is_some_and(|s| s.in_flight && s.attempts == task.attempt);
+        let over = self.last.is_over(&task.step);
+        let waited_for = !over && slot.as_ref().is_some_and(|s| s.in_flight && s.attempts == task.attempt);
         hold("a_failure_counts_if_it_is_waited_for", (shown && !ended && waited_for) == ignored.is_none(), || {
             format!("{task}, waited for: {waited_for}, ignored: {ignored:?}")
         })?;

@@ -14,6 +14,9 @@ const CAUSE_CHARS_MAX: usize = 160;
 /// A run as a whole: how it stands, its steps, what went wrong and what to do.
 pub(crate) fn describe(run: &Run, now: Timestamp) -> String {
     let mut text = format!("{}  {}\n", bold(&run.run_id), status(&run.status));
+    if let Some(closing) = &run.closing {
+        let _ = writeln!(text, "closing    {closing}, when its last steps are done");
+    }
     let _ = writeln!(text, "workflow   {}", run.workflow); // a String takes whatever is written to it
     let _ = writeln!(
         text,
@@ -211,6 +214,13 @@ mod tests {
         let now = Timestamp::from_millis(61_000);
         let text = format!("{}\n{}", plain(&describe(&run, now)), super::why(&run, now));
         insta::assert_snapshot!("why", text);
+    }
+
+    #[test]
+    fn a_run_that_closes_says_how_it_is_to_end() {
+        let run = Run { status: "RUNNING".into(), closing: Some("CANCELED".into()), error: None, ..stalled() };
+        let told = plain(&describe(&run, Timestamp::from_millis(61_000)));
+        assert!(told.contains("RUNNING\nclosing    CANCELED, when its last steps are done\n"), "{told}");
     }
 
     #[test]

@@ -61,6 +61,7 @@ pub(super) fn samples() -> Vec<Sample> {
         }),
         Sample::new(run()),
         Sample::named("submitted_by", run_with_its_submitter()),
+        Sample::named("closing", closing_run()),
         Sample::new(step()),
         Sample::named("awaits", step_that_awaits()),
         Sample::new(SignalRequest {
@@ -202,6 +203,10 @@ fn run() -> RunView {
         labels: [("domain".into(), "intake".into())].into(),
         ..RunView::default()
     }
+}
+
+fn closing_run() -> RunView {
+    RunView { closing: RunStatus::Canceled as i32, ..run() }
 }
 
 fn run_with_its_submitter() -> RunView {

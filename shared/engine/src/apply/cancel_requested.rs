@@ -1,15 +1,17 @@
-//! `CancelRequested`: an orderly end. The run is CANCELED at once; what is in flight is withdrawn. It differs from a
-//! termination once steps can declare a cleanup: cancelling will run it, terminating will not.
+//! `CancelRequested`: an orderly end. The run is CANCELED at once, or after its last steps (see `closing.rs` of the crate);
+//! what is in flight is withdrawn. A run that is closing already goes on doing so.
 
 use kapelle_types::Principal;
 
 use crate::entry::Failure;
 use crate::ignored::Ignored;
-use crate::state::RunStatus;
+use crate::state::{RunStatus, Stage};
 use crate::turn::Turn;
 
-#[allow(clippy::unnecessary_wraps)] // every entry kind answers alike
 pub(super) fn apply(turn: &mut Turn<'_>, who: &Principal, reason: &str) -> Result<(), Ignored> {
+    if turn.run.closing.is_some() && turn.run.stage() == Stage::Open {
+        return Err(Ignored::RunClosing);
+    }
     turn.finish(RunStatus::Canceled, None, Some(Failure::canceled(who, reason)));
     Ok(())
 }

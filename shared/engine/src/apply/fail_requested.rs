@@ -1,5 +1,5 @@
 //! `FailRequested`: what stalled the run stays as it is. The run ends FAILED with that cause. Only a STALLED run can be
-//! failed; one that is going on can be cancelled.
+//! failed; one that is going on can be cancelled. One that is closing ends at once: what undoes its steps is given up.
 
 use kapelle_types::Principal;
 

@@ -10,7 +10,7 @@ use crate::behaviour;
 use crate::command::{Command, TimerId};
 use crate::entry::{Entry, Kept, KeptOutcome, RunSubmitted};
 use crate::ignored::Ignored;
-use crate::plan::{Plan, StepIndex};
+use crate::plan::{Phase, Plan, StepIndex};
 use crate::state::{Halt, Origin};
 use crate::turn::Turn;
 use crate::weight::payload_bytes;
@@ -50,7 +50,7 @@ pub(super) fn apply(turn: &mut Turn<'_>, entry: &Entry, submitted: &RunSubmitted
     for (step, planned) in plan.steps.iter().enumerate() {
         match kept.get(step).copied().flatten() {
             Some(outcome) => keep(turn, step, outcome),
-            None if planned.needs.is_empty() => turn.ready(step),
+            None if planned.needs.is_empty() && planned.phase == Phase::Work => turn.ready(step),
             None => {}
         }
     }

@@ -11,6 +11,9 @@ use crate::state::SlotState;
 use crate::turn::Turn;
 
 pub(super) fn apply(turn: &mut Turn<'_>, signal: &SignalReceived) -> Result<(), Ignored> {
+    if turn.run.closing.is_some() {
+        return Err(Ignored::RunClosing);
+    }
     let plan = turn.plan();
     let contract = plan.signals.get(&signal.name).ok_or(Ignored::UnknownSignal)?;
     if contract.as_ref().is_some_and(|contract| contract.violation(&signal.payload).is_some()) {

@@ -23,6 +23,9 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) fn apply(turn: &mut Turn<'_>, report: &StepFailed) -> Result<(), Ignored> {
     let (place, slot) = reported(turn.run, &report.task)?;
+    if turn.run.is_off(place.step) {
+        return Err(Ignored::RunClosing);
+    }
     if slot.state != SlotState::InFlight || slot.attempt != report.task.attempt {
         return Err(Ignored::StaleAttempt);
     }

@@ -11,7 +11,8 @@
 //! | due, held by a pause | nothing to take back |
 //! | given up, its run STALLED | the dead letter is removed; the run goes on |
 //!
-//! A success whose output breaks the agent's contract, or that is beyond a limit of the agent, is a failure: of the attempt that is waited for, and final.
+//! A success whose output breaks the agent's contract, or that is beyond a limit of the agent, is a failure: of the attempt
+//! that is waited for, and final. In a run that is closing a success of the work only means that there is more to undo.
 
 use kapelle_types::Attempt;
 
@@ -27,6 +28,9 @@ use crate::turn::Turn;
 
 pub(super) fn apply(turn: &mut Turn<'_>, report: &StepSucceeded) -> Result<(), Ignored> {
     let (place, slot) = reported(turn.run, &report.task)?;
+    if turn.run.is_off(place.step) {
+        return turn.succeed_late(place, report);
+    }
     let dispatched = slot.attempt;
     let beyond = limits::report(turn.run, place, &report.output, &report.usage);
     if let Some(failure) = beyond.or_else(|| contract::output(turn.run, place, &report.output)) {

@@ -21,6 +21,7 @@ const EARLY_MAX: Duration = Duration::from_millis(250);
 pub(super) fn apply(turn: &mut Turn<'_>, timer: &TimerId) -> Result<(), Ignored> {
     match timer {
         TimerId::Deadline => deadline(turn),
+        TimerId::Closing => closing(turn),
         TimerId::Retry(_) | TimerId::Wake(_) if turn.run.stage() == Stage::Halted => Err(Ignored::RunHalted),
         TimerId::Retry(task) => retry(turn, task),
         TimerId::Wake(task) => wake(turn, task),
@@ -29,6 +30,9 @@ pub(super) fn apply(turn: &mut Turn<'_>, timer: &TimerId) -> Result<(), Ignored>
 
 /// The run has lasted as long as it may. A halted run too: its end is all that it accepts.
 fn deadline(turn: &mut Turn<'_>) -> Result<(), Ignored> {
+    if turn.run.closing.is_some() {
+        return Err(Ignored::StaleTimer);
+    }
     let due = turn.run.deadline().ok_or(Ignored::UnknownTimer)?;
     not_early(turn, &TimerId::Deadline, due, EARLY_MAX)?;
     let message = format!("the run was not done at its deadline, {due}");
@@ -36,9 +40,17 @@ fn deadline(turn: &mut Turn<'_>) -> Result<(), Ignored> {
     Ok(())
 }
 
+/// The run has been closing for as long as it may.
+fn closing(turn: &mut Turn<'_>) -> Result<(), Ignored> {
+    let due = turn.run.closing.as_ref().and_then(|_| turn.run.deadline()).ok_or(Ignored::StaleTimer)?;
+    not_early(turn, &TimerId::Closing, due, EARLY_MAX)?;
+    turn.close_overdue();
+    Ok(())
+}
+
 fn retry(turn: &mut Turn<'_>, task: &TaskId) -> Result<(), Ignored> {
     let place = locate(turn.run, &task.step).map_err(|_| Ignored::UnknownTimer)?;
-    let slot = turn.run.slot(place).ok_or(Ignored::StaleTimer)?;
+    let slot = turn.run.slot(place).filter(|_| !turn.run.is_off(place.step)).ok_or(Ignored::StaleTimer)?;
     let SlotState::Retrying(due) = slot.state else { return Err(Ignored::StaleTimer) };
     if slot.attempt.saturating_add(1) != task.attempt {
         return Err(Ignored::StaleTimer);
@@ -52,7 +64,7 @@ fn retry(turn: &mut Turn<'_>, task: &TaskId) -> Result<(), Ignored> {
 /// What a step waits for is over: the time has come, or the signal has not. A wait is never early, however clocks differ.
 fn wake(turn: &mut Turn<'_>, task: &TaskId) -> Result<(), Ignored> {
     let place = locate(turn.run, &task.step).map_err(|_| Ignored::UnknownTimer)?;
-    let slot = turn.run.slot(place).ok_or(Ignored::StaleTimer)?;
+    let slot = turn.run.slot(place).filter(|_| !turn.run.is_off(place.step)).ok_or(Ignored::StaleTimer)?;
     let SlotState::Awaiting(Some(due)) = slot.state else { return Err(Ignored::StaleTimer) };
     if slot.attempt != task.attempt {
         return Err(Ignored::StaleTimer);

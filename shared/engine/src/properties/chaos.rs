@@ -1,13 +1,13 @@
 //! Random DAGs in a world that repeats, reorders, loses, interrupts and revives: every run ends, every step has one
 //! outcome, and the log alone says all of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use crate::testing::{Agents, Dice, Shape, World, plan, random_input, random_spec, replay};
-use crate::{Body, FailureKind, RunStatus, StepStatus};
+use crate::testing::{Agents, Dice, Shape, World, fresh, plan, random_input, random_spec, replay};
+use crate::{Body, FailureKind, RunStatus, StepStatus, apply};
 
 /// One disturbance, or one thing that happens anyway.
 fn disturb(world: &mut World, dice: &mut Dice) {
@@ -93,6 +93,8 @@ fn bring_to_an_end(world: &mut World, dice: &mut Dice) {
 struct Witness {
     attempts: BTreeMap<String, u32>,
     ended: BTreeMap<String, StepStatus>,
+    /// The run was seen closing.
+    closes: bool,
 }
 
 impl Witness {
@@ -100,6 +102,10 @@ impl Witness {
         for step in world.run.steps() {
             let id = step.id.to_string();
             let before = self.attempts.insert(id.clone(), step.attempts).unwrap_or(0);
+            let closes = world.run.closing().is_some() || world.run.is_finished();
+            let work = id.starts_with('s');
+            assert!(!closes || !self.closes || !work || before == step.attempts, "{id} began in a run that is closing");
+            assert!(closes || work, "{id} is shown before the run is closing");
             assert!(before <= step.attempts, "{id}: attempts went from {before} to {}", step.attempts);
             if let Some(ended) = self.ended.get(&id) {
                 assert_eq!(*ended, step.status, "{id} had ended");
@@ -107,15 +113,48 @@ impl Witness {
                 self.ended.insert(id, step.status);
             }
         }
+        self.closes |= world.run.closing().is_some();
     }
+}
+
+/// A step that was undone before one that succeeded later, by the log alone. What one entry did is in no order.
+fn undone_out_of_order(world: &World) -> Option<String> {
+    let mut run = fresh(Arc::clone(world.run.plan()));
+    let (mut seen, mut undoable) = (BTreeSet::new(), Vec::<BTreeSet<String>>::new());
+    for (record, entry) in world.log.iter().flat_map(|record| record.entries.iter().map(move |entry| (record, entry))) {
+        let _ = apply(&mut run, entry, record.channel, record.stamp);
+        let (mut succeeded, mut begun) = (BTreeSet::new(), BTreeSet::new());
+        for step in run.steps() {
+            let id = step.id.to_string();
+            match id.strip_prefix("compensate_") {
+                Some(of) if seen.insert(id.clone()) => drop(begun.insert(of.to_owned())),
+                None if step.status == StepStatus::Succeeded && seen.insert(id.clone()) => drop(succeeded.insert(id)),
+                Some(_) | None => {}
+            }
+        }
+        let is_undone =
+            |id: &String| run.plan().steps.iter().any(|step| step.id.as_str() == format!("compensate_{id}"));
+        undoable.push(succeeded.into_iter().filter(is_undone).collect());
+        while let Some(mut latest) = undoable.pop() {
+            latest.retain(|step| !begun.remove(step));
+            if !latest.is_empty() {
+                undoable.push(latest);
+                break;
+            }
+        }
+        if let Some(early) = begun.pop_first() {
+            return Some(early);
+        }
+    }
+    None
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn every_run_ends_and_its_log_says_how(seed: u64, events in 0usize..80, fail in 0u64..40, steps_max in 1usize..9, kinds in 0u64..60) {
-        let spec = random_spec(seed, &Shape { steps_max, kinds, total: true, deadline: true, cost: true, ..Shape::default() });
+    fn every_run_ends_and_its_log_says_how(seed: u64, events in 0usize..80, fail in 0u64..40, steps_max in 1usize..9, kinds in 0u64..60, closing in prop_oneof![Just(0u64), 10u64..90]) {
+        let spec = random_spec(seed, &Shape { steps_max, kinds, closing, total: true, deadline: true, cost: true, ..Shape::default() });
         let agents = Agents { seed, fail, lost: fail / 3, returned: 5 };
         let mut dice = Dice::new(seed ^ 0xc4a05);
         let mut world = World::submitted(Arc::new(plan(&spec)), random_input(seed), agents);
@@ -136,6 +175,7 @@ proptest! {
         let outcome = world.run.outcome().unwrap();
         prop_assert!(marks.clone().count() >= 1 && marks.into_iter().all(|m| m == outcome), "{outcome:?}");
         prop_assert_eq!(&replay(&world.run, &world.log), &world.run);
+        prop_assert_eq!(undone_out_of_order(&world), None);
         let completed = outcome.status == RunStatus::Completed;
         let ended = |s: StepStatus| matches!(s, StepStatus::Succeeded | StepStatus::Skipped | StepStatus::GaveUp);
         let all_ended = world.run.steps().all(|s| ended(s.status));

@@ -15,8 +15,11 @@ use crate::{
 
 fn task() -> impl Strategy<Value = TaskId> {
     let attempt = prop_oneof![8 => 0u32..5, 1 => Just(u32::MAX)];
-    (0usize..10, proptest::option::of(prop_oneof![0u32..8, Just(u32::MAX)]), attempt).prop_map(
-        |(step, item, attempt)| TaskId { step: StepRef { step: format!("s{step}").parse().unwrap(), item }, attempt },
+    (0usize..40, proptest::option::of(prop_oneof![0u32..8, Just(u32::MAX)]), attempt).prop_map(
+        |(step, item, attempt)| {
+            let name = ["", "", "", "compensate_"][step / 10];
+            TaskId { step: StepRef { step: format!("{name}s{}", step % 10).parse().unwrap(), item }, attempt }
+        },
     )
 }
 
@@ -99,6 +102,7 @@ fn body() -> impl Strategy<Value = Body> {
         }),
         6 => task().prop_map(|task| Body::TimerFired { timer: TimerId::Retry(task) }),
         1 => Just(Body::TimerFired { timer: TimerId::Deadline }),
+        1 => Just(Body::TimerFired { timer: TimerId::Closing }),
         1 => Just(Body::CancelRequested { reason: reason() }),
         1 => Just(Body::TerminateRequested { reason: reason() }),
         1 => Just(Body::FailRequested { reason: reason() }),
@@ -121,7 +125,7 @@ proptest! {
         first in proptest::option::weighted(0.9, Just(())),
         bodies in proptest::collection::vec((body(), 0u8..20, 0u64..9, -5i64..3_000), 1..120),
     ) {
-        let shape = Shape { total: true, deadline: true, cost: true, ..Shape::default() };
+        let shape = Shape { total: true, deadline: true, cost: true, closing: 40, ..Shape::default() };
         let mut run = fresh(Arc::new(plan(&random_spec(seed, &shape))));
         let begin = first.map(|()| (submission(json!({"n": 5, "go": true, "list": [1, 2, 3]})), 0, 1, 0));
         let mut stamp = Stamp { seq: 3, at: Timestamp::from_millis(10_000) };

@@ -11,9 +11,9 @@ use super::halt::Halt;
 use super::place::{Dependants, Place};
 use super::step::{Step, StepState};
 use super::summary::{StepSummary, summaries};
-use super::{RunStatus, slot};
+use super::{Closing, RunStatus, slot};
 use crate::entry::{Failure, RunFinished};
-use crate::plan::{Act, Plan, StepIndex};
+use crate::plan::{Act, Phase, Plan, StepIndex};
 use crate::signals::Signals;
 use crate::spending::Spending;
 use crate::token::{RunKey, TaskToken};
@@ -28,7 +28,7 @@ pub struct Run {
     pub(crate) dependants: Dependants,
     pub(crate) origin: Option<Box<Origin>>,
     pub(crate) steps: Vec<Step>,
-    /// Steps that have not ended.
+    /// Steps of the work that have not ended.
     pub(crate) open_steps: usize,
     /// Steps whose needs have ended and which have not, in order.
     pub(crate) active: Vec<StepIndex>,
@@ -49,6 +49,10 @@ pub struct Run {
     pub(crate) broken_output: Option<Box<Failure>>,
     /// What agents with a `cost_per_run` have spent; most runs have none.
     pub(crate) spending: Option<Box<Spending>>,
+    /// Compensations of what succeeded, in the order of success; the last is begun first. Most runs have none.
+    pub(crate) undo: Vec<StepIndex>,
+    /// How it is to end, while its last steps are done; kept when it has ended.
+    pub(crate) closing: Option<Box<Closing>>,
     pub(crate) paused: bool,
     pub(crate) halt: Option<Halt>,
     pub(crate) outcome: Option<Box<RunFinished>>,
@@ -97,7 +101,7 @@ impl Run {
             id,
             dependants: dependants.unwrap_or_default(),
             origin: None,
-            open_steps: steps.len(),
+            open_steps: plan.steps.iter().filter(|step| step.phase == Phase::Work).count(),
             steps,
             plan,
             key: None,
@@ -110,6 +114,8 @@ impl Run {
             revived: BTreeSet::new(),
             broken_output: None,
             spending: None,
+            undo: Vec::new(),
+            closing: None,
             paused: false,
             halt,
             outcome: None,
@@ -247,10 +253,25 @@ impl Run {
         retry.into_iter().chain(deadline).min()
     }
 
-    /// When it ends TIMED_OUT, if its workflow has a deadline and it was submitted.
+    /// When it ends at the latest: TIMED_OUT, if its workflow has a deadline and it was submitted; or as it is to, once it
+    /// is closing.
     #[must_use]
     pub fn deadline(&self) -> Option<Timestamp> {
+        if let Some(closing) = &self.closing {
+            return Some(closing.at.plus(self.plan.close_within));
+        }
         self.submitted_at().zip(self.plan.deadline).map(|(at, after)| at.plus(after))
+    }
+
+    /// How it is to end, if that is decided and its last steps are being done: compensations, `on_failure`, `finally`.
+    #[must_use]
+    pub fn closing(&self) -> Option<RunStatus> {
+        self.closing.as_ref().filter(|_| !self.is_finished()).map(|closing| closing.status)
+    }
+
+    /// Whether a step of the work is over because the run is closing: nothing of it begins or counts any more.
+    pub(crate) fn is_off(&self, step: StepIndex) -> bool {
+        self.closing.is_some() && self.plan.steps.get(step).is_some_and(|planned| planned.phase == Phase::Work)
     }
 
     /// Attempts that were dispatched and are undecided.
@@ -278,7 +299,9 @@ impl Run {
         let fixed = size_of::<Self>() + self.steps.len() * size_of::<Step>() + self.dependants.bytes();
         let spending = self.spending.as_ref().map_or(0, |it| it.weight_bytes());
         let signals = self.signals.as_ref().map_or(0, |it| it.weight_bytes());
-        fixed + sets + spending + signals + size_of::<StepIndex>() * self.active.len() + self.heap_bytes
+        let closing = self.closing.as_ref().map_or(0, |it| it.weight_bytes());
+        let places = size_of::<StepIndex>() * (self.active.len() + self.undo.len());
+        fixed + sets + spending + signals + closing + places + self.heap_bytes
     }
 
     /// Its steps, for people, in the plan's order.

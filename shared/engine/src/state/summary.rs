@@ -7,7 +7,7 @@ use super::run::Run;
 use super::slot::{Slot, SlotState};
 use super::step::{FanOut, StepState};
 use crate::entry::Failure;
-use crate::plan::{Act, PlanStep, StepIndex};
+use crate::plan::{Act, Phase, PlanStep, StepIndex};
 
 /// One step of a run, for people.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,7 +64,7 @@ pub enum StepStatus {
     GaveUp,
     /// One of its expressions failed.
     Stalled,
-    /// The run ended before it did.
+    /// The run ended, or was to end, before it did.
     Canceled,
 }
 
@@ -88,11 +88,22 @@ impl StepStatus {
 }
 
 pub(crate) fn summaries(run: &Run) -> impl Iterator<Item = StepSummary<'_>> {
-    run.plan.steps.iter().enumerate().map(|(index, plan)| summary(run, index, plan))
+    run.plan
+        .steps
+        .iter()
+        .enumerate()
+        .filter(|(index, plan)| is_shown(run, *index, plan))
+        .map(|(index, plan)| summary(run, index, plan))
+}
+
+/// What a run does while it is closing is shown when it begins.
+fn is_shown(run: &Run, index: StepIndex, plan: &PlanStep) -> bool {
+    plan.phase == Phase::Work || run.state(index) != Some(&StepState::Waiting)
 }
 
 fn summary<'r>(run: &'r Run, index: StepIndex, plan: &'r PlanStep) -> StepSummary<'r> {
     let state = run.state(index).unwrap_or(&StepState::Waiting);
+    let over = is_over(run, index);
     let blank = StepSummary {
         id: &plan.id,
         kind: plan.act.name(),
@@ -113,12 +124,12 @@ fn summary<'r>(run: &'r Run, index: StepIndex, plan: &'r PlanStep) -> StepSummar
         StepState::Single(slot) => StepSummary {
             attempts: slot.attempt,
             failure: slot.failure(),
-            signal: awaited(plan, &slot.state),
-            due: due(&slot.state).filter(|_| !run.is_finished()),
+            signal: awaited(plan, &slot.state).filter(|_| !over),
+            due: due(&slot.state).filter(|_| !over),
             ..blank
         },
         StepState::FanOut(fan) => {
-            let running = if run.is_finished() { 0 } else { fan.in_flight };
+            let running = if over { 0 } else { fan.in_flight };
             let members = Members { total: fan.total(), done: fan.done, running };
             let failure = stuck_member(run, index).and_then(Slot::failure).or(fan.broken.as_deref());
             StepSummary { attempts: fan.attempts, members: Some(members), failure, ..blank }
@@ -161,9 +172,14 @@ pub(crate) fn status(run: &Run, step: StepIndex) -> StepStatus {
     };
     match open {
         StepStatus::GaveUp | StepStatus::Stalled => open,
-        _ if run.is_finished() => StepStatus::Canceled,
+        _ if is_over(run, step) => StepStatus::Canceled,
         _ => open,
     }
+}
+
+/// Whether nothing becomes of a step any more that has not ended.
+fn is_over(run: &Run, step: StepIndex) -> bool {
+    run.is_finished() || run.is_off(step)
 }
 
 fn slot_status(slot: &Slot) -> StepStatus {
@@ -190,6 +206,12 @@ fn fan_out_status(fan: &FanOut) -> StepStatus {
 
 /// The first member of a `foreach` that is stuck.
 fn stuck_member(run: &Run, step: StepIndex) -> Option<&Slot> {
+    if run.is_off(step)
+        && let Some(StepState::FanOut(fan)) = run.state(step)
+    {
+        let is_stuck = |slot: &&Slot| matches!(slot.state, SlotState::GaveUp(_) | SlotState::Broken(_));
+        return fan.members.iter().find(is_stuck);
+    }
     let first = run.stuck.range(Place::member(step, 0)..).next()?;
     if first.step == step { run.slot(*first) } else { None }
 }

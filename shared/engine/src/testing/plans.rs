@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::contract::{Check, Contract};
 use crate::limits::TaskLimits;
-use crate::plan::{Act, AgentAct, AwaitSignal, Case, OnGiveUp, Plan, PlanStep, Wait};
+use crate::plan::{Act, AgentAct, AwaitSignal, Case, OnGiveUp, Phase, Plan, PlanStep, Wait};
 
 /// The workflow that every plan made here is a version of.
 #[must_use]
@@ -27,22 +27,33 @@ pub fn workflow() -> WorkflowVersion {
 /// `"signal": "go"` (with `"timeout_ms"`) or `"emit": "type"`; `"signals": {"go": ["x"]}` beside the steps declares signals.
 /// `"of": "route.big"` is the case of a switch that the step is done in; the switch is among its needs.
 /// `"limits": {"cost_per_run": 1, "payload": 9, "tokens": 9, "tool_calls": 9}` are the agent's, and `"agent": "x"` is for
-/// steps that share one. Retries wait 1 s, then 2 s, without jitter, unless said otherwise; `with` is `{}` and the output `null`.
+/// steps that share one. `"compensate": {…}` on a step is the step that undoes it, `compensate_<id>`; `"on_failure": […]`,
+/// `"finally": […]` and `"close_ms": 9` beside the steps say what a run does last. Retries wait 1 s, then 2 s, without jitter, unless said otherwise; `with` is `{}` and the output `null`.
 #[must_use]
 pub fn plan(spec: &Value) -> Plan {
     let listed = spec["steps"].as_array().expect("`steps` is a list");
     let place = |id: &Value| listed.iter().position(|s| s["id"] == *id).expect("needs a step that is there");
+    let mut steps: Vec<_> = listed.iter().map(|s| step(s, &place, Phase::Work)).collect();
+    for (index, of) in listed.iter().enumerate().filter(|(_, of)| of["compensate"].is_object()) {
+        let mut undo = of["compensate"].clone();
+        undo["id"] = json!(format!("compensate_{}", of["id"].as_str().expect("a step has an id")));
+        steps.push(step(&undo, &place, Phase::Compensation(index)));
+    }
+    for (field, phase) in [("on_failure", Phase::OnFailure), ("finally", Phase::Finally)] {
+        steps.extend(spec[field].as_array().into_iter().flatten().map(|s| step(s, &place, phase)));
+    }
     Plan {
         workflow: workflow(),
-        steps: listed.iter().map(|s| step(s, &place)).collect(),
+        steps,
         signals: signals(&spec["signals"]),
         output: template(&spec["output"], &Value::Null),
         result: requires(&spec["result"]),
         deadline: spec["deadline_ms"].as_u64().map(Duration::from_millis),
+        close_within: Duration::from_millis(spec["close_ms"].as_u64().unwrap_or(60_000)),
     }
 }
 
-fn step(spec: &Value, place: &dyn Fn(&Value) -> usize) -> PlanStep {
+fn step(spec: &Value, place: &dyn Fn(&Value) -> usize, phase: Phase) -> PlanStep {
     let id = spec["id"].as_str().expect("a step has an id");
     let expression = |field: &str| spec[field].as_str().map(|s| Expression::compile(s).unwrap());
     let needs = spec["needs"].as_array().map_or(&[][..], |n| n);
@@ -50,6 +61,7 @@ fn step(spec: &Value, place: &dyn Fn(&Value) -> usize) -> PlanStep {
     let of_case = spec["of"].as_str().and_then(|of| of.split_once('.'));
     PlanStep {
         id: id.parse().unwrap(),
+        phase,
         act,
         needs: needs.iter().map(place).collect(),
         case: of_case.map(|(switch, case)| (place(&json!(switch)), case.parse().unwrap())),

@@ -44,6 +44,8 @@ pub struct Shape {
     pub fail: u64,
     /// Steps of other kinds than an agent's, in percent of the steps.
     pub kinds: u64,
+    /// Steps that are undone by another, in percent of those that could be, and plans with last steps, in percent.
+    pub closing: u64,
     /// Whether retries are bounded by a total time, which makes the end depend on the order of events.
     pub total: bool,
     /// Whether runs may have a deadline, which does the same.
@@ -54,7 +56,17 @@ pub struct Shape {
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { steps_max: 8, when: 30, foreach: 35, fail: 15, kinds: 0, total: false, deadline: false, cost: false }
+        Self {
+            steps_max: 8,
+            when: 30,
+            foreach: 35,
+            fail: 15,
+            kinds: 0,
+            closing: 0,
+            total: false,
+            deadline: false,
+            cost: false,
+        }
     }
 }
 
@@ -71,10 +83,49 @@ pub fn random_spec(seed: u64, shape: &Shape) -> Value {
     }
     let shown: Map<_, _> = steps.iter().map(|s| (id(s), reference(s))).collect();
     let mut spec = json!({"steps": steps, "output": shown, "signals": {"go": null, "stop": null}});
+    if shape.closing > 0 {
+        random_closing(&mut dice, &mut spec, shape);
+    }
     if shape.deadline && dice.chance(30) {
         spec["deadline_ms"] = json!(500 + dice.below(3000));
     }
     spec
+}
+
+/// Adds compensations, `on_failure` and `finally`.
+fn random_closing(dice: &mut Dice, spec: &mut Value, shape: &Shape) {
+    let last = |dice: &mut Dice, with: Value| {
+        let on_give_up = ["stall", "continue"][dice.below(2)];
+        let mut step = json!({"with": with, "retry": random_retry(dice, shape), "on_give_up": on_give_up});
+        match dice.below(8) {
+            0 => step["emit"] = json!("something.undone"),
+            1 => step["value"] = json!("${run.error.code}"),
+            2 => step["when"] = json!("input.go"),
+            3 => step["foreach"] = json!("input.list"),
+            _ => {}
+        }
+        step
+    };
+    for step in spec["steps"].as_array_mut().into_iter().flatten() {
+        if step.get("foreach").is_none() && dice.chance(shape.closing) {
+            let id = step["id"].as_str().unwrap();
+            let with = json!({"undo": format!("${{steps.{id}.output}}"), "why": "${run.error.code}"});
+            step["compensate"] = last(dice, with);
+        }
+    }
+    let seen: Vec<Value> = spec["steps"].as_array().into_iter().flatten().map(|s| s["id"].clone()).collect();
+    for field in ["on_failure", "finally"] {
+        if dice.chance(shape.closing) {
+            let of = |n: usize, dice: &mut Dice| {
+                let about = seen[dice.below(seen.len())].as_str().unwrap();
+                let mut step = last(dice, json!(format!("${{steps.{about}.status}}")));
+                step["id"] = json!(format!("{field}{n}"));
+                step
+            };
+            spec[field] = (0..=dice.below(2)).map(|n| of(n, dice)).collect();
+        }
+    }
+    spec["close_ms"] = json!(if shape.deadline && dice.chance(20) { dice.below(500) } else { 1_000_000 });
 }
 
 /// The input that random plans expect.

@@ -166,8 +166,7 @@ impl World {
     /// Lets one thing happen: a task is executed and reported, the earliest timer fires, or a mark is written. False if
     /// nothing can.
     pub fn tick(&mut self, dice: &mut Dice) -> bool {
-        let timer =
-            self.timers.iter().min_by_key(|(timer, due)| (**due, (*timer).clone())).map(|(t, d)| (t.clone(), *d));
+        let timer = self.earliest_timer();
         if let Some(name) = self.awaited_signal().filter(|_| dice.chance(40)) {
             let _ = self.log_and_perform(signal(&name));
             return true;
@@ -194,6 +193,15 @@ impl World {
             let _ = self.log_and_perform(Body::TimerFired { timer });
         }
         true
+    }
+
+    /// The timer that goes off next. The end of closing is far away, where plans do not draw it near, and comes when nothing
+    /// else can happen.
+    fn earliest_timer(&self) -> Option<(TimerId, Timestamp)> {
+        let earliest = self.timers.iter().min_by_key(|(timer, due)| (**due, (*timer).clone()))?;
+        let far = *earliest.0 == TimerId::Closing && *earliest.1 > self.clock.plus(Duration::from_secs(60));
+        let idle = self.queue.is_empty() && self.marks.is_empty();
+        (!far || idle).then(|| (earliest.0.clone(), *earliest.1))
     }
 
     /// A signal that some step waits for.

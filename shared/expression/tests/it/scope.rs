@@ -4,7 +4,7 @@ use kapelle_expression::Scope;
 use kapelle_types::{Payload, StepId, Timestamp};
 use serde_json::{Value, json};
 
-/// `{"input": …, "steps": {"<id>": {"output": …, "outputs": …, "status": …}}, "item": …, "index": …}`
+/// `{"input": …, "steps": {"<id>": {"output": …, "outputs": …, "status": …}}, "item": …, "index": …, "error": …}`
 pub(crate) struct Run {
     pub(crate) input: Payload,
     pub(crate) rest: Value,
@@ -60,6 +60,9 @@ impl Scope for Run {
     }
     fn index(&self) -> Option<u32> {
         u32::try_from(self.rest["index"].as_u64()?).ok()
+    }
+    fn error(&self) -> Option<(&str, &str)> {
+        Some((self.rest["error"]["code"].as_str()?, self.rest["error"]["message"].as_str()?))
     }
     fn run_id(&self) -> String {
         "0199c0de-0000-7000-8000-000000000001".to_owned()

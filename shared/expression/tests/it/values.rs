@@ -143,7 +143,8 @@ fn unknown_names_are_refused_before_a_run() {
     );
     fails("size(steps)", "Reference: `steps` cannot be used as a value; name the step: `steps.<id>.output`");
     fails("run.idd", "Reference: there is no `run.idd`; did you mean `run.id`?");
-    fails("run", "Reference: `run` has two fields: `run.id` and `run.started_at`");
+    fails("run", "Reference: `run` has three fields: `run.id`, `run.started_at` and `run.error`");
+    fails("run.error", "Reference: write what of the error is meant: `run.error.code` or `run.error.message`");
     fails("index.x", "Reference: `index` is a number and has no fields");
     fails("steps.a.status.x", "Reference: `steps.a.status` is a string and has no fields");
     fails("input.labels.map(l, m)", "Reference: there is no `m`; there are `input`, `steps`, `item`, `index`, `run`");

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::outputs::Outputs;
 use super::references::sole_path;
-use crate::{Step, Workflow};
+use crate::{Step, Workflow, last};
 
 /// References followed in a row: they may go in a circle.
 const HOPS_MAX: usize = 16;
@@ -79,9 +79,12 @@ impl<'w> Sources<'w> {
         self.outputs.of_step(index)
     }
 
-    /// Whether a step may be skipped or gone on without, so that its output is null.
-    fn is_optional(&self, id: &StepId) -> bool {
-        self.workflow.step(id).is_some_and(Step::is_optional)
+    /// Whether the output of a step may be null where another sees it: it may be skipped or gone on without, and a run that
+    /// does its last steps may not have come to it.
+    fn is_optional(&self, id: &StepId, seen_by: &Step) -> bool {
+        let of_work = self.workflow.step(&seen_by.id).is_some();
+        let undone = last::compensation_id(id).as_ref() == Some(&seen_by.id);
+        !undone && (!of_work || self.workflow.step(id).is_some_and(Step::is_optional))
     }
 }
 
@@ -149,7 +152,13 @@ impl<'w> Builder<'_, 'w> {
                     Root::Output(id) => (self.output(id)?, 0, Some(Segment::Index(0))),
                     Root::Outputs(id) if list.path.is_empty() => (self.output(id)?, 0, None),
                     Root::Outputs(id) => (self.output(id)?, 1, Some(Segment::Index(0))),
-                    Root::Status(_) | Root::Item | Root::Index | Root::RunId | Root::RunStartedAt => return None,
+                    Root::Status(_)
+                    | Root::Item
+                    | Root::Index
+                    | Root::RunId
+                    | Root::RunStartedAt
+                    | Root::RunErrorCode
+                    | Root::RunErrorMessage => return None,
                 };
                 // An item of the list stands for all: only `items` says something of every one of them.
                 let to_list = list.path.get(from..).unwrap_or_default();
@@ -163,6 +172,7 @@ impl<'w> Builder<'_, 'w> {
                 all(items.filter_map(|part| self.walk(reference, &part, 0, at)).collect())
             }
             Root::Index => Some(json!({ "type": "integer", "minimum": 0 })),
+            Root::RunErrorCode | Root::RunErrorMessage => Some(json!({ "type": ["string", "null"] })),
             Root::RunId => Some(json!({ "type": "string", "minLength": RUN_ID_CHARS, "maxLength": RUN_ID_CHARS })),
             Root::RunStartedAt => Some(json!({ "type": "string", "minLength": 1 })),
         }
@@ -209,13 +219,17 @@ impl<'w> Builder<'_, 'w> {
 
     /// The output of a step that may be skipped may be null; a condition of one's own is taken for a look at that.
     fn or_null(&mut self, reference: &Reference, id: &StepId, schema: Option<Value>, at: &Pointer) -> Option<Value> {
-        if !self.sources.is_optional(id) || self.step.is_conditional() {
+        if !self.sources.is_optional(id, self.step) || self.step.is_conditional() {
             return schema;
         }
         if reference.path.is_empty() {
             return schema.map(|schema| json!({ "anyOf": [schema, { "type": "null" }] }));
         }
-        let why = format!("`{}` is null when the step `{id}` is skipped or gone on without", reference.root);
+        let when = match self.sources.workflow.step(&self.step.id) {
+            Some(_) => "is skipped or gone on without",
+            None => "did not succeed",
+        };
+        let why = format!("`{}` is null when the step `{id}` {when}", reference.root);
         self.absent.push((at.to_string(), why));
         schema
     }

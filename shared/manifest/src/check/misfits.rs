@@ -79,9 +79,9 @@ fn each<T>(
 ) -> Vec<T> {
     let outputs = Outputs::of(workflow, catalog);
     let sources = Sources::new(workflow, &outputs);
-    let steps = workflow.spec.steps.iter().zip(&outputs.agents).enumerate();
-    let known = steps.filter_map(|(index, (step, agent))| Some((index, step, agent.as_ref()?)));
-    known.flat_map(|(index, step, agent)| look(&sources, step, agent, &steps::pointer(index).field("with"))).collect()
+    let steps = steps::every(workflow).zip(&outputs.agents);
+    let known = steps.filter_map(|((pointer, step), agent)| Some((pointer, step, agent.as_ref()?)));
+    known.flat_map(|(pointer, step, agent)| look(&sources, step, agent, &pointer.field("with"))).collect()
 }
 
 /// The fields that `with` sends against those that the agent takes, where both are written down.

@@ -11,7 +11,7 @@ use crate::{Agent, Workflow};
 
 /// The steps of a workflow with who does them and what they give.
 pub(super) struct Outputs {
-    /// Who does each step, in the order of the steps; `None` where nobody does or is known.
+    /// Who does each step, in the order of `every_step`; `None` where nobody does or is known.
     pub(super) agents: Vec<Option<Arc<Agent>>>,
     /// What those steps give that no agent does; `None` if it may be anything.
     own: Vec<Option<Contract>>,
@@ -19,9 +19,8 @@ pub(super) struct Outputs {
 
 impl Outputs {
     pub(super) fn of(workflow: &Workflow, catalog: &dyn Catalog) -> Self {
-        let steps = &workflow.spec.steps;
-        let agents = steps.iter().map(|step| step.act.performer()?.resolve(catalog).ok()).collect();
-        Self { agents, own: steps.iter().map(|step| own(workflow, &step.act)).collect() }
+        let agents = workflow.every_step().map(|step| step.act.performer()?.resolve(catalog).ok()).collect();
+        Self { agents, own: workflow.every_step().map(|step| own(workflow, &step.act)).collect() }
     }
 
     /// What a step gives; of a `foreach` what one member gives.

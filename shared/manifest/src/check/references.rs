@@ -26,8 +26,7 @@ enum Place {
 
 pub(super) fn check(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Issue> {
     let mut checker = Checker { workflow, outputs: Outputs::of(workflow, catalog), issues: vec![] };
-    for (index, step) in workflow.spec.steps.iter().enumerate() {
-        let pointer = steps::pointer(index);
+    for (pointer, step) in steps::every(workflow) {
         let foreach = step.foreach.is_some();
         for (name, expression) in [("when", &step.when), ("foreach", &step.foreach)] {
             for reference in expression.iter().flat_map(|it| it.references()) {
@@ -80,7 +79,7 @@ impl Checker<'_> {
         match &reference.root {
             Root::Input => self.path(reference, Some(self.workflow.spec.input.schema()), 0, pointer),
             Root::Output(id) | Root::Outputs(id) | Root::Status(id) => {
-                let Some(index) = self.workflow.spec.steps.iter().position(|step| step.id == *id) else {
+                let Some(index) = self.visible(id, step) else {
                     let issue = steps::unknown_step(self.workflow, id, pointer);
                     self.issues.push(issue.piece(format!("steps.{id}")));
                     return;
@@ -91,14 +90,33 @@ impl Checker<'_> {
                 Place::Member => self.item(reference, step, pointer),
                 Place::Step { .. } | Place::Plain | Place::Output => self.no_item(reference, place, pointer),
             },
-            Root::RunId | Root::RunStartedAt => {}
+            Root::RunErrorCode | Root::RunErrorMessage
+                if step.is_none_or(|step| self.workflow.step(&step.id).is_some()) =>
+            {
+                let message = "`run.error` is only there in what a run does last".to_owned();
+                let hint = "use it in `compensate`, `on_failure` or `finally`".to_owned();
+                self.wrong_result(reference, message, hint, pointer);
+            }
+            Root::RunId | Root::RunStartedAt | Root::RunErrorCode | Root::RunErrorMessage => {}
         }
+    }
+
+    /// The position of a step that another sees: the steps of the work, and what stands before it in its own list if that is
+    /// what a run does last.
+    fn visible(&self, id: &StepId, seen_by: Option<&Step>) -> Option<usize> {
+        let declared = &self.workflow.spec;
+        let before = |list: &[Step]| {
+            let at = list.iter().position(|step| Some(&step.id) == seen_by.map(|it| &it.id))?;
+            list[..at].iter().any(|step| step.id == *id).then_some(())
+        };
+        let there = self.workflow.step(id).is_some();
+        let there = there || before(&declared.on_failure).or_else(|| before(&declared.finally)).is_some();
+        there.then(|| self.workflow.every_step().position(|step| step.id == *id)).flatten()
     }
 
     /// The output, outputs or status of a step that is there.
     fn result(&mut self, reference: &Reference, index: usize, pointer: &Pointer) {
-        let step = &self.workflow.spec.steps[index];
-        let is_list = step.foreach.is_some();
+        let is_list = self.workflow.every_step().nth(index).is_some_and(|step| step.foreach.is_some());
         let schema = self.outputs.of_step(index).map(|output| output.schema().clone());
         let schema = schema.as_ref();
         match (&reference.root, is_list) {
@@ -158,7 +176,13 @@ impl Checker<'_> {
             Root::Input => (Some(&self.workflow.spec.input), 0),
             Root::Output(id) => (self.output(id), 0),
             Root::Outputs(id) => (self.output(id), 1),
-            Root::Status(_) | Root::Item | Root::Index | Root::RunId | Root::RunStartedAt => return,
+            Root::Status(_)
+            | Root::Item
+            | Root::Index
+            | Root::RunId
+            | Root::RunStartedAt
+            | Root::RunErrorCode
+            | Root::RunErrorMessage => return,
         };
         let Some(schema) = contract.map(Contract::schema) else { return };
         // The items of the outputs of a `foreach` are the outputs themselves.
@@ -177,7 +201,7 @@ impl Checker<'_> {
     }
 
     fn output(&self, id: &StepId) -> Option<&Contract> {
-        let index = self.workflow.spec.steps.iter().position(|step| step.id == *id)?;
+        let index = self.workflow.every_step().position(|step| step.id == *id)?;
         self.outputs.of_step(index)
     }
 

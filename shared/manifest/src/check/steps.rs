@@ -16,23 +16,45 @@ pub(super) fn pointer(index: usize) -> Pointer {
     spec().field("steps").item(index)
 }
 
+/// Every step with where it stands, in the order of `every_step`.
+pub(super) fn every(workflow: &Workflow) -> impl Iterator<Item = (Pointer, &Step)> {
+    let Workflow { spec: declared, .. } = workflow;
+    let undone = declared.steps.iter().enumerate().filter(|(_, step)| step.compensate.is_some());
+    let undo = undone.map(|(index, _)| pointer(index).field("compensate"));
+    let last = |field: &'static str, count| (0..count).map(move |index| spec().field(field).item(index));
+    let of_work = (0..declared.steps.len()).map(pointer);
+    let on_failure = last("on_failure", declared.on_failure.len());
+    let pointers = of_work.chain(undo).chain(on_failure).chain(last("finally", declared.finally.len()));
+    pointers.zip(workflow.every_step())
+}
+
 pub(super) fn check(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Issue> {
     let steps = &workflow.spec.steps;
     let mut issues = Vec::new();
-    if steps.len() > STEPS_MAX {
-        let message = format!("a workflow has at most {STEPS_MAX} steps, this one has {}", steps.len());
+    let count = workflow.every_step().count();
+    if count > STEPS_MAX {
+        let message = format!("a workflow has at most {STEPS_MAX} steps, this one has {count}");
         let issue = Issue::rule(&spec().field("steps"), message).on_key();
         issues.push(issue.label("too many").hint("work on a list with `foreach` instead of a step for each item"));
     }
     let mut seen: HashMap<&StepId, usize> = HashMap::new();
-    for (index, step) in steps.iter().enumerate() {
+    for (index, (pointer, step)) in every(workflow).enumerate() {
         if let Some(first) = seen.insert(&step.id, index) {
             let message = format!("two steps are called `{}`", step.id);
-            let issue = Issue::rule(&pointer(index).field("id"), message).label("the name is taken");
-            issues.push(issue.hint(format!("the first one is step {} of the list", first + 1)));
+            let issue = match pointer.to_string().ends_with("/compensate") {
+                true => Issue::rule(&pointer, message).on_key(),
+                false => Issue::rule(&pointer.field("id"), message),
+            };
+            let hint = match first < steps.len() {
+                true => format!("the first one is step {} of the list", first + 1),
+                false => "what undoes a step `x` is called `compensate_x`".to_owned(),
+            };
+            issues.push(issue.label("the name is taken").hint(hint));
         }
+        issues.extend(performer(&pointer, step, catalog));
+    }
+    for (index, step) in steps.iter().enumerate() {
         issues.extend(unknown_needs(workflow, index, step));
-        issues.extend(performer(index, step, catalog));
         issues.extend(case(workflow, index, step));
         issues.extend(signal(workflow, index, step));
     }
@@ -61,10 +83,10 @@ pub(super) fn unknown_step(workflow: &Workflow, id: &StepId, pointer: &Pointer) 
         .hint(suggestion(id.as_str(), ids))
 }
 
-fn performer(index: usize, step: &Step, catalog: &dyn Catalog) -> Vec<Issue> {
+fn performer(pointer: &Pointer, step: &Step, catalog: &dyn Catalog) -> Vec<Issue> {
     match step.act.performer().map(|performer| performer.resolve(catalog)) {
         Some(Err(nobody)) => {
-            let pointer = pointer(index).field(step.act.field());
+            let pointer = pointer.field(step.act.field());
             vec![Issue::new(nobody.code, &pointer, nobody.message).label(nobody.label).hint(nobody.hint)]
         }
         Some(Ok(_)) | None => vec![],

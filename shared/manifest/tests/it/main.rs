@@ -9,6 +9,7 @@ mod contracts;
 mod examples;
 mod garbage;
 mod graph;
+mod last;
 mod manifests;
 mod models;
 mod samples;
