@@ -66,6 +66,9 @@ fn allowed(run: &Run, body: &Body) -> Result<(), Diagnosis> {
         Body::RetryRequested { .. } | Body::FailRequested { .. } if status != RunStatus::Stalled => "it is not STALLED",
         Body::ResumeRequested if status != RunStatus::Paused => "it is not PAUSED",
         Body::PauseRequested { .. } if status == RunStatus::Paused => "it is PAUSED already",
+        Body::CancelRequested { .. } | Body::PauseRequested { .. } if run.closing().is_some() => {
+            "it is to end, and does its last steps"
+        }
         _ => return Ok(()),
     };
     let message = format!("run {} is {}: {why}", run.id(), status.name());

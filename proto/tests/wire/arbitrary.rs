@@ -57,7 +57,12 @@ pub(crate) fn partition() -> impl Strategy<Value = Partition> {
 }
 
 pub(crate) fn timer() -> impl Strategy<Value = TimerId> {
-    prop_oneof![Just(TimerId::Deadline), task_id().prop_map(TimerId::Retry), task_id().prop_map(TimerId::Wake)]
+    prop_oneof![
+        Just(TimerId::Deadline),
+        Just(TimerId::Closing),
+        task_id().prop_map(TimerId::Retry),
+        task_id().prop_map(TimerId::Wake)
+    ]
 }
 
 fn time() -> impl Strategy<Value = Timestamp> {

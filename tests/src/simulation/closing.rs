@@ -7,7 +7,7 @@ use std::sync::Arc;
 use kapelle_engine::{Command, Phase, Plan, PlanStep, Run, RunFinished, RunStatus, StepStatus, TimerId};
 use kapelle_types::{StepId, StepRef, Timestamp};
 
-use super::slots::Wrong;
+use super::slots::{Wrong, hold};
 
 /// What a run does last.
 pub(crate) struct Last {
@@ -128,8 +128,4 @@ impl Last {
     fn undo_of(&self, step: usize) -> Option<&PlanStep> {
         self.plan.steps.iter().find(|planned| planned.phase == Phase::Compensation(step))
     }
-}
-
-fn hold(name: &'static str, holds: bool, detail: impl FnOnce() -> String) -> Result<(), Wrong> {
-    if holds { Ok(()) } else { Err((name, detail())) }
 }

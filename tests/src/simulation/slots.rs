@@ -327,6 +327,6 @@ fn within_budget(task: &TaskId, slot: &Slot, planned: &PlanStep) -> Result<(), W
     })
 }
 
-fn hold(name: &'static str, holds: bool, detail: impl FnOnce() -> String) -> Result<(), Wrong> {
+pub(crate) fn hold(name: &'static str, holds: bool, detail: impl FnOnce() -> String) -> Result<(), Wrong> {
     if holds { Ok(()) } else { Err((name, detail())) }
 }

@@ -80,6 +80,11 @@ pub(crate) fn advice(run: &Run) -> String {
     let id = &run.run_id;
     match run.status.as_str() {
         "COMPLETED" => String::new(),
+        "STALLED" if run.closing.is_some() => {
+            format!(
+                "Mend the cause, then `kapelle run retry {id}`; or leave the rest undone with `kapelle run terminate {id}`."
+            )
+        }
         "STALLED" => {
             format!("Mend the cause, then `kapelle run retry {id}`; or give it up with `kapelle run cancel {id}`.")
         }
