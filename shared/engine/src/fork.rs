@@ -11,7 +11,7 @@
 use kapelle_types::StepId;
 
 use crate::entry::{Kept, KeptOutcome};
-use crate::plan::{Plan, PlanStep};
+use crate::plan::{Phase, Plan, PlanStep};
 use crate::state::{Run, StepState};
 
 /// Why a run cannot be forked there.
@@ -37,7 +37,8 @@ pub fn keep(run: &Run, plan: &Plan, from: &StepId, same: impl Fn(&StepId) -> boo
     let (depends, needed) = (depending_on(plan, first), needed_by(plan, first));
     let mut kept = Vec::new();
     for (at, step) in plan.steps.iter().enumerate() {
-        if depends.get(at).copied().unwrap_or(true) {
+        // How the other run closed is no part of its work.
+        if depends.get(at).copied().unwrap_or(true) || step.phase != Phase::Work {
             continue;
         }
         match run.find(&step.id).and_then(|there| run.state(there)).and_then(outcome) {
