@@ -76,6 +76,7 @@ impl App {
             Command::Run(verb) => command::run::run(self, verb).await,
             Command::Schedule(verb) => Box::pin(command::schedule::run(self, verb)).await,
             Command::Lineage(args) => command::lineage::run(self, args).await,
+            Command::Approval(verb) => command::approval::run(self, verb).await,
             Command::Dlq(verb) => command::dlq::run(self, verb).await,
             Command::Queue(verb) => command::fleet::queue(self, verb).await,
             Command::Policy(verb) => command::policy::run(self, verb).await,

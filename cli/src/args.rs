@@ -99,6 +99,9 @@ pub(crate) enum Command {
     Schedule(command::schedule::Verb),
     /// Who did what in the runs since, what flowed between steps, and where that is not as declared
     Lineage(command::lineage::Args),
+    /// Approvals: steps that wait for people
+    #[command(subcommand)]
+    Approval(command::approval::Verb),
     /// Dead letters: steps that gave up
     #[command(subcommand)]
     Dlq(command::dlq::Verb),

@@ -8,6 +8,7 @@ mod tls;
 
 use std::time::Duration;
 
+use kapelle_proto::v1::approval_service_client::ApprovalServiceClient;
 use kapelle_proto::v1::audit_service_client::AuditServiceClient;
 use kapelle_proto::v1::dead_letter_service_client::DeadLetterServiceClient;
 use kapelle_proto::v1::fleet_service_client::FleetServiceClient;
@@ -103,6 +104,12 @@ impl Client {
     /// Dead letters.
     pub(crate) fn dead_letters(&self) -> DeadLetterServiceClient<Authorized> {
         DeadLetterServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// What waits for people.
+    pub(crate) fn approvals(&self) -> ApprovalServiceClient<Authorized> {
+        ApprovalServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod apply;
+pub(crate) mod approval;
 pub(crate) mod audit;
 pub(crate) mod bench;
 pub(crate) mod broker;

@@ -37,8 +37,17 @@ impl Exit {
             | Code::UNKNOWN_DEAD_LETTER
             | Code::UNKNOWN_TOKEN
             | Code::UNKNOWN_ACCOUNT
-            | Code::PROPOSAL_GONE => Self::NotFound,
-            Code::UNAUTHENTICATED | Code::DENIED | Code::BROKER_CREDENTIALS | Code::SECOND_PERSON => Self::Denied,
+            | Code::PROPOSAL_GONE
+            | Code::NOT_HELD => Self::NotFound,
+            Code::UNAUTHENTICATED
+            | Code::DENIED
+            | Code::BROKER_CREDENTIALS
+            | Code::SECOND_PERSON
+            | Code::NO_PERSON
+            | Code::SELF_APPROVAL
+            | Code::SAME_PERSON
+            | Code::NOT_IN_GROUP
+            | Code::APPROVAL_UNSEEN => Self::Denied,
             Code::BROKER_UNAVAILABLE
             | Code::COORDINATOR_UNAVAILABLE
             | Code::ADMISSION

@@ -1,6 +1,7 @@
 //! What the coordinator answers, as programs get it from `-o json` and `-o yaml`: snake_case names, times in RFC 3339,
 //! payloads as JSON values. The names here are a contract; tables for people are made elsewhere.
 
+mod approval;
 mod audit;
 mod dead_letter;
 mod entry;
@@ -13,6 +14,7 @@ mod token;
 
 use serde_json::Value;
 
+pub(crate) use approval::Approval;
 pub(crate) use audit::AuditEntry;
 pub(crate) use dead_letter::{DeadLetter, DeadLetterCount};
 pub(crate) use entry::Entry;

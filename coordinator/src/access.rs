@@ -12,6 +12,7 @@ use kapelle_types::{AuditWhat, AuditWho, Caller, Code, Diagnosis, Namespace, Pri
 
 use crate::audit::{Fact, Trail};
 use crate::config::Governance;
+use crate::identity::{spelled, vouched_person};
 use crate::policies::Serving;
 
 /// Calls that pass the gate for possible owners: their handlers ask [`Access::on_run`], which a test holds.
@@ -131,6 +132,37 @@ impl Access {
         decision.allowed()
     }
 
+    /// The person behind a caller, who may answer for what an approval lets happen: one whom an issuer vouches for. Where
+    /// nobody is asked who they are there is one person at this machine, who is the caller.
+    pub(crate) fn person(&self, caller: &Caller) -> Option<String> {
+        match self.governance {
+            Governance::Off => Some(caller.principal.0.clone()),
+            Governance::On => vouched_person(caller).map(spelled),
+        }
+    }
+
+    /// The digest of the policies that are served now.
+    ///
+    /// # Errors
+    /// `POLICIES_UNAVAILABLE`.
+    pub(crate) fn policies(&self) -> Result<String, Diagnosis> {
+        match self.governance {
+            Governance::Off => Ok(String::new()),
+            Governance::On => Ok(self.serving.served()?.set.digest.to_string()),
+        }
+    }
+
+    /// Puts on record that something was refused to somebody who may try it.
+    pub(crate) fn refused_on(&self, caller: &Caller, rpc: &str, what: &AuditWhat, diagnosis: &Diagnosis) {
+        self.denied(caller, rpc, what, "", diagnosis.code, &diagnosis.message);
+    }
+
+    /// Puts on record that what was agreed to counts for nothing.
+    pub(crate) fn voided(&self, what: AuditWhat, reason: String) {
+        let (who, policy) = (AuditWho::default(), String::new());
+        self.trail.denied(Fact { component: "approvals", verb: "void", who, what, policy, code: None, reason });
+    }
+
     fn knows(&self, rpc: &str) -> bool {
         self.serving.served().is_ok_and(|served| served.policies.actions().contains_key(rpc))
     }
@@ -225,7 +257,7 @@ mod tests {
 
     fn caller(name: &str, role: Role, sees_payloads: bool) -> Caller {
         let (principal, namespace) = (Principal(name.into()), Some(Namespace::default()));
-        Caller { principal, person: None, roles: [role].into(), namespace, sees_payloads }
+        Caller { principal, person: None, roles: [role].into(), namespace, sees_payloads, groups: Default::default() }
     }
 
     /// What each role may call is the business of the policies and of their matrix; here is what the coordinator adds.

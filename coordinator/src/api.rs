@@ -1,6 +1,7 @@
 //! The gRPC server: health, reflection and the eight services, behind the gate.
 
 mod again;
+mod approvals;
 mod audit;
 mod bulk;
 mod dead_letters;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 
 use kapelle_bus::Bus;
 use kapelle_bus::schedules::Schedules;
+use kapelle_proto::v1::approval_service_server::ApprovalServiceServer;
 use kapelle_proto::v1::audit_service_server::AuditServiceServer;
 use kapelle_proto::v1::dead_letter_service_server::DeadLetterServiceServer;
 use kapelle_proto::v1::fleet_service_server::FleetServiceServer;
@@ -115,6 +117,8 @@ impl Server {
         let policies = PolicyServiceServer::new(policies::PoliciesApi::new(Arc::clone(&context.policies)))
             .max_decoding_message_size(POLICIES_BYTES_MAX);
         let schedules = ScheduleServiceServer::new(schedules::SchedulesApi::new(context.clone()));
+        let approvals = ApprovalServiceServer::new(approvals::Approvals::new(context.clone()))
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let access = Arc::clone(&context.access);
         let tokens = TokenServiceServer::new(tokens::TokensApi::new(Arc::clone(gate.tokens()), access));
         let router = tonic::transport::Server::builder()
@@ -129,6 +133,7 @@ impl Server {
             .add_service(dead)
             .add_service(registry)
             .add_service(fleet)
+            .add_service(approvals)
             .add_service(audit)
             .add_service(policies)
             .add_service(schedules)

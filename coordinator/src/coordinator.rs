@@ -80,7 +80,13 @@ impl Coordinator {
         catalog.up_to_date().await.map_err(|e| unavailable(&e)).inspect_err(|_| stop_all.cancel())?;
         let waiters = Arc::new(Waiters::default());
         let retired = Arc::clone(&trail);
-        let shared = Shared { bus: bus.clone(), plans: Arc::clone(&plans), waiters: Arc::clone(&waiters), trail };
+        let shared = Shared {
+            bus: bus.clone(),
+            plans: Arc::clone(&plans),
+            waiters: Arc::clone(&waiters),
+            trail,
+            access: Arc::clone(&access),
+        };
         let template = Template {
             coordinator: config.id.clone(),
             cache_bytes_max: config.cache_bytes_max,

@@ -27,7 +27,7 @@ use kapelle_telemetry::metrics::CREDENTIALS_REFUSED;
 use kapelle_types::{AuditWho, Caller, Code, Diagnosis, Namespace, Principal, Role};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use claims::vouched_person;
+pub(crate) use claims::{spelled, vouched_person};
 use config::IssuerConfig;
 pub use config::{Accepted, Identities};
 use issuer::Issuer;
@@ -162,6 +162,7 @@ fn developer() -> Caller {
         roles: [Role::Admin].into(),
         namespace: Some(Namespace::default()),
         sees_payloads: true,
+        groups: Default::default(),
     }
 }
 

@@ -38,6 +38,9 @@ pub struct Query {
     /// Runs too that are known by their id alone, since a take-over: whether they match has to be seen.
     #[serde(default)]
     pub unseen: bool,
+    /// Only runs in which something waits for people.
+    #[serde(default)]
+    pub held: bool,
     /// Rows at most.
     pub limit: usize,
 }
@@ -66,6 +69,7 @@ impl Query {
             submitted_before: (older > 0).then(|| Timestamp::from_nanos(now.nanos().saturating_sub(older))),
             after: None,
             unseen: false,
+            held: false,
             limit: limit.min(ROWS_MAX),
         }
     }
@@ -90,6 +94,7 @@ impl Query {
         };
         (self.workflow.is_empty() || workflow.name.as_str() == self.workflow)
             && (self.statuses.is_empty() || self.statuses.contains(&row.status))
+            && (row.held || !self.held)
             && self.submitted_before.is_none_or(|before| row.submitted_at <= before)
             && self.labels.iter().all(|(name, value)| row.labels.contains(&label_hash(name, value)))
     }
@@ -180,6 +185,7 @@ mod tests {
             submitted_at: Timestamp::from_millis(at),
             last_progress: Timestamp::from_millis(at),
             labels: label_hashes(&labels),
+            held: false,
         }
     }
 

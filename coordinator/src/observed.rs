@@ -125,6 +125,8 @@ impl Observed {
                 Body::RunFinished(it) => self.finished(raw.run, it.status),
                 Body::TimerFired { .. }
                 | Body::SignalReceived(_)
+                | Body::ApprovalDecided(_)
+                | Body::ApprovalChecked(_)
                 | Body::CancelRequested { .. }
                 | Body::TerminateRequested { .. }
                 | Body::PauseRequested { .. }

@@ -141,6 +141,8 @@ impl Publisher {
                 | Body::StepFailed(_)
                 | Body::TimerFired { .. }
                 | Body::SignalReceived(_)
+                | Body::ApprovalDecided(_)
+                | Body::ApprovalChecked(_)
                 | Body::CancelRequested { .. }
                 | Body::TerminateRequested { .. }
                 | Body::PauseRequested { .. }

@@ -9,8 +9,8 @@ use kapelle_bus::Bus;
 use kapelle_bus::keys::{self, Keys};
 use kapelle_bus::registry::{Kind, Registry};
 use kapelle_engine::{
-    Act, AgentAct, AwaitSignal, Case, Check, Contract, KeyId, OnGiveUp, Phase, Pin, Plan, PlanStep, Run, RunSubmitted,
-    SigningKey, TaskLimits, Wait,
+    Act, AgentAct, Approval, AwaitSignal, Case, Check, Contract, KeyId, OnGiveUp, Phase, Pin, Plan, PlanStep, Run,
+    RunSubmitted, SigningKey, TaskLimits, Wait,
 };
 use kapelle_expression::{Root, Template};
 use kapelle_manifest::{Agent, Checker, InvalidSchema, Manifest, Step, Workflow};
@@ -260,6 +260,7 @@ fn plan(
                 Some(kapelle_manifest::OnGiveUp::Fail) => OnGiveUp::Fail,
                 Some(kapelle_manifest::OnGiveUp::Continue) => OnGiveUp::Continue,
             },
+            approve: step.approve.as_ref().map(|it| Box::new(approval(it))),
         });
     }
     let mut signals = BTreeMap::new();
@@ -304,7 +305,13 @@ fn act(step: &Step, pinned: Option<(&Pin, &Agent)>) -> Result<Act, PlanError> {
         Declared::Wait(kapelle_manifest::Wait::Until(_)) => Act::Wait(Wait::Until),
         Declared::Signal(name) => Act::Signal(AwaitSignal { name: name.clone(), timeout: step.timeout }),
         Declared::Emit(kind) => Act::Emit(kind.clone()),
+        Declared::Approval(declared) => Act::Approval(Box::new(approval(declared))),
     })
+}
+
+fn approval(declared: &kapelle_manifest::Approval) -> Approval {
+    let kapelle_manifest::Approval { title, reason, groups, quorum, expires, self_approval } = declared.clone();
+    Approval { title, reason: reason.unwrap_or_default(), groups, quorum, expires, self_approval }
 }
 
 /// One side of the contract of a step's agent.

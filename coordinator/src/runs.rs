@@ -8,5 +8,5 @@ mod waiters;
 pub(crate) use rebuild::{Rebuilt, rebuild, rebuild_to};
 pub use row::RunRow;
 pub(crate) use row::{label_hash, label_hashes};
-pub(crate) use view::{history, view};
+pub(crate) use view::{history, json, view};
 pub use waiters::Waiters;

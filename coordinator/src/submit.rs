@@ -53,6 +53,8 @@ pub struct Job {
     pub labels: BTreeMap<String, String>,
     /// Who asks.
     pub principal: Principal,
+    /// The person who asks, as far as known: they may not agree to what their own run does.
+    pub person: Option<String>,
     /// The namespace that the asker belongs to: with the key, it fixes the run.
     pub namespace: Namespace,
     /// The trace that this is part of.
@@ -133,6 +135,7 @@ impl Submitter {
             key: job.key,
             behaviour,
             labels: job.labels,
+            person: job.person,
             signing_key: (behaviour >= behaviour::TOKENS).then(|| self.catalog.newest_key()),
             owner: None,
             forked_from: None,

@@ -96,6 +96,13 @@ fn tell(rebuilt: &Rebuilt, waits: &Waits, seen: Option<(AgentWait, Option<Seen>)
             let because = format!("it waits for the retry of step {step} at {} after {after}{more}", clock(*due));
             said(because, Some(run.last_progress()), "")
         }
+        Waits::People { step, groups, missing, since, expires, total } => {
+            let of = if groups.is_empty() { String::new() } else { format!(" of {}", groups.join(" or ")) };
+            let whom = if *missing > 1 { format!("{missing} persons{of}") } else { format!("a person{of}") };
+            let more = if *total > 1 { format!(", and {} more are held", total - 1) } else { String::new() };
+            let because = format!("step {step} waits for {whom} to agree until {}{more}", clock(*expires));
+            said(because, Some(*since), format!("see `kapelle approval show {id} {step}`"))
+        }
         Waits::Signal { step, signal, due, total } => {
             let until = due.map(|due| format!(" until {}", clock(due))).unwrap_or_default();
             let more = if *total > 1 { format!(", and {} more wait for one", total - 1) } else { String::new() };

@@ -42,6 +42,8 @@ impl From<&Body> for WireBody {
             Body::StepSucceeded(succeeded) => Self::StepSucceeded(succeeded.into()),
             Body::StepFailed(failed) => Self::StepFailed(failed.into()),
             Body::TimerFired { timer } => Self::TimerFired(v1::TimerFired { timer: timer.to_string() }),
+            Body::ApprovalDecided(decided) => Self::ApprovalDecided(decided.as_ref().into()),
+            Body::ApprovalChecked(checked) => Self::ApprovalChecked(checked.into()),
             Body::SignalReceived(signal) => Self::SignalReceived(v1::SignalReceived {
                 name: printed(&signal.name),
                 payload: Some((&signal.payload).into()),
@@ -70,6 +72,8 @@ impl TryFrom<WireBody> for Body {
             WireBody::StepSucceeded(succeeded) => Self::StepSucceeded(succeeded.try_into()?),
             WireBody::StepFailed(failed) => Self::StepFailed(failed.try_into()?),
             WireBody::TimerFired(fired) => Self::TimerFired { timer: parsed(&fired.timer, "timer")? },
+            WireBody::ApprovalDecided(decided) => Self::ApprovalDecided(Box::new(decided.try_into()?)),
+            WireBody::ApprovalChecked(checked) => Self::ApprovalChecked(checked.try_into()?),
             WireBody::SignalReceived(signal) => Self::SignalReceived(SignalReceived {
                 name: parsed(&signal.name, "name")?,
                 payload: payload::decode(signal.payload, "payload")?,
@@ -106,6 +110,7 @@ impl From<&RunSubmitted> for v1::RunSubmitted {
             owner: submitted.owner.as_ref().map(|owner| owner.0.clone()).unwrap_or_default(),
             forked_from: submitted.forked_from.as_ref().map(printed).unwrap_or_default(),
             kept: submitted.kept.iter().map(Into::into).collect(),
+            person: submitted.person.clone(),
         }
     }
 }
@@ -136,6 +141,7 @@ impl TryFrom<v1::RunSubmitted> for RunSubmitted {
                 run => Some(parsed(run, "forked_from")?),
             },
             kept: wire.kept.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            person: wire.person,
         })
     }
 }

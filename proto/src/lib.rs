@@ -7,6 +7,7 @@
 //! Whoever talks to the broker or over gRPC goes through here; domain types know nothing of protobuf. What is read may be
 //! garbage or written by a newer release: both are errors of their own kind, nothing panics. This crate never does IO.
 
+mod approval;
 mod audit;
 pub mod bucket;
 mod dead_letter;

@@ -57,6 +57,15 @@ fn body(body: Body) -> (&'static str, Value) {
         }
         Body::TimerFired(b) => ("TimerFired", json!({ "timer": b.timer })),
         Body::SignalReceived(b) => ("SignalReceived", json!({ "name": b.name, "payload": data(b.payload) })),
+        Body::ApprovalDecided(b) => {
+            let verdict = verdict_name(b.verdict);
+            let person = b.by.map(|by| by.person).unwrap_or_default();
+            let value = json!({
+                "step": b.step, "verdict": verdict, "person": person, "comment": b.comment, "arguments": data(b.arguments),
+            });
+            ("ApprovalDecided", value)
+        }
+        Body::ApprovalChecked(b) => ("ApprovalChecked", json!({ "step": b.step, "void": b.void })),
         Body::CancelRequested(b) => ("CancelRequested", json!({ "reason": b.reason })),
         Body::TerminateRequested(b) => ("TerminateRequested", json!({ "reason": b.reason })),
         Body::PauseRequested(b) => ("PauseRequested", json!({ "reason": b.reason })),
@@ -68,6 +77,17 @@ fn body(body: Body) -> (&'static str, Value) {
             let output = data(b.output);
             ("RunFinished", json!({ "status": status, "output": output, "error": error, "decided_seq": b.decided_seq }))
         }
+    }
+}
+
+fn verdict_name(verdict: i32) -> &'static str {
+    use v1::approval_decided::Verdict;
+    match Verdict::try_from(verdict) {
+        Ok(Verdict::Approve) => "approve",
+        Ok(Verdict::Reject) => "reject",
+        Ok(Verdict::Edit) => "edit",
+        Ok(Verdict::Override) => "override",
+        Ok(Verdict::Unspecified) | Err(_) => "unknown",
     }
 }
 
@@ -133,6 +153,9 @@ impl Entry {
             }
             "TimerFired" => text("timer"),
             "SignalReceived" => text("name"),
+            "ApprovalDecided" => format!("{} {} by {}", text("step"), text("verdict"), text("person")),
+            "ApprovalChecked" if self.body["void"].is_null() => format!("{} may go on", text("step")),
+            "ApprovalChecked" => format!("{} is void: {}", text("step"), text("void")),
             "RetryRequested" => self.body["steps"]
                 .as_array()
                 .into_iter()

@@ -21,6 +21,7 @@ use super::signal::signal;
 use super::status::{caller, run_id, status, too_large, traceparent};
 use super::steer::steer;
 use super::visible;
+use crate::identity::spelled;
 use crate::listing::{Query, list_all};
 use crate::observed::observe;
 use crate::pinned::{self, Wanted};
@@ -79,6 +80,8 @@ fn job(request: v1::SubmitRequest, caller: &Caller, traceparent: Option<String>)
         key: request.idempotency_key,
         labels: request.labels.into_iter().collect(),
         principal: caller.principal.clone(),
+        // Of a token it is the word of whoever made it, which is enough to keep somebody from saying yes to themselves.
+        person: caller.person.as_deref().or(Some(caller.principal.0.as_str())).map(spelled),
         // The gate lets nobody in who belongs to none.
         namespace: caller.namespace.clone().unwrap_or_default(),
         traceparent,

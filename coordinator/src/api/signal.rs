@@ -92,13 +92,13 @@ fn unknown(plan: &Plan, name: &SignalName) -> Diagnosis {
 }
 
 /// Where the log has an entry of this id.
-fn recorded(rebuilt: &Rebuilt, id: &str) -> Option<u64> {
+pub(super) fn recorded(rebuilt: &Rebuilt, id: &str) -> Option<u64> {
     let has = |record: &&kapelle_engine::Record| record.entries.iter().any(|entry| entry.id == id);
     rebuilt.records.iter().find(has).map(|record| record.stamp.seq)
 }
 
-/// What the run made of the entry at this sequence.
-fn outcome(rebuilt: Rebuilt, seq: u64) -> Result<v1::SignalResponse, Diagnosis> {
+/// The run just after the entry at this sequence, and why it ignored that entry, if it did.
+pub(super) fn made_of(rebuilt: &Rebuilt, seq: u64) -> (Run, Option<Ignored>) {
     let mut run = rebuilt.run.before_its_log();
     let mut ignored = None;
     for record in rebuilt.records.iter().take_while(|record| record.stamp.seq <= seq) {
@@ -106,6 +106,12 @@ fn outcome(rebuilt: Rebuilt, seq: u64) -> Result<v1::SignalResponse, Diagnosis> 
             ignored = apply(&mut run, entry, record.channel, record.stamp).ignored;
         }
     }
+    (run, ignored)
+}
+
+/// What the run made of the entry at this sequence.
+fn outcome(rebuilt: Rebuilt, seq: u64) -> Result<v1::SignalResponse, Diagnosis> {
+    let (run, ignored) = made_of(&rebuilt, seq);
     let wrong =
         |why: &str| Diagnosis::new(Code::WRONG_STATE, format!("run {} did not take the signal: {why}", run.id()));
     match ignored {

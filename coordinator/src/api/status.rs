@@ -51,7 +51,11 @@ fn grpc_code(code: Code) -> tonic::Code {
         | Code::SCHEDULE_CHANGED
         | Code::POLICY_LOCK_OUT
         | Code::SECOND_PERSON
-        | Code::PROPOSAL_GONE => tonic::Code::FailedPrecondition,
+        | Code::PROPOSAL_GONE
+        | Code::NOT_HELD
+        | Code::STALE_DIGEST
+        | Code::SELF_APPROVAL
+        | Code::SAME_PERSON => tonic::Code::FailedPrecondition,
         Code::VERSION_EXISTS => tonic::Code::AlreadyExists,
         Code::ADMISSION | Code::SCHEDULES_FULL => tonic::Code::ResourceExhausted,
         Code::NOT_RECORDED
@@ -64,7 +68,7 @@ fn grpc_code(code: Code) -> tonic::Code {
         | Code::AUDIT_UNAVAILABLE
         | Code::POLICIES_UNAVAILABLE => tonic::Code::Unavailable,
         Code::UNAUTHENTICATED => tonic::Code::Unauthenticated,
-        Code::DENIED => tonic::Code::PermissionDenied,
+        Code::DENIED | Code::NO_PERSON | Code::NOT_IN_GROUP | Code::APPROVAL_UNSEEN => tonic::Code::PermissionDenied,
         _ => tonic::Code::InvalidArgument,
     }
 }

@@ -162,6 +162,7 @@ mod tests {
             principal: Principal("token:root".into()),
             person: None,
             roles: [Role::Admin].into(),
+            groups: [].into(),
             namespace: Some("legal".parse().unwrap()),
             sees_payloads,
         };

@@ -45,12 +45,17 @@ pub(super) fn history(entries: &mut [v1::HistoryEntry], access: &Access, caller:
             }
             Body::StepSucceeded(report) => payload(&mut report.output),
             Body::SignalReceived(signal) => payload(&mut signal.payload),
+            Body::ApprovalDecided(decided) => {
+                payload(&mut decided.arguments);
+                decided.comment = HIDDEN.to_owned();
+            }
             Body::StepFailed(report) => report.failure.iter_mut().for_each(failure),
             Body::RunFinished(finished) => {
                 payload(&mut finished.output);
                 finished.error.iter_mut().for_each(failure);
             }
             Body::TimerFired(_)
+            | Body::ApprovalChecked(_)
             | Body::CancelRequested(_)
             | Body::TerminateRequested(_)
             | Body::PauseRequested(_)
@@ -59,6 +64,14 @@ pub(super) fn history(entries: &mut [v1::HistoryEntry], access: &Access, caller:
             | Body::FailRequested(_) => {}
         }
     }
+}
+
+/// A step that waits for people. Whoever decides has to see what they decide about: without payload access they cannot.
+pub(super) fn approval(mut view: v1::ApprovalView, access: &Access, caller: &Caller) -> v1::ApprovalView {
+    if !access.sees(caller, None) {
+        view.arguments = json();
+    }
+    view
 }
 
 /// A dead letter: its input, its cause and every attempt.
@@ -136,7 +149,14 @@ mod tests {
     fn caller(principal: &str, sees_payloads: bool) -> Caller {
         let roles = [Role::Operator].into();
         let principal = Principal(principal.into());
-        Caller { principal, person: None, roles, namespace: Some(Namespace::default()), sees_payloads }
+        Caller {
+            principal,
+            person: None,
+            roles,
+            namespace: Some(Namespace::default()),
+            sees_payloads,
+            groups: Default::default(),
+        }
     }
 
     fn access() -> Access {

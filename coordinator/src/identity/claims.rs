@@ -15,6 +15,11 @@ pub(crate) fn vouched_person(caller: &Caller) -> Option<&str> {
     caller.person.as_deref().map(str::trim).filter(|person| issued && !person.is_empty())
 }
 
+/// A person as entries and comparisons have them: two spellings of one address are one person.
+pub(crate) fn spelled(person: &str) -> String {
+    person.trim().to_lowercase()
+}
+
 /// The caller that these claims describe; `None` if they name nobody.
 pub(super) fn caller(config: &IssuerConfig, claims: &Map<String, Value>) -> Option<Caller> {
     let names = &config.claims;
@@ -35,6 +40,7 @@ pub(super) fn caller(config: &IssuerConfig, claims: &Map<String, Value>) -> Opti
             .collect(),
         namespace,
         sees_payloads: of_claim(&names.may_see_payloads) == Some(&Value::Bool(true)),
+        groups: of_claim(&names.groups).map(words).unwrap_or_default().into_iter().map(str::to_owned).collect(),
     })
 }
 
@@ -68,6 +74,7 @@ mod tests {
             namespace: Some("ns".into()),
             person: Some("email".into()),
             may_see_payloads: Some("payloads".into()),
+            groups: Some("groups".into()),
         };
         let config = IssuerConfig {
             issuer: "https://id".into(),
@@ -86,13 +93,14 @@ mod tests {
     fn claims_make_a_caller() {
         let claims = json!({
             "sub": "ada", "email": "ada@example.com", "ns": "legal", "payloads": true,
-            "realm": { "roles": ["operator", "offline_access", "viewer"] },
+            "realm": { "roles": ["operator", "offline_access", "viewer"] }, "groups": ["legal", "Ops Leads"],
         });
         let ada = of(claims).unwrap();
         assert_eq!(ada.principal, Principal("oidc:https://id#ada".into()));
         assert_eq!(ada.roles, [Role::Viewer, Role::Operator].into());
         assert_eq!((ada.namespace.unwrap().as_str(), ada.sees_payloads), ("legal", true));
         assert_eq!(ada.person.as_deref(), Some("ada@example.com"));
+        assert_eq!(ada.groups, ["legal".to_owned(), "Ops Leads".to_owned()].into());
         assert_eq!(of(json!({ "sub": "a", "realm": { "roles": "viewer admin" } })).unwrap().roles.len(), 2);
     }
 

@@ -67,6 +67,8 @@ pub(super) struct Claims {
     pub(super) namespace: Option<String>,
     pub(super) person: Option<String>,
     pub(super) may_see_payloads: Option<String>,
+    /// A list of group names, or one string with spaces: who is asked for approvals.
+    pub(super) groups: Option<String>,
 }
 
 /// The file as it is written.

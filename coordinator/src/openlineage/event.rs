@@ -198,6 +198,7 @@ mod tests {
             owner: None,
             forked_from: None,
             kept: Vec::new(),
+            person: None,
         }
     }
 

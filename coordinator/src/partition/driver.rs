@@ -104,7 +104,7 @@ impl Driver {
             core.discovered(open, clock::now());
         }
         let (sender, done) = mpsc::channel(DONE_WAITING_MAX);
-        let performer = Performer::new(bus.clone(), &config.coordinator, sender);
+        let performer = Performer::new(bus.clone(), Arc::clone(&shared.access), &config.coordinator, sender);
         let (observed, tasks) = watch::channel(None);
         let observer = tokio::spawn(observe(bus.clone(), partition, observed));
         Ok(Self {

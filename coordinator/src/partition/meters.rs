@@ -39,6 +39,8 @@ impl Meters {
             Body::RunSubmitted(_) => return RUNS_STARTED.counter(&[]).increment(1),
             Body::TimerFired { .. }
             | Body::SignalReceived(_)
+            | Body::ApprovalDecided(_)
+            | Body::ApprovalChecked(_)
             | Body::CancelRequested { .. }
             | Body::TerminateRequested { .. }
             | Body::PauseRequested { .. }

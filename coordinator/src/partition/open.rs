@@ -37,6 +37,8 @@ pub struct OpenRun {
     pub agents: Option<Arc<[AgentVersion]>>,
     /// Its status, once its state was seen.
     pub status: RunStatus,
+    /// Whether something in it waits for people.
+    pub held: bool,
     /// When it was submitted; the time of its last control entry until its state was seen.
     pub submitted_at: Timestamp,
     /// When something last happened to it.
@@ -87,6 +89,7 @@ impl OpenRuns {
             workflow: None,
             agents: None,
             status: RunStatus::Running,
+            held: false,
             submitted_at: at,
             last_progress: at,
             labels: Arc::default(),
@@ -104,6 +107,7 @@ impl OpenRuns {
             workflow: None,
             agents: None,
             status: RunStatus::Pending,
+            held: false,
             submitted_at: run.submitted_at().unwrap_or(now),
             last_progress: now,
             labels: Arc::default(),
@@ -120,6 +124,7 @@ impl OpenRuns {
             row.labels = run.labels().map(label_hashes).unwrap_or_default();
         }
         row.status = run.status();
+        row.held = run.held().next().is_some();
         row.last_progress = now;
         row.queued = row.queued.max(now);
         row.in_flight = u32::try_from(run.in_flight()).unwrap_or(u32::MAX);

@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use kapelle_bus::{Acknowledgement, Bus, Refusal};
 use kapelle_engine::{
-    Body, Channel, Command, DeadLetter, EmitEvent, Entry, FinishRun, StepSucceeded, TaskToken, Usage, Work,
+    ApprovalChecked, Body, Channel, CheckApproval, Command, DeadLetter, EmitEvent, Entry, FinishRun, StepSucceeded,
+    TaskToken, Usage, Work,
 };
 use kapelle_proto::subject::{DeadSubject, TaskSubject, TimerSubject};
 use kapelle_proto::{DeadLetterRecord, Task, encode_record};
@@ -17,12 +18,14 @@ use tokio::time::{Instant, sleep};
 
 use super::effect::{Order, Token};
 use super::event::{self, Told};
+use crate::access::{Access, run_named};
 
 /// Performs orders on the bus and reports their tokens when they are acknowledged.
 #[derive(Clone)]
 pub struct Performer {
     bus: Bus,
     principal: Principal,
+    access: Arc<Access>,
     done: mpsc::Sender<Vec<Token>>,
     latency: metrics::Histogram,
 }
@@ -39,6 +42,8 @@ enum Message {
     /// An event, and the report that it was told.
     Event(Box<Telling>),
     Control(RunId, Bytes),
+    /// The check of what people agreed to: what it finds is found when it is sent.
+    Check(RunId, Option<String>, CheckApproval),
 }
 
 /// An event of a run, ready to be told.
@@ -59,9 +64,9 @@ enum Sent {
 impl Performer {
     /// A performer that reports to `done`.
     #[must_use]
-    pub fn new(bus: Bus, coordinator: &str, done: mpsc::Sender<Vec<Token>>) -> Self {
+    pub(crate) fn new(bus: Bus, access: Arc<Access>, coordinator: &str, done: mpsc::Sender<Vec<Token>>) -> Self {
         let principal = Principal(format!("coordinator:{coordinator}"));
-        Self { bus, principal, done, latency: kapelle_telemetry::metrics::PUBLISH.histogram(&[]) }
+        Self { bus, principal, access, done, latency: kapelle_telemetry::metrics::PUBLISH.histogram(&[]) }
     }
 
     /// Sends all orders without waiting for one before the next. Their acknowledgements are awaited in the background;
@@ -172,6 +177,7 @@ impl Performer {
                 Message::Timer(TimerSubject { partition, run_id, timer }, due, record)
             }
             Command::CancelTimer { timer } => Message::CancelTimer(TimerSubject { partition, run_id, timer }),
+            Command::CheckApproval(check) => Message::Check(run_id, traceparent, *check),
             Command::WriteDeadLetter(letter) => self.dead_letter(run_id, order.workflow, *letter).await,
             Command::RemoveDeadLetter { step, agent } => Message::RemoveDeadLetter(DeadSubject { agent, run_id, step }),
             Command::FinishRun(finish) => {
@@ -193,6 +199,18 @@ impl Performer {
             traceparent,
             Body::StepSucceeded(StepSucceeded { task, output, work, usage: Usage::default(), token }),
         )
+    }
+
+    /// Whether those who agreed still may: what let them is what is served now. While that is not known nothing is said.
+    fn checked(&self, run: RunId, check: &CheckApproval) -> Result<ApprovalChecked, kapelle_bus::Error> {
+        let policies = self.access.policies().map_err(|e| kapelle_bus::Error::Unavailable(e.message))?;
+        let other = check.deciders.iter().find(|decider| decider.policies != policies);
+        let void = other.map(|it| format!("the policies have changed since {} agreed", it.person));
+        let CheckApproval { step, digest, agreed, .. } = check.clone();
+        if let Some(why) = &void {
+            self.access.voided(run_named(run, &step), why.clone());
+        }
+        Ok(ApprovalChecked { step, digest, agreed, void, policies })
     }
 
     async fn task(&self, mut task: Task) -> Message {
@@ -255,6 +273,11 @@ impl Performer {
                 let Told { kind, headers, body } = &telling.told;
                 bus.publish_event(kind, headers.clone(), body.clone()).await?.await?;
                 Sent::Pending(bus.append(telling.run, Channel::Report, telling.report.clone()).await?)
+            }
+            Message::Check(run, traceparent, check) => {
+                let checked = self.checked(*run, check)?;
+                let record = self.record(traceparent.clone(), Body::ApprovalChecked(checked));
+                Sent::Pending(bus.append(*run, Channel::Control, record).await?)
             }
             Message::Withdraw(subject, proof) => {
                 bus.withdraw_task(subject, proof.as_ref()).await?;

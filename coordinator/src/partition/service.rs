@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::driver::{Driver, Why};
+use crate::access::Access;
 use crate::audit::Trail;
 use crate::listing::{Answer, Query};
 use crate::pinned::{Pinned, Wanted};
@@ -44,6 +45,8 @@ pub struct Shared {
     pub waiters: Arc<Waiters>,
     /// Where refusals are put on record.
     pub(crate) trail: Arc<Trail>,
+    /// Whether those who agreed still may.
+    pub(crate) access: Arc<Access>,
 }
 
 /// A partition that is being served.

@@ -13,7 +13,7 @@ use kapelle_types::{AuditWhat, Caller, Code, Diagnosis, Namespace, Sha256, limit
 
 use super::{Served, Serving, embedded, ended, load};
 use crate::audit::{Fact, Trail};
-use crate::identity::vouched_person;
+use crate::identity::{spelled, vouched_person};
 
 /// Characters of a file's name.
 const FILE_NAME_CHARS_MAX: usize = 100;
@@ -304,7 +304,7 @@ fn bounded(wanted: &Wanted) -> Result<(), Diagnosis> {
 
 /// Two spellings of one address are one person.
 fn is_same_person(one: &str, other: &str) -> bool {
-    one.trim().to_lowercase() == other.trim().to_lowercase()
+    spelled(one) == spelled(other)
 }
 
 /// The same change of the same set is the same proposal.

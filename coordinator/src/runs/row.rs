@@ -27,6 +27,9 @@ pub struct RunRow {
     /// Its labels, as `label_hashes` has them: who owns the run picks it by them, others are not told.
     #[serde(skip)]
     pub(crate) labels: Arc<[u64]>,
+    /// Whether something in it waits for people. True until its state was seen after a take-over: better one too many.
+    #[serde(default)]
+    pub held: bool,
 }
 
 /// Labels as they are kept for every open run: a number each, because texts of as many runs as may be open would fill our
@@ -52,6 +55,7 @@ impl RunRow {
             submitted_at: row.submitted_at,
             last_progress: row.last_progress,
             labels: Arc::clone(&row.labels),
+            held: row.workflow.is_none() || row.held,
         }
     }
 
@@ -64,6 +68,7 @@ impl RunRow {
             submitted_at: run.submitted_at().unwrap_or_default(),
             last_progress: run.last_progress(),
             labels: run.labels().map(label_hashes).unwrap_or_default(),
+            held: run.held().next().is_some(),
         }
     }
 
@@ -76,7 +81,7 @@ impl RunRow {
         times: (Timestamp, Timestamp),
     ) -> Self {
         let status = v1::RunStatus::from(status) as i32;
-        Self { run, workflow, status, submitted_at: times.0, last_progress: times.1, labels }
+        Self { run, workflow, status, submitted_at: times.0, last_progress: times.1, labels, held: false }
     }
 }
 

@@ -12,6 +12,7 @@ use kapelle_telemetry::metrics::{SCHEDULE_LATENESS, SCHEDULE_TIMES};
 use kapelle_types::{Caller, Code, Diagnosis, Principal, RunId, ScheduleName, Timestamp, limits};
 
 use super::{Held, LOOK_EVERY, Scheduler};
+use crate::identity::spelled;
 use crate::runs::rebuild;
 use crate::submit::Job;
 
@@ -157,7 +158,8 @@ impl Scheduler {
             input: schedule.input.to_string().into(),
             key: Some(key.clone()),
             labels: labels.map(|(name, value)| (name.to_owned(), value)).into(),
-            principal: caller.principal,
+            person: caller.person.as_deref().or(Some(caller.principal.0.as_str())).map(spelled),
+            principal: caller.principal.clone(),
             namespace: self.namespace.clone(),
             ..Job::default()
         };

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::{Asked, Prepared, Submitter, check_key};
 use crate::catalog::Resolved;
+use crate::identity::spelled;
 use crate::plans::PlanStore;
 use crate::runs::Rebuilt;
 
@@ -93,6 +94,8 @@ impl Submitter {
             owner: owner.cloned(),
             forked_from: again.fork.as_ref().map(|_| old),
             kept: Vec::new(),
+            // Who asks for it anew may not agree to what it does.
+            person: again.caller.person.as_deref().or(Some(again.caller.principal.0.as_str())).map(spelled),
         };
         if let Some(fork) = &again.fork {
             let plan = plans.plan(&submitted).await.map_err(|e| Diagnosis::new(Code::PLAN_MISSING, e.to_string()))?;

@@ -7,6 +7,7 @@ use kapelle_broker::testing::TestServer;
 use kapelle_bus::tokens::{Record, Tokens, Wanted};
 use kapelle_bus::{Bus, ConnectConfig, Connection};
 use kapelle_coordinator::{Accepted, Config, Coordinator, Handle};
+use kapelle_proto::v1::approval_service_client::ApprovalServiceClient;
 use kapelle_proto::v1::audit_service_client::AuditServiceClient;
 use kapelle_proto::v1::dead_letter_service_client::DeadLetterServiceClient;
 use kapelle_proto::v1::policy_service_client::PolicyServiceClient;
@@ -69,6 +70,10 @@ impl Client {
 
     pub(crate) fn policies(&self) -> PolicyServiceClient<Shown> {
         PolicyServiceClient::new(self.0.clone())
+    }
+
+    pub(crate) fn approvals(&self) -> ApprovalServiceClient<Shown> {
+        ApprovalServiceClient::new(self.0.clone())
     }
 
     pub(crate) fn audit(&self) -> AuditServiceClient<Shown> {

@@ -31,7 +31,7 @@ impl Issuer {
         std::fs::write(folder.path().join("jwks.json"), json!({ "keys": [jwk] }).to_string()).unwrap();
         let file = format!(
             "issuers:\n- issuer: {NAME}\n  audience: kapelle\n  algorithms: [ES256]\n  jwks_file: jwks.json\n  \
-             namespace: default\n  claims: {{ roles: roles, person: email }}\n"
+             namespace: default\n  claims: {{ roles: roles, person: email, groups: groups, may_see_payloads: payloads }}\n"
         );
         std::fs::write(folder.path().join("identity.yaml"), file).unwrap();
         Self { pair, folder }
@@ -45,12 +45,23 @@ impl Issuer {
     /// The JWT of a login of a person, good for so many seconds.
     pub(crate) fn jwt(&self, login: &str, person: &str, role: &str, seconds: i64) -> String {
         let now = clock::now().millis() / 1_000;
-        let claims = json!({
+        self.signed(&json!({
             "iss": NAME, "aud": "kapelle", "sub": login, "email": person, "roles": [role], "exp": now + seconds,
-        });
+        }))
+    }
+
+    /// The JWT of a login of a person in a group, who sees payloads.
+    pub(crate) fn approver(&self, login: &str, person: &str, role: &str, group: &str) -> String {
+        self.signed(&json!({
+            "iss": NAME, "aud": "kapelle", "sub": login, "email": person, "roles": [role], "groups": [group],
+            "payloads": true, "exp": clock::now().millis() / 1_000 + 600,
+        }))
+    }
+
+    fn signed(&self, claims: &serde_json::Value) -> String {
         let header = json!({ "alg": "ES256", "kid": "k", "typ": "JWT" });
         let text = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let message = format!("{}.{}", text(header), text(claims));
+        let message = format!("{}.{}", text(header), text(claims.clone()));
         let signature = self.pair.sign(&SystemRandom::new(), message.as_bytes()).unwrap();
         format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
     }

@@ -4,6 +4,7 @@
 
 mod access;
 mod again;
+mod approvals;
 mod audit;
 mod callers;
 mod contracts;

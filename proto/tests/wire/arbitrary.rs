@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use kapelle_engine::{
-    Body, DeadLetter, Entry, Failure, FailureKind, Kept, KeptOutcome, Pin, RunFinished, RunStatus, RunSubmitted,
-    SignalReceived, StepFailed, StepSucceeded, TaskLimits, TaskToken, TimerId, Usage, Work,
+    ApprovalChecked, ApprovalDecided, Body, DeadLetter, Decider, Entry, Failure, FailureKind, Kept, KeptOutcome, Pin,
+    RunFinished, RunStatus, RunSubmitted, SignalReceived, StepFailed, StepSucceeded, TaskLimits, TaskToken, TimerId,
+    Usage, Verdict, Work,
 };
 use kapelle_proto::{DeadLetterRecord, Task};
 use kapelle_types::{
@@ -184,10 +185,10 @@ fn submitted() -> impl Strategy<Value = Body> {
         any::<u32>(),
         labels,
         option::of(1..u32::MAX),
-        (option::of(".+"), option::of(run_id()), vec(kept(), 0..4)),
+        (option::of(".+"), option::of(run_id()), vec(kept(), 0..4), option::of(any::<String>())),
     )
         .prop_map(|(workflow, workflow_digest, pins, input, key, behaviour, labels, signing_key, fork)| {
-            let (owner, forked_from, kept) = fork;
+            let (owner, forked_from, kept, person) = fork;
             Body::RunSubmitted(Box::new(RunSubmitted {
                 workflow,
                 workflow_digest,
@@ -200,6 +201,7 @@ fn submitted() -> impl Strategy<Value = Body> {
                 owner: owner.map(Principal),
                 forked_from,
                 kept,
+                person,
             }))
         })
 }
@@ -210,6 +212,21 @@ fn finished() -> impl Strategy<Value = Body> {
             Body::RunFinished(Box::new(RunFinished { status, output, error, decided_seq }))
         },
     )
+}
+
+fn decided() -> impl Strategy<Value = Body> {
+    let verdict = prop_oneof![
+        Just(Verdict::Approve),
+        Just(Verdict::Reject),
+        payload().prop_map(Verdict::Edit),
+        Just(Verdict::Override),
+    ];
+    let by = (any::<String>(), vec(any::<String>(), 0..3), any::<String>());
+    (step(), digest(), verdict, any::<String>(), by).prop_map(|(step, digest, verdict, comment, by)| {
+        let (person, groups, policies) = by;
+        let by = Decider { person, groups, policies };
+        Body::ApprovalDecided(Box::new(ApprovalDecided { step, digest, verdict, comment, by }))
+    })
 }
 
 fn token() -> impl Strategy<Value = Option<TaskToken>> {
@@ -231,6 +248,10 @@ fn body() -> impl Strategy<Value = Body> {
         timer().prop_map(|timer| Body::TimerFired { timer }),
         ("[a-z][a-z0-9-]{0,20}", payload()).prop_map(|(name, payload)| {
             Body::SignalReceived(SignalReceived { name: name.parse().unwrap(), payload })
+        }),
+        decided(),
+        (step(), digest(), any::<u64>(), option::of(any::<String>())).prop_map(|(step, digest, agreed, void)| {
+            Body::ApprovalChecked(ApprovalChecked { step, digest, agreed, void, policies: "ab12".into() })
         }),
         reason().prop_map(|reason| Body::CancelRequested { reason }),
         reason().prop_map(|reason| Body::TerminateRequested { reason }),

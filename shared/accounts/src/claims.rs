@@ -144,6 +144,7 @@ pub(crate) fn caller(record: &Record, roles: impl IntoIterator<Item = Role>) -> 
         roles: roles.into_iter().collect(),
         namespace: Some(record.name.clone()),
         sees_payloads: false,
+        groups: Default::default(),
     }
 }
 

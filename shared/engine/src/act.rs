@@ -6,6 +6,7 @@
 //!   Wait ────────────▶ Awaiting(its time), a timer ──wake──▶ Done           a time that has passed: Done
 //!   Signal ──────────▶ Awaiting(its timeout) ──signal──▶ Done               one that came before: Done
 //!                                            └─wake────▶ gives up
+//!   Approval, and others with `approve` ──▶ Awaiting(its end), see `approval.rs`
 //! ```
 
 use std::time::Duration;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use kapelle_types::{Code, Payload, TaskId, Timestamp, duration};
 use serde_json::Value;
 
+use crate::approval::{self, HoldStage};
 use crate::command::Command;
 use crate::entry::Failure;
 use crate::outstanding;
@@ -28,6 +30,10 @@ const WAIT_SECONDS_MAX: f64 = 366.0 * 86_400.0;
 impl Turn<'_> {
     /// Begins an attempt of a slot whose input is known.
     pub(crate) fn begin(&mut self, place: Place, planned: &PlanStep, task: TaskId, input: Payload) {
+        if let Some(approval) = planned.approval().filter(|_| !approval::is_granted(self.run, place)) {
+            return self.ask(place, planned, approval, &input);
+        }
+        approval::edit(self.run, place, |hold| hold.stage = HoldStage::Used);
         match &planned.act {
             Act::Agent(_) | Act::Emit(_) => {
                 self.run.set_slot(place, SlotState::InFlight);
@@ -37,6 +43,7 @@ impl Turn<'_> {
             Act::Switch(cases) => self.switch(place, cases),
             Act::Wait(wait) => self.wait(place, *wait, &input),
             Act::Signal(signal) => self.await_signal(place, signal),
+            Act::Approval(_) => {} // it is done with its answer, so it never has one to go on with
         }
     }
 

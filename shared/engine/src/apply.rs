@@ -1,6 +1,8 @@
 //! `apply`: the normal way of an entry into a run. This file holds the table of what is legal when; the rules of each
 //! entry kind stand in the file that bears its name.
 
+mod approval_checked;
+mod approval_decided;
 mod cancel_requested;
 mod fail_requested;
 mod pause_requested;
@@ -20,6 +22,7 @@ pub(crate) use step_failed::give_up;
 use kapelle_types::limits::ENTRIES_MAX;
 use kapelle_types::{StepRef, TaskId};
 
+use crate::approval;
 use crate::behaviour;
 use crate::command::Command;
 use crate::entry::{Body, Channel, Entry, Stamp, Usage};
@@ -107,6 +110,8 @@ fn transition(turn: &mut Turn<'_>, entry: &Entry, channel: Channel) -> Result<()
             step_failed::apply(turn, report)
         }
         (Stage::Open, Body::SignalReceived(signal)) => signal_received::apply(turn, signal),
+        (Stage::Open, Body::ApprovalDecided(decided)) => approval_decided::apply(turn, decided),
+        (Stage::Open, Body::ApprovalChecked(checked)) => approval_checked::apply(turn, checked),
         (Stage::Open, Body::PauseRequested { .. }) => pause_requested::apply(turn),
         (Stage::Open, Body::ResumeRequested) => resume_requested::apply(turn),
         (Stage::Open, Body::RetryRequested { steps }) => retry_requested::apply(turn, steps),
@@ -142,6 +147,8 @@ const fn channel_of(body: &Body) -> Channel {
         Body::RunSubmitted(_)
         | Body::TimerFired { .. }
         | Body::SignalReceived(_)
+        | Body::ApprovalDecided(_)
+        | Body::ApprovalChecked(_)
         | Body::CancelRequested { .. }
         | Body::TerminateRequested { .. }
         | Body::PauseRequested { .. }
@@ -156,6 +163,7 @@ const fn channel_of(body: &Body) -> Channel {
 const fn is_request(body: &Body) -> bool {
     match body {
         Body::SignalReceived(_)
+        | Body::ApprovalDecided(_)
         | Body::CancelRequested { .. }
         | Body::TerminateRequested { .. }
         | Body::PauseRequested { .. }
@@ -166,6 +174,7 @@ const fn is_request(body: &Body) -> bool {
         | Body::StepSucceeded(_)
         | Body::StepFailed(_)
         | Body::TimerFired { .. }
+        | Body::ApprovalChecked(_)
         | Body::RunFinished(_) => false,
     }
 }
@@ -212,7 +221,8 @@ fn reported<'r>(run: &'r Run, task: &TaskId) -> Result<(Place, &'r Slot), Ignore
     }
     let slot = run.slot(place).ok_or(Ignored::UnknownAttempt)?;
     let is_reported = run.plan.steps.get(place.step).is_some_and(|planned| planned.act.is_reported());
-    if !is_reported || task.attempt == 0 || task.attempt > slot.attempt {
+    let begun = if approval::is_asked(run, place) { slot.attempt.saturating_sub(1) } else { slot.attempt };
+    if !is_reported || task.attempt == 0 || task.attempt > begun {
         return Err(Ignored::UnknownAttempt);
     }
     if slot.state == SlotState::Done { Err(Ignored::AlreadyDecided) } else { Ok((place, slot)) }

@@ -4,9 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use kapelle_types::{AgentVersion, InvalidName, Payload, StepRef, TaskId, Timestamp};
+use kapelle_types::{AgentVersion, InvalidName, Payload, Sha256, StepRef, TaskId, Timestamp};
 
-use crate::entry::{Failure, RunFinished};
+use crate::entry::{Decider, Failure, RunFinished};
 use crate::limits::TaskLimits;
 use crate::plan::{Act, PlanStep};
 use crate::state::Run;
@@ -38,6 +38,8 @@ pub enum Command {
         /// Its name inside the run.
         timer: TimerId,
     },
+    /// Find out whether those who agreed still may, and write down what was found.
+    CheckApproval(Box<CheckApproval>),
     /// Keep a task that gave up where people find it.
     WriteDeadLetter(Box<DeadLetter>),
     /// The step was retried, or its run ended: its dead letter is done with.
@@ -103,7 +105,7 @@ impl Command {
             Act::Emit(kind) => {
                 Some(Self::EmitEvent(Box::new(EmitEvent { task, kind: kind.clone(), data: input, token })))
             }
-            Act::Value | Act::Switch(_) | Act::Wait(_) | Act::Signal(_) => None,
+            Act::Value | Act::Switch(_) | Act::Wait(_) | Act::Signal(_) | Act::Approval(_) => None,
         }
     }
 
@@ -111,9 +113,22 @@ impl Command {
     pub(crate) fn withdraw(planned: &PlanStep, task: TaskId) -> Option<Self> {
         match &planned.act {
             Act::Agent(act) => Some(Self::WithdrawTask { task, agent: act.version.clone() }),
-            Act::Emit(_) | Act::Value | Act::Switch(_) | Act::Wait(_) | Act::Signal(_) => None,
+            Act::Emit(_) | Act::Value | Act::Switch(_) | Act::Wait(_) | Act::Signal(_) | Act::Approval(_) => None,
         }
     }
+}
+
+/// What was agreed to, and is to be checked before its use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckApproval {
+    /// The step or member.
+    pub step: StepRef,
+    /// What was agreed to.
+    pub digest: Sha256,
+    /// The sequence of the entry with which enough had agreed.
+    pub agreed: u64,
+    /// Those who did.
+    pub deciders: Vec<Decider>,
 }
 
 /// A step that gave up, with everything a person needs to judge it.

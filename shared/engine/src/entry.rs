@@ -69,6 +69,10 @@ pub enum Body {
     },
     /// Somebody outside said something that the run waits for, or will.
     SignalReceived(SignalReceived),
+    /// A person said yes or no to what a step would do.
+    ApprovalDecided(Box<ApprovalDecided>),
+    /// It was found out whether those who agreed still may.
+    ApprovalChecked(ApprovalChecked),
     /// Somebody asked for an orderly end.
     CancelRequested {
         /// Why, in their words.
@@ -102,13 +106,18 @@ pub enum Body {
 
 impl Body {
     /// The payload whose value the engine needs, which may have to be fetched before the entry is applied.
-    pub const fn payload_mut(&mut self) -> Option<&mut Payload> {
+    pub fn payload_mut(&mut self) -> Option<&mut Payload> {
         match self {
             Self::RunSubmitted(submitted) => Some(&mut submitted.input),
             Self::StepSucceeded(report) => Some(&mut report.output),
             Self::SignalReceived(signal) => Some(&mut signal.payload),
+            Self::ApprovalDecided(decided) => match &mut decided.verdict {
+                Verdict::Edit(arguments) => Some(arguments),
+                Verdict::Approve | Verdict::Reject | Verdict::Override => None,
+            },
             Self::StepFailed(_)
             | Self::TimerFired { .. }
+            | Self::ApprovalChecked(_)
             | Self::CancelRequested { .. }
             | Self::TerminateRequested { .. }
             | Self::PauseRequested { .. }
@@ -150,6 +159,8 @@ pub struct RunSubmitted {
     pub forked_from: Option<RunId>,
     /// What steps of that run came to: they end at once and nobody does them again.
     pub kept: Vec<Kept>,
+    /// The person who asked for it, as far as known.
+    pub person: Option<String>,
 }
 
 /// A step that is not done again.
@@ -289,6 +300,81 @@ pub struct SignalReceived {
     pub name: SignalName,
     /// What it says.
     pub payload: Payload,
+}
+
+/// What a person said about what a step would do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ApprovalDecided {
+    /// The step or member.
+    pub step: StepRef,
+    /// What was shown to them.
+    pub digest: Sha256,
+    /// What they said.
+    pub verdict: Verdict,
+    /// In their words.
+    pub comment: String,
+    /// Who they are.
+    pub by: Decider,
+}
+
+/// Yes or no.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Verdict {
+    /// It may be done as it is.
+    Approve,
+    /// It may not be done.
+    Reject,
+    /// It may be done with these arguments in the place of its own.
+    Edit(Payload),
+    /// An administrator lets it be done, whoever else would have to agree.
+    Override,
+}
+
+impl Verdict {
+    /// Its name, as outputs and people have it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Approve => "approve",
+            Self::Reject => "reject",
+            Self::Edit(_) => "edit",
+            Self::Override => "override",
+        }
+    }
+
+    /// The same, with nothing of what was edited.
+    pub(crate) fn without_arguments(&self) -> Self {
+        match self {
+            Self::Edit(_) => Self::Edit(Payload::null()),
+            other => other.clone(),
+        }
+    }
+}
+
+/// A person who decides, as they were when they did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Decider {
+    /// The person, the same whichever login they used.
+    pub person: String,
+    /// The groups that they were in.
+    pub groups: Vec<String>,
+    /// The digest of the policies that let them.
+    pub policies: String,
+}
+
+/// Whether those who agreed still may.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApprovalChecked {
+    /// The step or member.
+    pub step: StepRef,
+    /// What was agreed to.
+    pub digest: Sha256,
+    /// The sequence of the entry with which enough had agreed.
+    pub agreed: u64,
+    /// Why it counts for nothing, if it does not count.
+    pub void: Option<String>,
+    /// The digest of the policies that were asked.
+    pub policies: String,
 }
 
 /// The mark at the end of a run's log.

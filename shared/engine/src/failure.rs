@@ -3,7 +3,7 @@
 use kapelle_types::{Attempt, Code, Principal, StepRef, duration};
 
 use crate::entry::{Failure, FailureKind};
-use crate::plan::AwaitSignal;
+use crate::plan::{Approval, AwaitSignal};
 
 /// The code of a run that ended because somebody cancelled it.
 const CANCELED: &str = "canceled";
@@ -43,6 +43,19 @@ impl Failure {
     pub(crate) fn signal_timeout(signal: &AwaitSignal) -> Self {
         let within = signal.timeout.map(|it| format!(" within {}", duration::format(it))).unwrap_or_default();
         Self::of_run(Code::SIGNAL_TIMEOUT, format!("the signal `{}` did not come{within}", signal.name))
+    }
+
+    /// Somebody said no to what a step would do.
+    pub(crate) fn rejected(person: &str, comment: &str) -> Self {
+        let words = if comment.is_empty() { String::new() } else { format!(": {comment}") };
+        Self::of_run(Code::APPROVAL_REJECTED, format!("{person} rejected it{words}"))
+    }
+
+    /// Too few persons agreed in time.
+    pub(crate) fn approval_expired(approval: &Approval) -> Self {
+        let (persons, within) = (approval.quorum, duration::format(approval.expires));
+        let plural = if persons == 1 { "" } else { "s" };
+        Self::of_run(Code::APPROVAL_EXPIRED, format!("{persons} person{plural} did not agree within {within}"))
     }
 
     /// Somebody decided that a stalled run ends FAILED.

@@ -43,6 +43,22 @@ pub enum Ignored {
     BadSignal,
     /// The run keeps as many signals that nobody waits for as it may.
     TooManySignals,
+    /// The step waits for no decision.
+    NotHeld,
+    /// The decision is about something else than what the step would do now.
+    StaleDigest,
+    /// The decision came when it was denied already for want of one.
+    ApprovalExpired,
+    /// The decision is nobody's.
+    NoPerson,
+    /// Whoever decided is in none of the groups that are asked.
+    NotInGroup,
+    /// Whoever submitted the run agreed to what it would do.
+    SelfApproval,
+    /// The person has agreed already.
+    SamePerson,
+    /// What was edited is not what the step may be given.
+    BadEdit,
     /// There is nothing to retry or to fail: the run is not STALLED.
     NotStalled,
     /// None of the named steps waits for a retry.
@@ -75,6 +91,14 @@ impl Ignored {
         Self::UnknownSignal,
         Self::BadSignal,
         Self::TooManySignals,
+        Self::NotHeld,
+        Self::StaleDigest,
+        Self::ApprovalExpired,
+        Self::NoPerson,
+        Self::NotInGroup,
+        Self::SelfApproval,
+        Self::SamePerson,
+        Self::BadEdit,
         Self::NotStalled,
         Self::NotGivenUp,
         Self::AlreadyPaused,
@@ -104,6 +128,14 @@ impl Ignored {
             Self::UnknownSignal => "unknown_signal",
             Self::BadSignal => "bad_signal",
             Self::TooManySignals => "too_many_signals",
+            Self::NotHeld => "not_held",
+            Self::StaleDigest => "stale_digest",
+            Self::ApprovalExpired => "approval_expired",
+            Self::NoPerson => "no_person",
+            Self::NotInGroup => "not_in_group",
+            Self::SelfApproval => "self_approval",
+            Self::SamePerson => "same_person",
+            Self::BadEdit => "bad_edit",
             Self::NotStalled => "not_stalled",
             Self::NotGivenUp => "not_given_up",
             Self::AlreadyPaused => "already_paused",

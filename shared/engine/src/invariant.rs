@@ -28,6 +28,12 @@ pub fn check(run: &Run) -> Result<(), Violation> {
     closing_is_in_order(run)?;
     weight_is_the_sum(run)?;
     spending_is_the_sum(run)?;
+    if run.stage() == Stage::Open {
+        let waits = |place: &crate::state::Place| run.awaiting.contains(place);
+        hold("what_is_asked_waits", crate::approval::asked(run).all(|it| waits(&it)), || {
+            format!("{:?}", run.awaiting)
+        })?;
+    }
     if run.stage() == Stage::Open { counters_say_what_the_slots_say(run) } else { Ok(()) }
 }
 

@@ -13,6 +13,7 @@
 
 mod act;
 mod apply;
+mod approval;
 pub mod behaviour;
 mod closing;
 mod command;
@@ -42,18 +43,19 @@ mod waits;
 mod weight;
 
 pub use apply::{Decision, apply};
-pub use command::{Command, DeadLetter, DispatchTask, EmitEvent, FinishRun, TimerId};
+pub use approval::Held;
+pub use command::{CheckApproval, Command, DeadLetter, DispatchTask, EmitEvent, FinishRun, TimerId};
 pub use contract::{Check, Contract};
 pub use entry::{
-    Body, Channel, Entry, Failure, FailureKind, Kept, KeptOutcome, Pin, Record, RunFinished, RunSubmitted,
-    SignalReceived, Stamp, StepFailed, StepSucceeded, Usage, Work,
+    ApprovalChecked, ApprovalDecided, Body, Channel, Decider, Entry, Failure, FailureKind, Kept, KeptOutcome, Pin,
+    Record, RunFinished, RunSubmitted, SignalReceived, Stamp, StepFailed, StepSucceeded, Usage, Verdict, Work,
 };
 pub use fork::{NotKept, keep};
 pub use ignored::Ignored;
 pub use invariant::Violation;
 pub use limits::TaskLimits;
 pub use outstanding::outstanding;
-pub use plan::{Act, AgentAct, AwaitSignal, Case, OnGiveUp, Phase, Plan, PlanStep, StepIndex, Wait};
+pub use plan::{Act, AgentAct, Approval, AwaitSignal, Case, OnGiveUp, Phase, Plan, PlanStep, StepIndex, Wait};
 pub use state::{Members, Run, RunStatus, StepStatus, StepSummary};
 pub use token::{KeyId, RunKey, SigningKey, TaskToken};
 pub use waits::{AgentWait, Mending, Waits, waits};

@@ -11,9 +11,9 @@
 
 use kapelle_types::Timestamp;
 
+use crate::approval;
 use crate::command::{Command, DeadLetter, TimerId};
 use crate::finish::{cancel_deadline, each_slot, remove_dead_letters, remove_revived, withdraw};
-use crate::scope::View;
 use crate::state::{Place, Run, Slot, SlotState, Stage};
 
 /// The commands that bring about everything the run still waits for, timers that are due included.
@@ -39,7 +39,10 @@ pub fn outstanding(run: &Run, now: Timestamp) -> Vec<Command> {
                 _ if run.is_off(place.step) => {}
                 SlotState::InFlight if !expired => commands.extend(dispatch(run, place, slot)),
                 SlotState::Retrying(due) => commands.extend(timer(run, place, slot, *due)),
-                SlotState::Awaiting(Some(due)) => commands.extend(wake(run, place, slot, *due)),
+                SlotState::Awaiting(Some(due)) => {
+                    commands.extend(wake(run, place, slot, *due));
+                    commands.extend(approval::check(run, place));
+                }
                 SlotState::InFlight
                 | SlotState::Awaiting(None)
                 | SlotState::Due
@@ -85,7 +88,7 @@ pub(crate) fn wake(run: &Run, place: Place, slot: &Slot, due: Timestamp) -> Opti
 /// The input is evaluated again rather than kept: the expression is pure and most runs wait in memory for long.
 fn dispatch(run: &Run, place: Place, slot: &Slot) -> Option<Command> {
     let planned = run.plan.steps.get(place.step)?;
-    let input = planned.with.evaluate(&View::from(run, place)).ok()?;
+    let input = approval::arguments(run, place, planned).ok()?;
     let task = place.task(&run.plan, slot.attempt)?;
     Command::attempt(run, planned, task, input)
 }
@@ -100,7 +103,7 @@ pub(crate) fn dead_letter(run: &Run, place: Place) -> Option<Command> {
     let planned = run.plan.steps.get(place.step)?;
     let slot = run.slot(place)?;
     let SlotState::GaveUp(at) = slot.state else { return None };
-    let input = planned.with.evaluate(&View::from(run, place)).unwrap_or_else(|_| kapelle_types::Payload::null());
+    let input = approval::arguments(run, place, planned).unwrap_or_else(|_| kapelle_types::Payload::null());
     let history = slot.trouble.as_ref().map_or(&[][..], |t| &t.history);
     let named = |(attempt, at, failure): &(u32, Timestamp, crate::Failure)| {
         place.task(&run.plan, *attempt).map(|task| (task, *at, failure.clone()))

@@ -63,6 +63,8 @@ pub struct PlanStep {
     pub timeout: Duration,
     /// What becomes of the run when the step gives up.
     pub on_give_up: OnGiveUp,
+    /// Who has to agree before an attempt is begun.
+    pub approve: Option<Box<Approval>>,
 }
 
 /// When in a run's life a step is done: for its work, or while it is closing.
@@ -90,6 +92,7 @@ pub enum Phase {
 /// | `Value`, `Switch` | nothing: `with`, or the name of a case, is the output | at once |
 /// | `Wait` | a durable timer | when it goes off |
 /// | `Signal` | a place in the line for that signal, with a timer if it has a timeout | when a signal comes, or came before |
+/// | `Approval` | a question to people, with a timer | when enough of them agree |
 #[derive(Debug, Clone, PartialEq)]
 pub enum Act {
     /// An agent works.
@@ -104,6 +107,8 @@ pub enum Act {
     Wait(Wait),
     /// Somebody outside has to say something.
     Signal(AwaitSignal),
+    /// People have to agree to `with`.
+    Approval(Box<Approval>),
 }
 
 /// An agent's work.
@@ -144,6 +149,23 @@ pub struct AwaitSignal {
     pub timeout: Option<Duration>,
 }
 
+/// Whose word is waited for, and how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approval {
+    /// What is asked, in one line.
+    pub title: String,
+    /// Why it is asked; empty if nobody said.
+    pub reason: String,
+    /// The groups whose members may decide; anybody who may decide at all if it is empty.
+    pub groups: Vec<String>,
+    /// How many persons have to agree; at least 1.
+    pub quorum: u32,
+    /// How long is waited. Then it is denied.
+    pub expires: Duration,
+    /// Whether the person who submitted the run may agree.
+    pub self_approval: bool,
+}
+
 impl Plan {
     /// How a signal breaks its contract: `Some(None)` if it does not, `None` if its runs take no such signal.
     #[must_use]
@@ -167,7 +189,7 @@ impl Act {
     pub const fn is_reported(&self) -> bool {
         match self {
             Self::Agent(_) | Self::Emit(_) => true,
-            Self::Value | Self::Switch(_) | Self::Wait(_) | Self::Signal(_) => false,
+            Self::Value | Self::Switch(_) | Self::Wait(_) | Self::Signal(_) | Self::Approval(_) => false,
         }
     }
 
@@ -181,6 +203,7 @@ impl Act {
             Self::Switch(_) => "switch",
             Self::Wait(_) => "wait",
             Self::Signal(_) => "signal",
+            Self::Approval(_) => "approval",
         }
     }
 }
@@ -204,10 +227,19 @@ impl PlanStep {
         self.agent_act().and_then(|act| act.cost_per_run)
     }
 
+    /// Who has to agree, if anybody has to.
+    #[must_use]
+    pub fn approval(&self) -> Option<&Approval> {
+        match &self.act {
+            Act::Approval(approval) => Some(approval),
+            _ => self.approve.as_deref(),
+        }
+    }
+
     fn agent_act(&self) -> Option<&AgentAct> {
         match &self.act {
             Act::Agent(act) => Some(act),
-            Act::Emit(_) | Act::Value | Act::Switch(_) | Act::Wait(_) | Act::Signal(_) => None,
+            Act::Emit(_) | Act::Value | Act::Switch(_) | Act::Wait(_) | Act::Signal(_) | Act::Approval(_) => None,
         }
     }
 }

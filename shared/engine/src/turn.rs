@@ -18,6 +18,7 @@ use kapelle_types::{Code, Payload};
 use serde_json::Value;
 
 use crate::apply::give_up;
+use crate::approval;
 use crate::command::Command;
 use crate::contract;
 use crate::entry::{Failure, Stamp};
@@ -232,7 +233,8 @@ impl<'r> Turn<'r> {
             self.run.edit_slot(place, |slot| slot.remember(at, &failure));
             return give_up(self, place, planned);
         }
-        let input = match planned.with.evaluate(&View::from(self.run, place)) {
+        approval::verify(self.run, place, planned, self.stamp.at);
+        let input = match approval::arguments(self.run, place, planned) {
             Ok(input) => input,
             Err(error) => return self.break_slot(place, "with", &error),
         };
@@ -242,13 +244,15 @@ impl<'r> Turn<'r> {
             return;
         }
         let at = self.stamp.at;
+        // An attempt that was held has its number.
+        let next = u32::from(!approval::is_first_use(self.run, place));
         let attempt = self.run.edit_slot(place, |slot| {
-            slot.attempt = slot.attempt.saturating_add(1);
+            slot.attempt = slot.attempt.saturating_add(next);
             slot.first_at.get_or_insert(at);
             slot.attempt
         });
         if let (Some(_), Some(fan)) = (place.item, self.run.fan_out_mut(place.step)) {
-            fan.attempts = fan.attempts.saturating_add(1);
+            fan.attempts = fan.attempts.saturating_add(next);
         }
         if let Some(task) = attempt.and_then(|a| place.task(&self.run.plan, a)) {
             self.begin(place, planned, task, input);
@@ -257,6 +261,7 @@ impl<'r> Turn<'r> {
 
     /// A slot has its output.
     pub(crate) fn succeed(&mut self, place: Place, output: &Payload) {
+        approval::forget(self.run, place);
         let attempt = self.run.edit_slot(place, |slot| {
             slot.trouble = None;
             slot.attempt
@@ -271,6 +276,7 @@ impl<'r> Turn<'r> {
 
     /// A slot gave up, and the run goes on without its output.
     pub(crate) fn pass_over(&mut self, place: Place) {
+        approval::forget(self.run, place);
         let seen = self.run.edit_slot(place, |slot| {
             let failure = slot.failure().cloned();
             slot.trouble = None;

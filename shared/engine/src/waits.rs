@@ -32,6 +32,21 @@ pub enum Waits {
         /// How many steps and members wait for a timer.
         total: usize,
     },
+    /// Persons, who have to agree to what a step would do.
+    People {
+        /// The first step or member that is held.
+        step: StepRef,
+        /// Who may agree: members of these groups; anybody who may decide at all if there are none.
+        groups: Vec<String>,
+        /// How many more have to.
+        missing: usize,
+        /// Since when it is held.
+        since: Timestamp,
+        /// When it is denied.
+        expires: Timestamp,
+        /// How many steps and members are held.
+        total: usize,
+    },
     /// Somebody outside, who has to send a signal.
     Signal {
         /// The first step or member that waits for one.
@@ -98,7 +113,9 @@ pub fn waits(run: &Run) -> Waits {
         | RunStatus::TimedOut => Waits::Nothing,
         RunStatus::Stalled => Waits::Mending(mending(run)),
         RunStatus::Paused => Waits::Resume,
-        RunStatus::Waiting => signal(run).or_else(|| timer(run)).unwrap_or(Waits::Agents(Vec::new())),
+        RunStatus::Waiting => {
+            people(run).or_else(|| signal(run)).or_else(|| timer(run)).unwrap_or(Waits::Agents(Vec::new()))
+        }
         RunStatus::Running => Waits::Agents(agents(run)),
     }
 }
@@ -145,10 +162,23 @@ fn mending(run: &Run) -> Mending {
     }
 }
 
+fn people(run: &Run) -> Option<Waits> {
+    let mut held = run.held();
+    let first = held.next()?;
+    Some(Waits::People {
+        missing: (first.approval.quorum as usize).saturating_sub(first.agreed.len()),
+        groups: first.approval.groups.clone(),
+        step: first.step,
+        since: first.asked_at,
+        expires: first.expires,
+        total: 1 + held.count(),
+    })
+}
+
 fn signal(run: &Run) -> Option<Waits> {
     let names = |place: &Place| match &run.plan.steps.get(place.step)?.act {
         Act::Signal(signal) => Some((*place, signal.name.clone())),
-        Act::Agent(_) | Act::Emit(_) | Act::Value | Act::Switch(_) | Act::Wait(_) => None,
+        Act::Agent(_) | Act::Emit(_) | Act::Value | Act::Switch(_) | Act::Wait(_) | Act::Approval(_) => None,
     };
     let mut waiting = run.awaiting.iter().filter_map(names);
     let (place, signal) = waiting.next()?;

@@ -1,4 +1,4 @@
-//! What a step does: an agent's work, a value, a choice, a wait, a signal, an event.
+//! What a step does: an agent's work, a value, a choice, a wait, a signal, an event, an approval.
 //!
 //! It is written as the one field of the step that says so; which other fields then mean something stands in [`MEANS`].
 
@@ -8,19 +8,21 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
+use crate::approval::Approval;
 use crate::issue::Issue;
 use crate::performer::Performer;
 use crate::read::{Fields, Issues, Part};
 use crate::write;
 
 /// The fields that say what a step does.
-const KINDS: &[&str] = &["agent", "capability", "value", "switch", "wait", "signal", "emit"];
+const KINDS: &[&str] = &["agent", "capability", "value", "switch", "wait", "signal", "emit", "approval"];
 /// The fields that mean something only beside some of them.
 const MEANS: &[(&str, &[&str])] = &[
-    ("with", &["agent", "capability", "emit"]),
+    ("with", &["agent", "capability", "emit", "approval"]),
     ("retry", &["agent", "capability", "emit"]),
     ("timeout", &["agent", "capability", "signal"]),
-    ("on_give_up", &["agent", "capability", "emit", "signal"]),
+    ("on_give_up", &["agent", "capability", "emit", "signal", "approval"]),
+    ("approve", &["agent", "capability"]),
 ];
 /// Characters of an event's type.
 const EVENT_CHARS_MAX: usize = 120;
@@ -40,6 +42,8 @@ pub enum Act {
     Signal(SignalName),
     /// Something is told to whoever subscribes: `emit`, the type of the event; `with` is its data.
     Emit(String),
+    /// People have to agree: `approval`; `with` is what they are shown.
+    Approval(Approval),
 }
 
 /// One case of a switch.
@@ -73,6 +77,7 @@ impl Act {
             Self::Wait(_) => "wait",
             Self::Signal(_) => "signal",
             Self::Emit(_) => "emit",
+            Self::Approval(_) => "approval",
         }
     }
 
@@ -86,7 +91,9 @@ impl Act {
     pub const fn performer(&self) -> Option<&Performer> {
         match self {
             Self::Agent(performer) => Some(performer),
-            Self::Value(_) | Self::Switch(_) | Self::Wait(_) | Self::Signal(_) | Self::Emit(_) => None,
+            Self::Value(_) | Self::Switch(_) | Self::Wait(_) | Self::Signal(_) | Self::Emit(_) | Self::Approval(_) => {
+                None
+            }
         }
     }
 
@@ -97,7 +104,7 @@ impl Act {
             Self::Value(value) => Some((&["value"], value)),
             Self::Wait(Wait::For(time)) => Some((&["wait"], time)),
             Self::Wait(Wait::Until(time)) => Some((&["wait", "until"], time)),
-            Self::Agent(_) | Self::Switch(_) | Self::Signal(_) | Self::Emit(_) => None,
+            Self::Agent(_) | Self::Switch(_) | Self::Signal(_) | Self::Emit(_) | Self::Approval(_) => None,
         }
     }
 
@@ -141,6 +148,7 @@ impl Act {
             "wait" => read_wait(&part, issues).map(Self::Wait),
             "signal" => part.name(issues).map(Self::Signal),
             "emit" => read_emit(&part, issues).map(Self::Emit),
+            "approval" => Approval::read(&part, issues).map(Self::Approval),
             _ => Performer::read(kind, &part, issues).map(Self::Agent),
         }
     }
@@ -236,6 +244,7 @@ impl Serialize for Act {
             }
             Self::Signal(name) => map.serialize_entry("signal", name)?,
             Self::Emit(kind) => map.serialize_entry("emit", kind)?,
+            Self::Approval(approval) => map.serialize_entry("approval", approval)?,
         }
         map.end()
     }

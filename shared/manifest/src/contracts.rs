@@ -21,7 +21,7 @@ pub(crate) fn read(part: &Part<'_>, issues: &mut Issues) -> Option<Contract> {
 /// The digest of a contract's schema: equal schemas have equal digests, however they are written.
 #[must_use]
 pub fn schema_digest(contract: &Contract) -> Sha256 {
-    Sha256::of(crate::canonical::text(contract.schema()).as_bytes())
+    Sha256::of(kapelle_types::canonical(contract.schema()).as_bytes())
 }
 
 /// All that is wrong with the contract whose schema stands at `pointer`.

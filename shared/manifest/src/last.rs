@@ -25,6 +25,7 @@ const MEANINGLESS: &[(&str, &str)] = &[
     ("needs", "what a run does last is done in the order of the file"),
     ("case", "say with `when` in which case it is done"),
     ("compensate", "nothing undoes what a run does last"),
+    ("approve", "nobody is asked for what a run does last"),
 ];
 
 /// What the compensation of a step is called; `None` if the name would be too long.
@@ -68,7 +69,7 @@ fn checked(part: &Part<'_>, step: Option<Step>, issues: &mut Issues) -> Option<S
     let step = step?;
     match step.act {
         Act::Agent(_) | Act::Emit(_) | Act::Value(_) => {}
-        Act::Switch(_) | Act::Wait(_) | Act::Signal(_) => {
+        Act::Switch(_) | Act::Wait(_) | Act::Signal(_) | Act::Approval(_) => {
             let kind = step.act.field();
             let message = format!("`{kind}` is nothing that a run does last");
             let issue = Issue::rule(&part.pointer.field(kind), message).on_key();

@@ -39,7 +39,7 @@ impl Manifest {
     /// The manifest as canonical JSON (RFC 8785), defaults written out: equal manifests have equal texts.
     #[must_use]
     pub fn canonical(&self) -> String {
-        crate::canonical::text(&self.to_value())
+        kapelle_types::canonical(&self.to_value())
     }
 
     /// The digest of the canonical JSON.

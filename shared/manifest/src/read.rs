@@ -95,6 +95,14 @@ impl<'v> Part<'v> {
         }
     }
 
+    /// Yes or no.
+    pub(crate) fn flag(&self, issues: &mut Issues) -> Option<bool> {
+        match self.value {
+            Value::Bool(flag) => Some(*flag),
+            _ => self.expected("`true` or `false`", "", issues),
+        }
+    }
+
     /// A whole number within bounds.
     pub(crate) fn count(&self, min: u32, max: u32, issues: &mut Issues) -> Option<u32> {
         let Value::Number(number) = self.value else {

@@ -11,6 +11,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::act::Act;
+use crate::approval::Approval;
 use crate::issue::Issue;
 use crate::read::{Fields, Issues, Part};
 use crate::{last, retry, write};
@@ -53,6 +54,9 @@ pub struct Step {
     /// What undoes it if it succeeded and the run then ends otherwise than COMPLETED.
     #[serde(serialize_with = "last::write_compensation", skip_serializing_if = "Option::is_none")]
     pub compensate: Option<Box<Self>>,
+    /// Who has to agree before the agent is called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approve: Option<Approval>,
 }
 
 /// A case of a switch, as a step names it: `route.big`.
@@ -102,8 +106,7 @@ pub enum OnGiveUp {
 
 impl Step {
     /// What DESIGN knows and this version does not.
-    const LATER: &[&str] =
-        &["approval", "degraded", "fallback", "handoff", "loop", "parallel", "priority", "repeat", "workflow"];
+    const LATER: &[&str] = &["degraded", "fallback", "handoff", "loop", "parallel", "priority", "repeat", "workflow"];
 
     /// Everything that the step's expressions refer to.
     #[must_use]
@@ -157,6 +160,7 @@ impl Step {
             Some(part) => part.word(&words, issues).map(Some),
             None => Some(means("on_give_up").then_some(OnGiveUp::Stall)),
         };
+        let approve = fields.optional("approve").map(|it| Approval::read(&it, issues));
         fields.close(Self::LATER, issues);
         if let Some(part) = parallel_part.filter(|_| foreach.is_none()) {
             let issue = Issue::rule(&part.pointer, "`max_parallel` means nothing without `foreach`");
@@ -175,6 +179,7 @@ impl Step {
             timeout: transpose(timeout)?,
             on_give_up: on_give_up?,
             compensate: None,
+            approve: transpose(approve)?,
         })
     }
 

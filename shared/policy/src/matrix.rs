@@ -110,7 +110,14 @@ fn caller(roles: &[Role], side: Side, sees_payloads: bool) -> Caller {
         Side::Other => another(),
         Side::Nowhere => None,
     };
-    Caller { principal: somebody(), person: None, roles: roles.iter().copied().collect(), namespace, sees_payloads }
+    Caller {
+        principal: somebody(),
+        person: None,
+        roles: roles.iter().copied().collect(),
+        namespace,
+        sees_payloads,
+        groups: Default::default(),
+    }
 }
 
 fn resource(owner: Owner) -> Resource {

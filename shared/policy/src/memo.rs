@@ -46,7 +46,7 @@ impl Memo {
 
 /// Everything that a policy can look at, in one spelling: what is there is counted, so that no two questions look alike.
 fn question(caller: &Caller, action: &Action, resource: &Resource) -> Vec<u8> {
-    let Caller { principal, person, roles, namespace, sees_payloads } = caller;
+    let Caller { principal, person, roles, namespace, sees_payloads, groups: _ } = caller;
     let Resource { namespace: whose, owner } = resource;
     let mut bytes = Vec::with_capacity(128);
     let mut put = |part: Option<&str>| {
@@ -76,7 +76,14 @@ mod tests {
 
     fn caller(name: &str) -> Caller {
         let roles = BTreeSet::from([Role::Viewer]);
-        Caller { principal: Principal(name.into()), person: None, roles, namespace: None, sees_payloads: false }
+        Caller {
+            principal: Principal(name.into()),
+            person: None,
+            roles,
+            namespace: None,
+            sees_payloads: false,
+            groups: Default::default(),
+        }
     }
 
     #[test]

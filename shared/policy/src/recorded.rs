@@ -69,7 +69,7 @@ impl Recorded {
     #[must_use]
     pub fn difference(&self, policies: &Policies, number: usize) -> Option<Difference> {
         let Asking { principal, person, roles, namespace, sees_payloads } = self.caller.clone();
-        let caller = Caller { principal, person, roles, namespace, sees_payloads };
+        let caller = Caller { principal, person, roles, namespace, sees_payloads, groups: Default::default() };
         let decision = policies.decide(&caller, &Action::named(&self.action), &self.resource);
         let same =
             decision.verdict == self.expected && self.policy.as_ref().is_none_or(|policy| *policy == decision.policy);

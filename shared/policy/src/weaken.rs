@@ -38,6 +38,7 @@ pub fn reserved(policies: &Policies, namespace: &Namespace) -> Vec<String> {
         principal: principal.clone(),
         person: None,
         roles: BTreeSet::from([role]),
+        groups: BTreeSet::new(),
         namespace: Some(namespace.clone()),
         sees_payloads,
     };

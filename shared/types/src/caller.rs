@@ -91,6 +91,8 @@ pub struct Caller {
     pub namespace: Option<Namespace>,
     /// Whether the caller may read payloads: inputs, outputs, and what agents said.
     pub sees_payloads: bool,
+    /// The groups that an issuer says the caller is in: who is asked for an approval.
+    pub groups: BTreeSet<String>,
 }
 
 #[cfg(test)]

@@ -164,6 +164,10 @@ codes! {
     NO_CASE = "K0314";
     /// What a wait should wait for is no time.
     NOT_A_TIME = "K0315";
+    /// Somebody who may decide said no to what a step would do.
+    APPROVAL_REJECTED = "K0330";
+    /// Nobody, or too few, said yes in time to what a step would do.
+    APPROVAL_EXPIRED = "K0331";
     /// A signal did not come in time.
     SIGNAL_TIMEOUT = "K0316";
     /// A run keeps as many signals that nobody waits for as it may.
@@ -260,6 +264,22 @@ codes! {
     SECOND_PERSON = "K0518";
     /// There is no such open proposal: it was applied, it expired, or the policies changed meanwhile.
     PROPOSAL_GONE = "K0519";
+    /// The step waits for no decision: nothing was asked, it is decided, it expired, or its run ended.
+    NOT_HELD = "K0525";
+    /// What was decided about is not what the step would do now.
+    STALE_DIGEST = "K0526";
+    /// Whoever decides is no person whom an issuer vouches for.
+    NO_PERSON = "K0527";
+    /// Whoever submitted a run cannot agree to what it does.
+    SELF_APPROVAL = "K0528";
+    /// The person has agreed already.
+    SAME_PERSON = "K0529";
+    /// Whoever decides is in none of the groups that are asked.
+    NOT_IN_GROUP = "K0530";
+    /// What was put in the place of a step's arguments is not what its agent takes.
+    BAD_EDIT = "K0531";
+    /// Whoever agrees may not see what they would agree to.
+    APPROVAL_UNSEEN = "K0532";
 }
 
 impl Code {

@@ -6,6 +6,7 @@
 mod audit;
 mod backoff;
 mod caller;
+mod canonical;
 mod code;
 pub mod duration;
 mod error;
@@ -24,12 +25,14 @@ mod web;
 pub use audit::{AuditDecision, AuditRecord, AuditWhat, AuditWho};
 pub use backoff::RetryPolicy;
 pub use caller::{Caller, Role};
+pub use canonical::canonical;
 pub use code::Code;
 pub use error::{Diagnosis, InvalidName};
 pub use id::{Principal, RunId};
 pub use money::Usd;
 pub use name::{
-    AgentName, AgentVersion, CaseName, FolderName, Namespace, ScheduleName, SecretName, SignalName, StepId, TokenName, ToolName, UserName, Version, WorkflowName, WorkflowVersion,
+    AgentName, AgentVersion, CaseName, FolderName, Namespace, ScheduleName, SecretName, SignalName, StepId, TokenName,
+    ToolName, UserName, Version, WorkflowName, WorkflowVersion,
 };
 pub use partition::{Partition, Partitions};
 pub use payload::{Payload, PayloadRef, Sha256, json_bytes, json_depth};

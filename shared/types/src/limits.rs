@@ -21,6 +21,12 @@ pub const SIGNALS_KEPT_MAX: usize = 1_000;
 /// How long a run may be closing where its workflow does not say: a night and a day, so that whoever comes in the morning
 /// can still mend a compensation that gave up.
 pub const CLOSING_DEFAULT: Duration = Duration::from_secs(24 * 3600);
+/// How long an approval waits where nobody says otherwise: a weekend and a day, as a proposal does.
+pub const APPROVAL_LIFE_DEFAULT: Duration = Duration::from_secs(72 * 3600);
+/// Persons that an approval may need: each is written into the run's log and checked again before its use.
+pub const APPROVAL_QUORUM_MAX: u32 = 20;
+/// Groups that an approval may name.
+pub const APPROVAL_GROUPS_MAX: usize = 20;
 /// Bytes of one expression's source.
 pub const EXPRESSION_BYTES_MAX: usize = 4 * 1024;
 /// Nesting of one expression's syntax tree: 48 levels fit a 2 MiB stack many times over.

@@ -25,6 +25,8 @@ pub(super) const fn kind(body: &Body) -> &'static str {
         Body::StepFailed(_) => "step_failed",
         Body::TimerFired { .. } => "timer_fired",
         Body::SignalReceived(_) => "signal_received",
+        Body::ApprovalDecided(_) => "approval_decided",
+        Body::ApprovalChecked(_) => "approval_checked",
         Body::CancelRequested { .. } => "cancel_requested",
         Body::TerminateRequested { .. } => "terminate_requested",
         Body::PauseRequested { .. } => "pause_requested",
@@ -48,6 +50,8 @@ fn body(body: &Body) -> String {
         Body::StepFailed(it) => format!("{kind} {} {}", it.task, failure(&it.failure)),
         Body::TimerFired { timer } => format!("{kind} {timer}"),
         Body::SignalReceived(it) => format!("{kind} {} {}", it.name, value(&it.payload)),
+        Body::ApprovalDecided(it) => format!("{kind} {} {} by {}", it.step, it.verdict.name(), it.by.person),
+        Body::ApprovalChecked(it) => format!("{kind} {} {}", it.step, it.void.as_deref().unwrap_or("stands")),
         Body::CancelRequested { .. }
         | Body::TerminateRequested { .. }
         | Body::PauseRequested { .. }
@@ -72,6 +76,7 @@ pub(super) fn command(command: &Command) -> String {
         Command::WithdrawTask { task, agent } => format!("withdraw {task} from {agent}"),
         Command::StartTimer { timer, due } => format!("start timer {} for {}", timer_id(timer), at(*due)),
         Command::CancelTimer { timer } => format!("cancel timer {}", timer_id(timer)),
+        Command::CheckApproval(it) => format!("check the approval of {} agreed at {}", it.step, it.agreed),
         Command::WriteDeadLetter(letter) => dead_letter(letter),
         Command::RemoveDeadLetter { step, agent } => format!("remove dead letter {step} of {agent}"),
         Command::FinishRun(it) => format!("finish {}", outcome(it)),

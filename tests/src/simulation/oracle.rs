@@ -53,7 +53,10 @@ impl Identity {
             Command::StartTimer { timer, .. } => Some(Self::Timer(timer.clone())),
             Command::WriteDeadLetter(letter) => Some(Self::DeadLetter(letter.task.clone())),
             Command::FinishRun(_) => Some(Self::Finish),
-            Command::WithdrawTask { .. } | Command::CancelTimer { .. } | Command::RemoveDeadLetter { .. } => None,
+            Command::WithdrawTask { .. }
+            | Command::CancelTimer { .. }
+            | Command::CheckApproval(_)
+            | Command::RemoveDeadLetter { .. } => None,
         }
     }
 }

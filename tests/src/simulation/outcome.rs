@@ -64,6 +64,7 @@ impl World {
             Act::Switch(cases) => cases.iter().any(|case| got == case.name.as_str()),
             Act::Wait(_) | Act::Emit(_) => got.is_null(),
             Act::Signal(_) => *got == signalled(),
+            Act::Approval(_) => got["decision"].is_string(),
         }
     }
 }

@@ -82,6 +82,7 @@ impl Job {
             owner: None,
             forked_from: (!self.kept.is_empty()).then(|| run_id(0, u64::MAX)),
             kept: self.kept.clone(),
+            person: None,
             signing_key: Some(1),
         }))
     }

@@ -1,6 +1,6 @@
 //! Messages on their way to the broker: lost, late, stored without anybody hearing of it, and sent again.
 
-use kapelle_engine::{Body, Command};
+use kapelle_engine::{ApprovalChecked, Body, CheckApproval, Command};
 use kapelle_types::RunId;
 
 use super::agents::succeeded;
@@ -99,6 +99,11 @@ impl World {
             Command::CancelTimer { timer } => {
                 self.log.timers.remove(&(run, timer));
             }
+            Command::CheckApproval(check) => {
+                let CheckApproval { step, digest, agreed, .. } = *check;
+                let checked = ApprovalChecked { step, digest, agreed, void: None, policies: String::new() };
+                self.append_control(run, String::new(), Body::ApprovalChecked(checked), false);
+            }
             Command::WriteDeadLetter(letter) => {
                 self.check_dead_letter(run, &letter);
                 self.dead.insert((run, letter.task.step), letter.task.attempt);
@@ -140,6 +145,8 @@ pub(crate) fn describe(body: &Body) -> String {
         Body::StepFailed(report) => format!("{} failed {:?}", report.task, report.failure.kind),
         Body::TimerFired { timer } => format!("timer {timer}"),
         Body::SignalReceived(signal) => format!("signal {}", signal.name),
+        Body::ApprovalDecided(decided) => format!("{} {}", decided.step, decided.verdict.name()),
+        Body::ApprovalChecked(checked) => format!("{} checked", checked.step),
         Body::CancelRequested { .. } => "cancel".into(),
         Body::TerminateRequested { .. } => "terminate".into(),
         Body::PauseRequested { .. } => "pause".into(),

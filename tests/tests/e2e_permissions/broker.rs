@@ -144,6 +144,7 @@ pub(crate) fn caller(role: Role) -> Caller {
         roles: [role].into(),
         namespace: Some(Namespace::default()),
         sees_payloads: false,
+        groups: Default::default(),
     }
 }
 

@@ -46,6 +46,7 @@ impl Question {
             principal: Principal(SOMEBODY.to_owned()),
             person: self.person,
             roles: self.roles.into_iter().collect(),
+            groups: BTreeSet::new(),
             namespace: Some(self.namespace),
             sees_payloads: self.sees_payloads,
         };
@@ -105,6 +106,7 @@ impl Connection {
             principal: Principal(SOMEBODY.to_owned()),
             person: None,
             roles: self.roles.into_iter().collect(),
+            groups: BTreeSet::new(),
             namespace: Some(self.namespace.clone()),
             sees_payloads: false,
         };

@@ -29,6 +29,7 @@ fn a_decision_is_explained_with_its_policy() {
         roles: [kapelle_types::Role::Viewer].into(),
         namespace: Some(kapelle_types::Namespace::default()),
         sees_payloads: false,
+        groups: Default::default(),
     };
     let resource = kapelle_policy::Resource::of(kapelle_types::Namespace::default());
     let decision = policies.decide(&caller, &kapelle_policy::Action::rpc("/kapelle.v1.RunService/Get"), &resource);

@@ -99,7 +99,7 @@ fn issuer(keys: KeySource, timing: Timing) -> Issuer {
         algorithms: vec![Algorithm::ES256, Algorithm::EdDSA, Algorithm::RS256, Algorithm::PS256],
         keys,
         namespace: Some("default".parse().unwrap()),
-        claims: Claims { roles: "roles".into(), namespace: None, person: None, may_see_payloads: None },
+        claims: Claims { roles: "roles".into(), namespace: None, person: None, may_see_payloads: None, groups: None },
         leeway: Duration::from_secs(60),
     };
     Issuer::start(config, timing, CancellationToken::new()).unwrap()

@@ -1,15 +1,16 @@
 //! Samples of `log.proto`.
 
 use bytes::Bytes;
+use kapelle_proto::v1::approval_decided::Verdict;
 use kapelle_proto::v1::kept_step::Outcome;
 use kapelle_proto::v1::log_entry::Body;
 use kapelle_proto::v1::payload_data::Content;
 use kapelle_proto::v1::step_failure::Kind;
 use kapelle_proto::v1::{
-    CancelRequested, FailRequested, KeptMembers, KeptSkipped, KeptStep, LogEntry, LogRecord, PauseRequested,
-    PayloadData, PayloadReference, ResourceUsage, ResumeRequested, RetryRequested, RunFinished, RunStatus,
-    RunSubmitted, SignalReceived, StepFailed, StepFailure, StepPin, StepSucceeded, TerminateRequested, TimerFired,
-    WorkDone,
+    ApprovalChecked, ApprovalDecided, ApprovalDecider, CancelRequested, FailRequested, KeptMembers, KeptSkipped,
+    KeptStep, LogEntry, LogRecord, PauseRequested, PayloadData, PayloadReference, ResourceUsage, ResumeRequested,
+    RetryRequested, RunFinished, RunStatus, RunSubmitted, SignalReceived, StepFailed, StepFailure, StepPin,
+    StepSucceeded, TerminateRequested, TimerFired, WorkDone,
 };
 
 use super::{RUN, at};
@@ -67,7 +68,27 @@ fn bodies() -> Vec<(&'static str, Body)> {
         ("fail_requested", Body::FailRequested(FailRequested { reason: "cannot be mended".into() })),
         ("run_finished", Body::RunFinished(finished())),
         ("signal_received", Body::SignalReceived(signal())),
+        ("approval_decided", Body::ApprovalDecided(decided())),
+        ("approval_checked", Body::ApprovalChecked(checked())),
     ]
+}
+
+fn decided() -> ApprovalDecided {
+    let by =
+        ApprovalDecider { person: "ada@example.com".into(), groups: vec!["legal".into()], policies: "ab12".into() };
+    ApprovalDecided {
+        step: "review:17".into(),
+        digest: digest(4),
+        verdict: Verdict::Edit.into(),
+        arguments: Some(inline(r#"{"amount":5}"#)),
+        comment: "less is enough".into(),
+        by: Some(by),
+    }
+}
+
+fn checked() -> ApprovalChecked {
+    let (step, void) = ("review:17".into(), Some("the policies changed".into()));
+    ApprovalChecked { step, digest: digest(4), agreed: 17, void, policies: "cd34".into() }
 }
 
 fn signal() -> SignalReceived {

@@ -201,6 +201,7 @@ impl Record {
             roles: self.roles.clone(),
             namespace: Some(self.namespace.clone()),
             sees_payloads: self.sees_payloads,
+            groups: BTreeSet::new(),
         }
     }
 }

@@ -8,6 +8,7 @@
 use kapelle_types::StepRef;
 
 use super::locate;
+use crate::approval;
 use crate::finish::remove_dead_letter;
 use crate::ignored::Ignored;
 use crate::spending;
@@ -53,6 +54,7 @@ fn meant(turn: &Turn<'_>, steps: &[StepRef]) -> Vec<Place> {
 /// Makes a stuck place due again, with something to spend if its agent has spent what it could.
 fn renew(turn: &mut Turn<'_>, place: Place) {
     spending::grant(turn.run, place.step);
+    approval::forget(turn.run, place);
     turn.run.set_stuck(place, false);
     turn.run.edit_slot(place, crate::state::Slot::renew);
     if let Some(SlotState::GaveUp(_)) = turn.run.set_slot(place, SlotState::Due) {

@@ -25,6 +25,8 @@ pub(super) fn apply(turn: &mut Turn<'_>, entry: &Entry, submitted: &RunSubmitted
         traceparent: entry.traceparent.clone(),
         at: turn.stamp.at,
         behaviour: submitted.behaviour,
+        definition: submitted.workflow_digest,
+        person: submitted.person.clone(),
     };
     turn.run.heap_bytes += origin_bytes(&origin);
     turn.run.origin = Some(Box::new(origin));
@@ -110,6 +112,7 @@ pub(crate) fn origin_bytes(origin: &Origin) -> usize {
         + labels
         + text(&origin.key)
         + text(&origin.traceparent)
+        + text(&origin.person)
         + origin.principal.0.len()
 }
 

@@ -9,6 +9,7 @@
 //! | in flight with a later attempt | that one is withdrawn |
 //! | waiting for its retry timer | the timer is cancelled |
 //! | due, held by a pause | nothing to take back |
+//! | waiting for people to agree to a later attempt | the timer of the question is cancelled |
 //! | given up, its run STALLED | the dead letter is removed; the run goes on |
 //!
 //! A success whose output breaks the agent's contract, or that is beyond a limit of the agent, is a failure: of the attempt
@@ -59,7 +60,12 @@ fn take_back(turn: &mut Turn<'_>, place: Place, old: &SlotState, dispatched: Att
             place.task(&plan, next).map(|task| Command::CancelTimer { timer: TimerId::Retry(task) })
         }
         SlotState::GaveUp(_) => remove_dead_letter(turn.run, place),
-        SlotState::InFlight | SlotState::Awaiting(_) | SlotState::Due | SlotState::Broken(_) | SlotState::Done => None,
+        SlotState::Awaiting(Some(_)) => {
+            place.task(&plan, dispatched).map(|task| Command::CancelTimer { timer: TimerId::Wake(task) })
+        }
+        SlotState::InFlight | SlotState::Awaiting(None) | SlotState::Due | SlotState::Broken(_) | SlotState::Done => {
+            None
+        }
     };
     turn.commands.extend(command);
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use kapelle_types::{Code, Payload, TaskId, Timestamp};
 
-use super::{give_up, locate};
+use super::{approval_decided, give_up, locate};
+use crate::approval;
 use crate::command::{Command, TimerId};
 use crate::entry::Failure;
 use crate::ignored::Ignored;
@@ -72,6 +73,11 @@ fn wake(turn: &mut Turn<'_>, task: &TaskId) -> Result<(), Ignored> {
     not_early(turn, &TimerId::Wake(task.clone()), due, Duration::ZERO)?;
     let plan = turn.plan();
     let Some(planned) = plan.steps.get(place.step) else { return Err(Ignored::UnknownTimer) };
+    if approval::is_asked(turn.run, place) {
+        let failure = planned.approval().map(Failure::approval_expired).ok_or(Ignored::UnknownTimer)?;
+        approval_decided::deny(turn, place, planned, &failure);
+        return Ok(());
+    }
     match &planned.act {
         Act::Signal(signal) => {
             let failure = Failure::signal_timeout(signal);
@@ -79,7 +85,7 @@ fn wake(turn: &mut Turn<'_>, task: &TaskId) -> Result<(), Ignored> {
             turn.run.edit_slot(place, |slot| slot.remember(at, &failure));
             give_up(turn, place, planned);
         }
-        Act::Agent(_) | Act::Emit(_) | Act::Value | Act::Switch(_) | Act::Wait(_) => {
+        Act::Agent(_) | Act::Emit(_) | Act::Value | Act::Switch(_) | Act::Wait(_) | Act::Approval(_) => {
             turn.succeed(place, &Payload::null());
         }
     }

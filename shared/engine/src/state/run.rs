@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kapelle_types::limits::ENTRIES_WARN;
-use kapelle_types::{Payload, Principal, RunId, SignalName, StepId, TaskId, Timestamp};
+use kapelle_types::{Payload, Principal, RunId, Sha256, SignalName, StepId, TaskId, Timestamp};
 
 use super::halt::Halt;
 use super::place::{Dependants, Place};
 use super::step::{Step, StepState};
 use super::summary::{StepSummary, summaries};
 use super::{Closing, RunStatus, slot};
+use crate::approval::Approvals;
 use crate::entry::{Failure, RunFinished};
 use crate::plan::{Act, Phase, Plan, StepIndex};
 use crate::signals::Signals;
@@ -40,6 +41,8 @@ pub struct Run {
     pub(crate) awaiting: BTreeSet<Place>,
     /// Signals that came before anybody waited for them; most runs have none.
     pub(crate) signals: Option<Box<Signals>>,
+    /// What people are asked, and agreed to; most runs ask nobody.
+    pub(crate) approvals: Option<Box<Approvals>>,
     /// What keeps the run STALLED: steps and members that gave up or whose expressions failed.
     pub(crate) stuck: BTreeSet<Place>,
     /// What gave up and was retried or succeeded after all: its dead letter is done with. Kept, since the command that
@@ -78,6 +81,10 @@ pub(crate) struct Origin {
     pub(crate) traceparent: Option<String>,
     pub(crate) at: Timestamp,
     pub(crate) behaviour: u32,
+    /// Digest of the workflow version.
+    pub(crate) definition: Sha256,
+    /// The person who submitted it, as far as known.
+    pub(crate) person: Option<String>,
 }
 
 /// The coarse state that decides which entries are legal at all: the rows of the table in `apply.rs`.
@@ -110,6 +117,7 @@ impl Run {
             timers: BTreeSet::new(),
             awaiting: BTreeSet::new(),
             signals: None,
+            approvals: None,
             stuck: BTreeSet::new(),
             revived: BTreeSet::new(),
             broken_output: None,
@@ -224,7 +232,7 @@ impl Run {
     pub fn awaited_signals(&self) -> impl Iterator<Item = &SignalName> {
         self.awaiting.iter().filter_map(|place| match &self.plan.steps.get(place.step)?.act {
             Act::Signal(signal) => Some(&signal.name),
-            Act::Agent(_) | Act::Emit(_) | Act::Value | Act::Switch(_) | Act::Wait(_) => None,
+            Act::Agent(_) | Act::Emit(_) | Act::Value | Act::Switch(_) | Act::Wait(_) | Act::Approval(_) => None,
         })
     }
 
@@ -299,9 +307,10 @@ impl Run {
         let fixed = size_of::<Self>() + self.steps.len() * size_of::<Step>() + self.dependants.bytes();
         let spending = self.spending.as_ref().map_or(0, |it| it.weight_bytes());
         let signals = self.signals.as_ref().map_or(0, |it| it.weight_bytes());
+        let approvals = self.approvals.as_ref().map_or(0, |it| it.weight_bytes());
         let closing = self.closing.as_ref().map_or(0, |it| it.weight_bytes());
         let places = size_of::<StepIndex>() * (self.active.len() + self.undo.len());
-        fixed + sets + spending + signals + closing + places + self.heap_bytes
+        fixed + sets + spending + signals + approvals + closing + places + self.heap_bytes
     }
 
     /// Its steps, for people, in the plan's order.

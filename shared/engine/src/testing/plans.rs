@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::contract::{Check, Contract};
 use crate::limits::TaskLimits;
-use crate::plan::{Act, AgentAct, AwaitSignal, Case, OnGiveUp, Phase, Plan, PlanStep, Wait};
+use crate::plan::{Act, AgentAct, Approval, AwaitSignal, Case, OnGiveUp, Phase, Plan, PlanStep, Wait};
 
 /// The workflow that every plan made here is a version of.
 #[must_use]
@@ -78,6 +78,7 @@ fn step(spec: &Value, place: &dyn Fn(&Value) -> usize, phase: Phase) -> PlanStep
             Some("continue") => OnGiveUp::Continue,
             _ => OnGiveUp::Stall,
         },
+        approve: spec.get("approve").map(|it| Box::new(approval(it))),
     }
 }
 
@@ -87,6 +88,8 @@ fn act<'s>(spec: &'s Value, id: &str) -> (Act, &'s Value) {
     let has = |field: &str| spec.get(field).is_some();
     if let Some(name) = spec["signal"].as_str() {
         (Act::Signal(AwaitSignal { name: name.parse().unwrap(), timeout }), &spec["with"])
+    } else if has("approval") {
+        (Act::Approval(Box::new(approval(&spec["approval"]))), &spec["with"])
     } else if has("value") {
         (Act::Value, &spec["value"])
     } else if let Some(cases) = spec["switch"].as_array() {
@@ -99,6 +102,18 @@ fn act<'s>(spec: &'s Value, id: &str) -> (Act, &'s Value) {
         (Act::Emit(kind.to_owned()), &spec["with"])
     } else {
         (Act::Agent(Box::new(agent(spec, id))), &spec["with"])
+    }
+}
+
+fn approval(spec: &Value) -> Approval {
+    let groups = spec["groups"].as_array().map_or(&[][..], |it| it);
+    Approval {
+        title: "may it?".to_owned(),
+        reason: String::new(),
+        groups: groups.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        quorum: spec["quorum"].as_u64().map_or(1, |n| u32::try_from(n).unwrap()),
+        expires: Duration::from_millis(spec["expires_ms"].as_u64().unwrap_or(10_000)),
+        self_approval: spec["self"].as_bool().unwrap_or(false),
     }
 }
 

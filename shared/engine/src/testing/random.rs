@@ -46,6 +46,8 @@ pub struct Shape {
     pub kinds: u64,
     /// Steps that are undone by another, in percent of those that could be, and plans with last steps, in percent.
     pub closing: u64,
+    /// Whether some of those ask people first.
+    pub approvals: bool,
     /// Whether retries are bounded by a total time, which makes the end depend on the order of events.
     pub total: bool,
     /// Whether runs may have a deadline, which does the same.
@@ -62,6 +64,7 @@ impl Default for Shape {
             foreach: 35,
             fail: 15,
             kinds: 0,
+            approvals: false,
             closing: 0,
             total: false,
             deadline: false,
@@ -188,13 +191,14 @@ fn random_step(dice: &mut Dice, index: usize, before: &[Map<String, Value>], sha
 
 /// Makes a step one of another kind, or leaves it to its agent.
 fn random_kind(dice: &mut Dice, step: &mut Map<String, Value>, shape: &Shape) {
-    let (field, value) = match dice.below(7) {
+    let (field, value) = match dice.below(if shape.approvals { 8 } else { 7 }) {
         0 => ("value", json!({"n": dice.below(10), "list": list(dice, 4)})),
         1 => ("switch", json!([{"case": "big", "when": "input.n > 4"}, {"case": "go", "when": "input.go"}])),
         2 => ("switch", json!([{"case": "big", "when": "input.n > 4"}, {"case": "small"}])),
         3 => ("wait", json!(dice.below(3))),
         4 => ("signal", json!(["go", "stop"][dice.below(2)])),
         5 => ("emit", json!("something.happened")),
+        7 => ("approve", json!({"quorum": dice.below(2) + 1, "expires_ms": 3_600_000})),
         _ => return,
     };
     step.insert(field.into(), value);

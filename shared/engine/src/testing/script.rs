@@ -10,6 +10,8 @@
 //!   4 fire retry=a=2    4 fire wake=a=1    4 fire deadline    4 signal [id=<id>] go {"x": 1}
 //!   0 fork {"n": 1} {"a": 7, "each": [8, 9], "no": "skipped"} (what it keeps, a list being a `foreach`'s)
 //!   0 submit-1 {} (under behaviour 1)    3 forged ok a 1 (with another run's token)    3 bare ok a 1 (without a token)
+//!   5 decide a approve bob [legal] | reject bob | edit bob {"x": 1} | override bob    5 stale a approve bob (of another digest)
+//!   6 checked a [why it is void]
 //!   5 cancel | terminate | pause | resume | retry [a review:1 …] | giveup          [id=<id> before the arguments]
 //! ```
 
@@ -22,9 +24,9 @@ use serde_json::Value;
 
 use super::plans::{plan, workflow};
 use crate::{
-    Body, Channel, Command, Entry, Failure, FailureKind, Kept, KeptOutcome, Plan, Run, RunFinished, RunKey, RunStatus,
-    RunSubmitted, SignalReceived, Stamp, StepFailed, StepSucceeded, TaskToken, Usage, Work, apply, behaviour,
-    invariant, outstanding,
+    ApprovalChecked, ApprovalDecided, Body, Channel, Command, Decider, Entry, Failure, FailureKind, Kept, KeptOutcome,
+    Plan, Run, RunFinished, RunKey, RunStatus, RunSubmitted, SignalReceived, Stamp, StepFailed, StepSucceeded,
+    TaskToken, Usage, Verdict, Work, apply, behaviour, invariant, outstanding,
 };
 
 /// The run that scripts are about.
@@ -61,7 +63,8 @@ pub fn check(spec: &Value, script: &str) -> String {
             tell(&mut told, &outstanding(&run, at));
             continue;
         }
-        let (entry, channel) = entry(what);
+        let (mut entry, channel) = entry(what);
+        aim(&run, &mut entry.body);
         let decision = apply(&mut run, &entry, channel, Stamp { seq, at });
         invariant::check(&run).unwrap();
         decision.ignored.iter().for_each(|reason| writeln!(told, "  ignored: {reason}").unwrap());
@@ -91,6 +94,10 @@ pub fn describe(command: &Command) -> String {
             let history: Vec<_> = letter.history.iter().map(|(task, _, f)| format!("{task} {}", f.code)).collect();
             format!("dead letter {} {} {}, history {history:?}", letter.task, json(&letter.input), letter.cause.code)
         }
+        Command::CheckApproval(check) => {
+            let persons: Vec<_> = check.deciders.iter().map(|it| it.person.as_str()).collect();
+            format!("check {} agreed at {} by {}", check.step, check.agreed, persons.join(", "))
+        }
         Command::RemoveDeadLetter { step, .. } => format!("remove dead letter {step}"),
         Command::FinishRun(outcome) => {
             let output = outcome.output.as_ref().map(|o| format!(" {}", json(o))).unwrap_or_default();
@@ -119,6 +126,7 @@ pub fn submission(input: Value) -> Body {
         owner: None,
         forked_from: None,
         kept: Vec::new(),
+        person: Some("ada".to_owned()),
     }))
 }
 
@@ -194,6 +202,14 @@ fn body(what: &str, rest: &str) -> Body {
             let (name, payload) = rest.split_once(' ').unwrap_or((rest, ""));
             Body::SignalReceived(SignalReceived { name: name.parse().expect("a name"), payload: value(payload).into() })
         }
+        "decide" => decided(rest, Sha256([0; 32])),
+        "stale" => decided(rest, Sha256::of(b"another")),
+        "checked" => {
+            let (step, why) = rest.split_once(' ').unwrap_or((rest, ""));
+            let (step, digest) = (step.parse().expect("a step"), Sha256([0; 32]));
+            let void = (!why.is_empty()).then(|| why.to_owned());
+            Body::ApprovalChecked(ApprovalChecked { step, digest, agreed: 0, void, policies: String::new() })
+        }
         "cancel" => Body::CancelRequested { reason: reason() },
         "terminate" => Body::TerminateRequested { reason: reason() },
         "pause" => Body::PauseRequested { reason: reason() },
@@ -207,6 +223,45 @@ fn body(what: &str, rest: &str) -> Body {
             Body::RunFinished(Box::new(RunFinished { status, output, error, decided_seq: 1 }))
         }
         other => panic!("`{other}` is no entry"),
+    }
+}
+
+/// `<step> <verdict> <person> <group or arguments>`
+fn decided(text: &str, digest: Sha256) -> Body {
+    let words: Vec<&str> = text.splitn(4, ' ').collect();
+    let [step, verdict, person, rest @ ..] = words.as_slice() else { panic!("`{text}` is no decision") };
+    let rest = rest.first().copied().unwrap_or_default();
+    let (verdict, groups) = match *verdict {
+        "approve" => (Verdict::Approve, vec![rest.to_owned()]),
+        "reject" => (Verdict::Reject, vec![rest.to_owned()]),
+        "override" => (Verdict::Override, Vec::new()),
+        _ => (Verdict::Edit(serde_json::from_str::<Value>(rest).expect("JSON").into()), Vec::new()),
+    };
+    let by = Decider { person: (*person).to_owned(), groups, policies: String::new() };
+    let (step, comment) = (step.parse().expect("a step"), "fine".to_owned());
+    Body::ApprovalDecided(Box::new(ApprovalDecided { step, digest, verdict, comment, by }))
+}
+
+/// Lets a decision or a check be about what is asked now, unless it says about what.
+fn aim(run: &Run, body: &mut Body) {
+    let check = |step: &StepRef| {
+        outstanding(run, Timestamp::default()).into_iter().find_map(|command| match command {
+            Command::CheckApproval(check) if check.step == *step => Some(check),
+            _ => None,
+        })
+    };
+    let unaimed = Sha256([0; 32]);
+    match body {
+        Body::ApprovalDecided(decided) if decided.digest == unaimed => {
+            let held = run.held().find(|it| it.step == decided.step);
+            decided.digest = held.map_or(unaimed, |it| it.digest);
+        }
+        Body::ApprovalChecked(checked) => {
+            if let Some(check) = check(&checked.step) {
+                (checked.digest, checked.agreed) = (check.digest, check.agreed);
+            }
+        }
+        _ => {}
     }
 }
 

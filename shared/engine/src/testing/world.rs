@@ -13,8 +13,9 @@ use super::script::{fresh, run_key, submission};
 use crate::spending;
 use crate::state::fold;
 use crate::{
-    Act, Body, Channel, Command, Decision, DispatchTask, Entry, Failure, FailureKind, Plan, Record, Run, RunFinished,
-    SignalReceived, Stamp, StepFailed, StepSucceeded, TimerId, Usage, Work, apply, invariant, outstanding,
+    Act, ApprovalChecked, ApprovalDecided, Body, Channel, CheckApproval, Command, Decider, Decision, DispatchTask,
+    Entry, Failure, FailureKind, Plan, Record, Run, RunFinished, SignalReceived, Stamp, StepFailed, StepSucceeded,
+    TimerId, Usage, Verdict, Work, apply, invariant, outstanding,
 };
 
 /// The world of one run.
@@ -27,6 +28,8 @@ pub struct World {
     pub queue: BTreeMap<TaskId, DispatchTask>,
     /// Events that were told and not yet reported.
     pub events: BTreeSet<TaskId>,
+    /// What was agreed to and is not checked yet.
+    pub checks: BTreeMap<StepRef, CheckApproval>,
     /// Durable timers.
     pub timers: BTreeMap<TimerId, Timestamp>,
     /// Dead letters.
@@ -66,6 +69,7 @@ impl World {
             log: Vec::new(),
             queue: BTreeMap::new(),
             events: BTreeSet::new(),
+            checks: BTreeMap::new(),
             timers: BTreeMap::new(),
             dead: BTreeSet::new(),
             marks: Vec::new(),
@@ -140,6 +144,9 @@ impl World {
                 Command::CancelTimer { timer } => {
                     self.timers.remove(timer);
                 }
+                Command::CheckApproval(check) => {
+                    self.checks.insert(check.step.clone(), (**check).clone());
+                }
                 Command::WriteDeadLetter(letter) => {
                     self.dead.insert(letter.task.step.clone());
                 }
@@ -166,6 +173,22 @@ impl World {
     /// Lets one thing happen: a task is executed and reported, the earliest timer fires, or a mark is written. False if
     /// nothing can.
     pub fn tick(&mut self, dice: &mut Dice) -> bool {
+        if let Some((_, check)) = self.checks.pop_first() {
+            let CheckApproval { step, digest, agreed, .. } = check;
+            let policies = String::new();
+            let _ = self.log_and_perform(Body::ApprovalChecked(ApprovalChecked {
+                step,
+                digest,
+                agreed,
+                void: None,
+                policies,
+            }));
+            return true;
+        }
+        if let Some(decided) = self.decision().filter(|_| dice.chance(40)) {
+            let _ = self.log_and_perform(decided);
+            return true;
+        }
         let timer = self.earliest_timer();
         if let Some(name) = self.awaited_signal().filter(|_| dice.chance(40)) {
             let _ = self.log_and_perform(signal(&name));
@@ -177,8 +200,10 @@ impl World {
         }
         let choices = self.queue.len() + usize::from(timer.is_some()) + usize::from(!self.marks.is_empty());
         if choices == 0 {
-            let Some(name) = self.awaited_signal() else { return false };
-            let _ = self.log_and_perform(signal(&name));
+            let Some(said) = self.awaited_signal().map(|name| signal(&name)).or_else(|| self.decision()) else {
+                return false;
+            };
+            let _ = self.log_and_perform(said);
             return true;
         }
         let choice = dice.below(choices);
@@ -198,10 +223,25 @@ impl World {
     /// The timer that goes off next. The end of closing is far away, where plans do not draw it near, and comes when nothing
     /// else can happen.
     fn earliest_timer(&self) -> Option<(TimerId, Timestamp)> {
-        let earliest = self.timers.iter().min_by_key(|(timer, due)| (**due, (*timer).clone()))?;
+        // Who is asked says yes before it is too late, so that the end does not hang on the order of events.
+        let asked = |timer: &&TimerId| match timer {
+            TimerId::Wake(task) => self.run.held().any(|held| held.step == task.step),
+            TimerId::Deadline | TimerId::Closing | TimerId::Retry(_) => false,
+        };
+        let timers = self.timers.iter().filter(|(timer, _)| !asked(timer));
+        let earliest = timers.min_by_key(|(timer, due)| (**due, (*timer).clone()))?;
         let far = *earliest.0 == TimerId::Closing && *earliest.1 > self.clock.plus(Duration::from_secs(60));
         let idle = self.queue.is_empty() && self.marks.is_empty();
         (!far || idle).then(|| (earliest.0.clone(), *earliest.1))
+    }
+
+    /// What somebody says about the first thing that is asked: yes.
+    fn decision(&self) -> Option<Body> {
+        let held = self.run.held().find(|held| !held.decided)?;
+        let person = format!("person {}", held.agreed.len());
+        let by = Decider { person, groups: held.approval.groups.clone(), policies: String::new() };
+        let (step, digest, verdict, comment) = (held.step, held.digest, Verdict::Approve, String::new());
+        Some(Body::ApprovalDecided(Box::new(ApprovalDecided { step, digest, verdict, comment, by })))
     }
 
     /// A signal that some step waits for.

@@ -38,6 +38,17 @@ fn own(workflow: &Workflow, act: &Act) -> Option<Contract> {
         }
         Act::Wait(_) | Act::Emit(_) => Some(Contract::new(json!({ "type": "null" }))),
         Act::Signal(name) => workflow.spec.signals.get(name).cloned(),
+        Act::Approval(_) => Some(Contract::new(json!({
+            "type": "object",
+            "properties": {
+                "decision": { "enum": ["approve", "edit", "override"] },
+                "by": { "type": "array", "items": { "type": "string" } },
+                "at": { "type": "string" },
+                "comment": { "type": "string" },
+                "edited": true,
+            },
+            "required": ["decision", "by", "at", "comment", "edited"],
+        }))),
         Act::Agent(_) | Act::Value(_) => None,
     }
 }

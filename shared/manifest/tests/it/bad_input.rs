@@ -58,7 +58,7 @@ fn shape() {
     shows("shape_api_version", &workflow("kapelle.dev/v1", "kapelle.dev/v2"));
     shows("shape_unknown_field", &workflow("max_parallel: 64", "max_paralel: 64"));
     shows("shape_unknown_field_far", &workflow("max_parallel: 64", "colour: blue"));
-    shows("shape_later_step", &workflow("agent: risk-score", "approval: { groups: [legal] }"));
+    shows("shape_later_step", &workflow("agent: risk-score", "degraded: { agent: other }"));
     shows("shape_later_agent", &agent("  retry:", "  breaker: {}\n  cost: { per_call: 0.1 }\n  retry:"));
     shows("shape_missing", &agent(", owner: legal-platform@example.com", ""));
     shows("shape_empty", &agent("owner: legal-platform@example.com", "owner:"));

@@ -22,6 +22,7 @@ fn caller(roles: &[Role]) -> Caller {
         roles: roles.iter().copied().collect(),
         namespace: Some(Namespace::default()),
         sees_payloads: false,
+        groups: Default::default(),
     }
 }
 

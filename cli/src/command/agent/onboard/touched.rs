@@ -145,6 +145,7 @@ fn grants(version: &AgentVersion) -> Result<Grants, Failure> {
         roles: [Role::Worker].into(),
         namespace: Some(Namespace::default()),
         sees_payloads: false,
+        groups: BTreeSet::new(),
     };
     let with = |agents: Vec<AgentVersion>| {
         let (namespace, id, inbox) = (Namespace::default(), "*".to_owned(), "_INBOX".to_owned());

@@ -1,0 +1,206 @@
+//! `kapelle approval …`: steps that wait for people, looked at and decided. A decision names the digest of what was shown.
+
+use clap::{Args, Subcommand};
+use kapelle_proto::v1;
+use kapelle_telemetry::clock;
+use serde_json::json;
+
+use super::fleet::since;
+use super::run::input;
+use crate::app::{App, End};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{Table, bold};
+use crate::view::Approval;
+
+/// What can be done about approvals.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+What is decided is exactly what `show` shows, by its digest; if anything about it changes, the decision counts for nothing.
+It takes a person: sign in with a JWT of an issuer, API tokens approve nothing.")]
+pub(crate) enum Verb {
+    /// What waits for people, the latest runs first
+    List {
+        /// How many runs at most
+        #[arg(short = 'n', long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+    },
+    /// One step that waits: what would be done, by whom, with what
+    Show(Place),
+    /// Agree to it as it is
+    Approve(Decision),
+    /// Say no: it is not done
+    Reject(Decision),
+    /// Agree to it with other arguments, which is another question to everybody else who is asked
+    Edit {
+        #[command(flatten)]
+        decision: Decision,
+        /// The arguments: a file, `-` for stdin, or JSON such as '{"amount": 5}'
+        #[arg(long, value_name = "FILE")]
+        arguments: String,
+    },
+    /// Let it be done though others would have to agree; for administrators, and an event of its own
+    Override(Decision),
+}
+
+/// A step that waits.
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// The run's id
+    run: String,
+    /// The step, or one member of it: review:17
+    step: String,
+}
+
+/// What somebody says.
+#[derive(Debug, Args)]
+pub(crate) struct Decision {
+    #[command(flatten)]
+    place: Place,
+    /// The digest that `kapelle approval show` showed
+    #[arg(long)]
+    digest: String,
+    /// Why, for whoever reads the run's log and the audit trail. Default: nothing is said
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+    comment: String,
+}
+
+/// `kapelle approval …`.
+pub(crate) async fn run(app: &App, verb: Verb) -> End {
+    match verb {
+        Verb::List { limit } => list(app, limit).await?,
+        Verb::Show(place) => show(app, place).await?,
+        Verb::Approve(decision) => decide(app, "approve", decision, bytes::Bytes::new()).await?,
+        Verb::Reject(decision) => decide(app, "reject", decision, bytes::Bytes::new()).await?,
+        Verb::Edit { decision, arguments } => {
+            let arguments = input::read(Some(&arguments))?.into();
+            decide(app, "edit", decision, arguments).await?;
+        }
+        Verb::Override(decision) => overrule(app, decision).await?,
+    }
+    Ok(Exit::Ok)
+}
+
+async fn list(app: &App, limit: u32) -> Result<(), Failure> {
+    let client = app.client().await?;
+    let answer = client.approvals().list(v1::ListApprovalsRequest { limit }).await;
+    let answer = answer.map_err(|s| client.failure(s))?.into_inner();
+    let approvals: Vec<Approval> = answer.approvals.into_iter().map(Into::into).collect();
+    app.output.show(&approvals, |approvals| table(approvals))
+}
+
+async fn show(app: &App, place: Place) -> Result<(), Failure> {
+    let client = app.client().await?;
+    let request = v1::GetApprovalRequest { run_id: place.run, step: place.step };
+    let answer = client.approvals().get(request).await.map_err(|s| client.failure(s))?;
+    app.output.show(&Approval::from(answer.into_inner()), page)
+}
+
+async fn decide(app: &App, decision: &str, said: Decision, arguments: bytes::Bytes) -> Result<(), Failure> {
+    let Decision { place: Place { run, step }, digest, comment } = said;
+    let client = app.client().await?;
+    let request = v1::DecideApprovalRequest {
+        run_id: run.clone(),
+        step: step.clone(),
+        digest,
+        decision: decision.to_owned(),
+        arguments,
+        comment,
+        id: String::new(),
+    };
+    let answer = client.approvals().decide(request).await.map_err(|s| client.failure(s))?.into_inner();
+    tell(app, &run, &step, &answer)
+}
+
+async fn overrule(app: &App, said: Decision) -> Result<(), Failure> {
+    let Decision { place: Place { run, step }, digest, comment } = said;
+    let client = app.client().await?;
+    let request = v1::OverrideApprovalRequest { run_id: run.clone(), step: step.clone(), digest, comment };
+    let answer = client.approvals().r#override(request).await.map_err(|s| client.failure(s))?.into_inner();
+    tell(app, &run, &step, &answer)
+}
+
+fn tell(app: &App, run: &str, step: &str, answer: &v1::DecideApprovalResponse) -> Result<(), Failure> {
+    let shown = json!({ "run_id": run, "step": step, "seq": answer.seq, "outcome": answer.outcome });
+    app.output.show(&shown, |_| match answer.outcome.as_str() {
+        "waiting" => format!("Recorded. Step {step} waits for more persons."),
+        "rejected" => format!("Step {step} is rejected."),
+        _ => format!("Step {step} is decided. It goes on if everybody who agreed still may."),
+    })
+}
+
+fn table(approvals: &[Approval]) -> String {
+    let mut table = Table::new(&["run", "step", "title", "agreed", "asked", "age", "expires"]);
+    for it in approvals {
+        let groups = if it.groups.is_empty() { "any approver".to_owned() } else { it.groups.join(" ") };
+        let agreed = format!("{}/{}", it.agreed.len(), it.quorum);
+        let age = since(it.asked_at.as_deref(), clock::now());
+        let expires = it.expires_at.clone().unwrap_or_default();
+        table.row([it.run_id.clone(), it.step.clone(), it.title.clone(), agreed, groups, age, expires]);
+    }
+    table.render("Nothing waits for people.")
+}
+
+fn page(it: &Approval) -> String {
+    let mut lines = vec![bold(&it.title)];
+    let mut line = |name: &str, value: &str| {
+        if !value.is_empty() {
+            lines.push(format!("{name:<13}{value}"));
+        }
+    };
+    line("why", &it.reason);
+    line("run", &format!("{}  {}", it.run_id, it.workflow));
+    line("step", &it.step);
+    line("done by", it.agent.as_deref().unwrap_or_default());
+    line("submitted by", it.submitted_by.as_deref().unwrap_or("nobody known"));
+    line("asked", &if it.groups.is_empty() { "any approver".to_owned() } else { it.groups.join(", ") });
+    line("agreed", &format!("{} of {}  {}", it.agreed.len(), it.quorum, it.agreed.join(", ")));
+    line("asked at", it.asked_at.as_deref().unwrap_or_default());
+    line("denied at", it.expires_at.as_deref().unwrap_or_default());
+    line("digest", &it.digest);
+    let edited = if it.edited { "given (edited)" } else { "given" };
+    let arguments = serde_json::to_string_pretty(&it.arguments).unwrap_or_default();
+    lines.push(format!("{edited}\n{arguments}"));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view() -> Approval {
+        v1::ApprovalView {
+            run_id: "r-1".into(),
+            step: "pay".into(),
+            workflow: "invoice@1.0.0".into(),
+            title: "Pay the invoice?".into(),
+            groups: vec!["legal".into()],
+            quorum: 2,
+            agreed: vec!["bob@example.com".into()],
+            agent: "payer@1.0.0".into(),
+            arguments: r#"{"amount":5}"#.into(),
+            digest: "ab".repeat(32),
+            asked_at_unix_nanos: 1_000_000,
+            expires_at_unix_nanos: 259_200_001_000_000,
+            submitted_by: "ada@example.com".into(),
+            ..v1::ApprovalView::default()
+        }
+        .into()
+    }
+
+    #[test]
+    fn what_would_be_done_is_shown_whole() {
+        let shown = anstream::adapter::strip_str(&page(&view())).to_string();
+        for part in [
+            "Pay the invoice?",
+            "payer@1.0.0",
+            "ada@example.com",
+            "1 of 2  bob@example.com",
+            "\"amount\": 5",
+            &"ab".repeat(32),
+        ] {
+            assert!(shown.contains(part), "{part} in\n{shown}");
+        }
+        assert!(table(&[view()]).contains("1/2") && table(&[]) == "Nothing waits for people.");
+    }
+}

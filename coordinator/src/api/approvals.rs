@@ -1,0 +1,274 @@
+//! `ApprovalService`: what waits for people, and what they say to it.
+//!
+//! A decision is refused here with a reason that people understand, and once more by the run itself, which has the last
+//! word: what the log has first counts. Every refusal and every decision is on record.
+
+use std::sync::Arc;
+
+use kapelle_engine::{ApprovalDecided, Body, Decider, Held, Ignored, Run, Verdict};
+use kapelle_proto::v1::{self, approval_service_server::ApprovalService};
+use kapelle_types::{Caller, Code, Diagnosis, Payload, RunId, Sha256, StepRef, limits, printed};
+use serde_json::Value;
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::signal::{made_of, recorded};
+use super::status::{caller, run_id, status};
+use super::steer::record;
+use super::{Context, visible};
+use crate::access::{Act, run_named};
+use crate::listing::{Query, list_all};
+use crate::runs::{json, rebuild, rebuild_to};
+
+/// Runs that one listing looks at, unless it says otherwise.
+const LISTED_DEFAULT: usize = 100;
+/// Runs that one listing looks at: each may have to be rebuilt.
+const LISTED_MAX: usize = 1_000;
+const DECIDE: &str = "kapelle.v1.ApprovalService/Decide";
+const OVERRIDE: &str = "kapelle.v1.ApprovalService/Override";
+
+pub(super) struct Approvals {
+    context: Arc<Context>,
+}
+
+impl Approvals {
+    pub(super) const fn new(context: Arc<Context>) -> Self {
+        Self { context }
+    }
+}
+
+/// What somebody says about a step.
+struct Said {
+    run: RunId,
+    step: StepRef,
+    digest: Sha256,
+    verdict: Verdict,
+    comment: String,
+    id: String,
+}
+
+#[tonic::async_trait]
+impl ApprovalService for Approvals {
+    async fn list(
+        &self,
+        request: Request<v1::ListApprovalsRequest>,
+    ) -> Result<Response<v1::ListApprovalsResponse>, Status> {
+        let limit = match request.into_inner().limit {
+            0 => LISTED_DEFAULT,
+            limit => (limit as usize).min(LISTED_MAX),
+        };
+        let Context { bus, id, served, plans, .. } = &*self.context;
+        let peers = self.context.peers.borrow().clone();
+        let query = Query { held: true, limit, ..Query::default() };
+        let answer = list_all(bus, id, served, &peers, &query).await;
+        let more = answer.total > answer.rows.len() as u64;
+        let mut approvals = Vec::new();
+        for row in answer.rows {
+            let rebuilt = rebuild(bus, plans, row.run).await.map_err(|e| status(&e))?;
+            approvals.extend(rebuilt.run.held().filter(|held| !held.decided).map(|held| {
+                let shown = view(&rebuilt.run, &held);
+                v1::ApprovalView { arguments: bytes::Bytes::new(), ..shown }
+            }));
+        }
+        Ok(Response::new(v1::ListApprovalsResponse { approvals, more }))
+    }
+
+    async fn get(&self, request: Request<v1::GetApprovalRequest>) -> Result<Response<v1::ApprovalView>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let asked = async {
+            let (run, step) = (run_id(&request.run_id)?, step(&request.step)?);
+            let rebuilt = rebuild(&self.context.bus, &self.context.plans, run).await?;
+            let found = rebuilt.run.held().find(|held| held.step == step).map(|held| view(&rebuilt.run, &held));
+            found.ok_or_else(|| not_held(&rebuilt.run, &step))
+        };
+        let view = asked.await.map_err(|e| status(&e))?;
+        Ok(Response::new(visible::approval(view, &self.context.access, &caller)))
+    }
+
+    async fn decide(
+        &self,
+        request: Request<v1::DecideApprovalRequest>,
+    ) -> Result<Response<v1::DecideApprovalResponse>, Status> {
+        let caller = caller(&request)?;
+        let answer = match said(request.into_inner()) {
+            Ok(said) => decide(&self.context, &caller, DECIDE, said).await,
+            Err(refused) => Err(refused),
+        };
+        answer.map(Response::new).map_err(|e| status(&e))
+    }
+
+    async fn r#override(
+        &self,
+        request: Request<v1::OverrideApprovalRequest>,
+    ) -> Result<Response<v1::DecideApprovalResponse>, Status> {
+        let caller = caller(&request)?;
+        let v1::OverrideApprovalRequest { run_id, step, digest, comment } = request.into_inner();
+        let request = v1::DecideApprovalRequest { run_id, step, digest, comment, ..Default::default() };
+        let said = addressed(request, Verdict::Override).and_then(|said| {
+            let silent = said.comment.trim().is_empty();
+            if silent { Err(invalid("an override says why, in `comment`")) } else { Ok(said) }
+        });
+        let answer = match said {
+            Ok(said) => decide(&self.context, &caller, OVERRIDE, said).await,
+            Err(refused) => Err(refused),
+        };
+        answer.map(Response::new).map_err(|e| status(&e))
+    }
+}
+
+/// Records what a person says and tells what the run made of it.
+async fn decide(
+    context: &Context,
+    caller: &Caller,
+    rpc: &'static str,
+    said: Said,
+) -> Result<v1::DecideApprovalResponse, Diagnosis> {
+    let (run, step) = (said.run, said.step.clone());
+    let what = run_named(run, &step);
+    let refused = |diagnosis: Diagnosis| {
+        context.access.refused_on(caller, rpc, &what, &diagnosis);
+        diagnosis
+    };
+    let rebuilt = rebuild(&context.bus, &context.plans, run).await?;
+    if recorded(&rebuilt, &said.id).is_some() {
+        return Err(refused(told(Ignored::Duplicate, &rebuilt.run, &step)));
+    }
+    let by = decider(context, caller).map_err(refused)?;
+    let decided = ApprovalDecided {
+        step: step.clone(),
+        digest: said.digest,
+        verdict: said.verdict,
+        comment: said.comment.clone(),
+        by,
+    };
+    if decided.verdict != Verdict::Reject && !context.access.sees(caller, None) {
+        let message =
+            format!("{} may not see what step `{step}` would be given, so they cannot agree to it", decided.by.person);
+        let hint = "ask whoever administers Kapelle for payload access; you may reject it";
+        return Err(refused(Diagnosis::new(Code::APPROVAL_UNSEEN, message).hint(hint)));
+    }
+    if let Some(why) = rebuilt.run.would_ignore(&decided) {
+        return Err(refused(told(why, &rebuilt.run, &step)));
+    }
+    let verb = match decided.verdict {
+        Verdict::Approve => "approve",
+        Verdict::Reject => "reject",
+        Verdict::Edit(_) => "edit-approve",
+        Verdict::Override => "override-approval",
+    };
+    let reason = format!("digest {}: {}", said.digest, said.comment);
+    context.access.act(caller, Act { verb, rpc, owner: None, what: what.clone(), reason }).await?;
+    let body = Body::ApprovalDecided(Box::new(decided));
+    let seq = record(context, run, caller.principal.clone(), (said.id, body)).await?;
+    let rebuilt = rebuild_to(&context.bus, &context.plans, run, seq).await?;
+    let (then, ignored) = made_of(&rebuilt, seq);
+    if let Some(why) = ignored {
+        return Err(refused(told(why, &then, &step)));
+    }
+    let outcome = match then.held().find(|held| held.step == step) {
+        Some(held) if held.decided => "decided",
+        Some(_) => "waiting",
+        None => "rejected",
+    };
+    Ok(v1::DecideApprovalResponse { seq, outcome: outcome.to_owned() })
+}
+
+/// The person behind a caller, with what makes them one who may decide.
+fn decider(context: &Context, caller: &Caller) -> Result<Decider, Diagnosis> {
+    let person = context.access.person(caller).ok_or_else(|| {
+        let message = format!("{} is no person whom an issuer vouches for, so it can decide nothing", caller.principal);
+        Diagnosis::new(Code::NO_PERSON, message)
+            .hint("sign in at your identity provider; API tokens and services approve nothing")
+    })?;
+    let groups = caller.groups.iter().cloned().collect();
+    Ok(Decider { person, groups, policies: context.access.policies()? })
+}
+
+fn said(request: v1::DecideApprovalRequest) -> Result<Said, Diagnosis> {
+    let verdict = match request.decision.as_str() {
+        "approve" => Verdict::Approve,
+        "reject" => Verdict::Reject,
+        "edit" => Verdict::Edit(arguments(&request.arguments)?),
+        other => return Err(invalid(&format!("`{other}` is no decision: say `approve`, `reject` or `edit`"))),
+    };
+    addressed(request, verdict)
+}
+
+fn addressed(request: v1::DecideApprovalRequest, verdict: Verdict) -> Result<Said, Diagnosis> {
+    if request.comment.chars().count() > limits::REASON_CHARS_MAX {
+        return Err(invalid(&format!("a comment has {} characters at most", limits::REASON_CHARS_MAX)));
+    }
+    let (run, step) = (run_id(&request.run_id)?, step(&request.step)?);
+    let digest = Sha256::parse(&request.digest).ok_or_else(|| {
+        invalid("`digest` is what was shown: 64 hexadecimal digits").hint("`kapelle approval show` shows it")
+    })?;
+    let id = match request.id.as_str() {
+        "" => Uuid::now_v7().to_string(),
+        id => format!("approval/{step}/{id}"),
+    };
+    Ok(Said { run, step, digest, verdict, comment: request.comment, id })
+}
+
+fn arguments(bytes: &[u8]) -> Result<Payload, Diagnosis> {
+    if bytes.len() > limits::PAYLOAD_INLINE_BYTES_MAX {
+        let message = format!("edited arguments have {} bytes at most", limits::PAYLOAD_INLINE_BYTES_MAX);
+        return Err(Diagnosis::new(Code::PAYLOAD_TOO_LARGE, message));
+    }
+    let value: Value = serde_json::from_slice(bytes)
+        .map_err(|e| Diagnosis::new(Code::INPUT_SYNTAX, format!("the edited arguments are not JSON: {e}")))?;
+    Ok(value.into())
+}
+
+fn step(text: &str) -> Result<StepRef, Diagnosis> {
+    text.parse().map_err(|e: kapelle_types::InvalidName| invalid(&e.to_string()))
+}
+
+fn invalid(message: &str) -> Diagnosis {
+    Diagnosis::new(Code::REQUEST_INVALID, message)
+}
+
+fn not_held(run: &Run, step: &StepRef) -> Diagnosis {
+    let message = format!("step `{step}` of run {} ({}) waits for no decision", run.id(), run.status().name());
+    Diagnosis::new(Code::NOT_HELD, message).hint("`kapelle approval list` shows what does")
+}
+
+/// Why a decision does not count, in words.
+fn told(why: Ignored, run: &Run, step: &StepRef) -> Diagnosis {
+    let refused = |code, why: &str| Diagnosis::new(code, format!("step `{step}` of run {}: {why}", run.id()));
+    match why {
+        Ignored::StaleDigest => refused(Code::STALE_DIGEST, "what it would do is not what was shown to you")
+            .hint("look again with `kapelle approval show`, then decide about that"),
+        Ignored::ApprovalExpired => refused(Code::NOT_HELD, "the time to decide is over; it is denied"),
+        Ignored::AlreadyDecided => refused(Code::NOT_HELD, "it is decided already"),
+        Ignored::SelfApproval => refused(Code::SELF_APPROVAL, "you submitted this run, so another person has to agree")
+            .hint("you may reject it"),
+        Ignored::SamePerson => refused(Code::SAME_PERSON, "you have agreed already; it takes another person"),
+        Ignored::NotInGroup => refused(Code::NOT_IN_GROUP, "you are in none of the groups that are asked"),
+        Ignored::BadEdit => refused(Code::BAD_EDIT, "the edited arguments are not what its agent takes"),
+        Ignored::Duplicate => refused(Code::WRONG_STATE, "this decision was recorded before; it counts once"),
+        Ignored::RunFinished | Ignored::NotHeld | Ignored::UnknownStep => not_held(run, step),
+        other => refused(Code::WRONG_STATE, other.name()),
+    }
+}
+
+fn view(run: &Run, held: &Held<'_>) -> v1::ApprovalView {
+    v1::ApprovalView {
+        run_id: printed(&run.id()),
+        step: printed(&held.step),
+        workflow: printed(&run.plan().workflow),
+        title: held.approval.title.clone(),
+        reason: held.approval.reason.clone(),
+        groups: held.approval.groups.clone(),
+        quorum: held.approval.quorum,
+        agreed: held.agreed.iter().map(|it| it.person.clone()).collect(),
+        agent: held.agent.map(printed).unwrap_or_default(),
+        arguments: json(&held.arguments),
+        edited: held.edited,
+        digest: held.digest.to_string(),
+        asked_at_unix_nanos: held.asked_at.nanos(),
+        expires_at_unix_nanos: held.expires.nanos(),
+        submitted_by: run.submitted_by_person().unwrap_or_default().to_owned(),
+        self_approval: held.approval.self_approval,
+    }
+}

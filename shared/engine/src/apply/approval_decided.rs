@@ -1,0 +1,224 @@
+//! `ApprovalDecided`: a person said yes or no to what a step would do.
+//!
+//! The first no ends it. Enough persons who say yes, each counted once, whichever of their logins they used, bring the check
+//! that comes before its use. What they say is about a digest: to anything else it is no answer.
+
+use kapelle_types::Timestamp;
+
+use super::{give_up, locate};
+use crate::approval::{self, HoldStage};
+use crate::contract;
+use crate::entry::{ApprovalDecided, Failure, Verdict};
+use crate::ignored::Ignored;
+use crate::limits;
+use crate::plan::{Approval, PlanStep};
+use crate::state::{Place, Run, Stage, StepState};
+use crate::turn::Turn;
+
+pub(super) fn apply(turn: &mut Turn<'_>, decided: &ApprovalDecided) -> Result<(), Ignored> {
+    if turn.run.closing.is_some() {
+        return Err(Ignored::RunClosing);
+    }
+    let place = locate(turn.run, &decided.step)?;
+    let plan = turn.plan();
+    let planned = plan.steps.get(place.step).ok_or(Ignored::UnknownStep)?;
+    let approval = planned.approval().ok_or(Ignored::NotHeld)?;
+    acceptable(turn.run, place, approval, decided, turn.stamp.at)?;
+    match &decided.verdict {
+        Verdict::Reject => {
+            reject(turn, place, planned, decided);
+            return Ok(());
+        }
+        Verdict::Edit(arguments) => put(turn, place, planned, arguments)?,
+        Verdict::Approve | Verdict::Override => {}
+    }
+    let seq = turn.stamp.seq;
+    approval::edit(turn.run, place, |hold| {
+        hold.agreed.push(decided.by.clone());
+        hold.said = (decided.verdict.without_arguments(), decided.comment.clone());
+        let persons = u32::try_from(hold.agreed.len()).unwrap_or(u32::MAX);
+        if persons >= approval.quorum || decided.verdict == Verdict::Override {
+            hold.stage = HoldStage::Agreed(seq);
+        }
+    });
+    turn.commands.extend(approval::check(turn.run, place));
+    Ok(())
+}
+
+impl Run {
+    /// Why it would ignore this decision if it were the next entry of its log, as far as that hangs on no time.
+    #[must_use]
+    pub fn would_ignore(&self, decided: &ApprovalDecided) -> Option<Ignored> {
+        match self.stage() {
+            Stage::Pending => return Some(Ignored::NotSubmitted),
+            Stage::Finished => return Some(Ignored::RunFinished),
+            Stage::Halted => return Some(Ignored::RunHalted),
+            Stage::Open => {}
+        }
+        let place = match locate(self, &decided.step) {
+            Ok(place) => place,
+            Err(why) => return Some(why),
+        };
+        let planned = self.plan.steps.get(place.step)?;
+        let Some(approval) = planned.approval() else { return Some(Ignored::NotHeld) };
+        acceptable(self, place, approval, decided, self.last_progress).err()
+    }
+}
+
+/// Whether this person may say this about that now. What does not hang on the log was checked before it was written.
+fn acceptable(
+    run: &Run,
+    place: Place,
+    approval: &Approval,
+    decided: &ApprovalDecided,
+    now: Timestamp,
+) -> Result<(), Ignored> {
+    let Some(hold) = approval::at(run, place) else {
+        let ended = run.state(place.step).is_some_and(StepState::is_ended);
+        return Err(if ended { Ignored::AlreadyDecided } else { Ignored::NotHeld });
+    };
+    if hold.stage != HoldStage::Asked {
+        return Err(Ignored::AlreadyDecided);
+    }
+    if decided.digest != hold.digest {
+        return Err(Ignored::StaleDigest);
+    }
+    if now >= hold.expires {
+        return Err(Ignored::ApprovalExpired);
+    }
+    let (person, verdict) = (&decided.by.person, &decided.verdict);
+    if person.is_empty() {
+        return Err(Ignored::NoPerson);
+    }
+    let member = approval.groups.is_empty() || approval.groups.iter().any(|group| decided.by.groups.contains(group));
+    if *verdict != Verdict::Override && !member {
+        return Err(Ignored::NotInGroup);
+    }
+    if *verdict == Verdict::Reject {
+        return Ok(()); // whoever may decide may stop it, at any time
+    }
+    if !approval.self_approval && run.submitted_by_person() == Some(person) {
+        return Err(Ignored::SelfApproval);
+    }
+    if hold.agreed.iter().any(|it| it.person == *person) {
+        return Err(Ignored::SamePerson);
+    }
+    Ok(())
+}
+
+/// Puts other arguments in the place of the step's. Whoever agreed to the old ones has not agreed to these.
+fn put(turn: &mut Turn<'_>, place: Place, planned: &PlanStep, edited: &kapelle_types::Payload) -> Result<(), Ignored> {
+    let at_hand = edited.value.is_some();
+    let broken = contract::input(turn.run, place, planned, edited);
+    if !at_hand || broken.or_else(|| limits::input(turn.run, place, planned, edited)).is_some() {
+        return Err(Ignored::BadEdit);
+    }
+    let Some(expires) = approval::at(turn.run, place).map(|hold| hold.expires) else { return Err(Ignored::NotHeld) };
+    let digest = approval::digest(turn.run, place, planned, edited, expires);
+    approval::edit(turn.run, place, |hold| {
+        hold.digest = digest;
+        hold.edited = Some(edited.clone());
+        hold.agreed.clear();
+    });
+    Ok(())
+}
+
+fn reject(turn: &mut Turn<'_>, place: Place, planned: &PlanStep, decided: &ApprovalDecided) {
+    turn.stop_waiting(place);
+    deny(turn, place, planned, &Failure::rejected(&decided.by.person, &decided.comment));
+}
+
+/// What people were asked is not done.
+pub(super) fn deny(turn: &mut Turn<'_>, place: Place, planned: &PlanStep, failure: &Failure) {
+    let at = turn.stamp.at;
+    turn.run.edit_slot(place, |slot| slot.remember(at, failure));
+    approval::forget(turn.run, place);
+    give_up(turn, place, planned);
+    turn.wake(place.step);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::check;
+
+    #[test]
+    fn what_people_agreed_to_is_dispatched_and_nothing_before() {
+        let plan = json!({"steps": [
+            {"id": "a", "with": {"n": "${input.n}"}, "approve": {"quorum": 2, "groups": ["legal"], "expires_ms": 9000}},
+        ], "output": "${steps.a.output}"});
+        let script = r#"
+            0 submit {"n": 1}
+            1 ok a 1 7
+            2 decide a approve ada legal
+            3 stale a approve bob legal
+            4 decide a approve bob sales
+            5 decide a approve bob legal
+            6 decide a approve bob legal
+            7 checked a
+            8 decide z approve cyd legal
+            9 decide id=r1 a approve cyd legal
+            10 decide id=r1 a approve cyd legal
+            11 decide a reject dee legal
+            12 ?
+            13 checked a a policy changed
+            14 decide a approve bob legal
+            15 decide a approve cyd legal
+            16 pause
+            17 checked a
+            18 checked a
+            19 ?
+            20 resume
+            21 fail a 1
+            1021 fire retry=a=2
+            1022 ok a 2 7"#;
+        insta::assert_snapshot!(check(&plan, script), @"");
+    }
+
+    #[test]
+    fn the_first_no_ends_it_and_an_edit_is_another_question() {
+        let plan = json!({"steps": [
+            {"id": "a", "with": {"n": 1}, "takes": ["n"], "approve": {"quorum": 2}, "on_give_up": "continue"},
+            {"id": "b", "approve": {}},
+            {"id": "c", "approve": {"quorum": 3}},
+        ]});
+        let script = r#"
+            0 submit
+            1 decide a approve bob
+            2 decide a edit cyd {"m": 2}
+            3 decide a edit cyd {"n": 2}
+            4 decide a approve cyd
+            5 decide a approve bob
+            6 checked a
+            7 ?
+            8 decide b reject ada
+            9 decide b approve bob
+            10 decide c override ada
+            11 decide c override bob
+            12 checked c
+            13 retry b
+            14 decide b approve bob
+            10013 fire wake=b=2"#;
+        insta::assert_snapshot!(check(&plan, script), @"");
+    }
+
+    #[test]
+    fn who_does_not_answer_in_time_has_said_no() {
+        let plan = json!({"steps": [
+            {"id": "each", "foreach": "[1, 2]", "max_parallel": 1, "approve": {"expires_ms": 1000}, "on_give_up": "continue"},
+            {"id": "gate", "approval": {"expires_ms": 5000, "self": true}, "with": {"sure": true}},
+        ], "output": ["${steps.each.outputs}", "${steps.gate.output}"]});
+        let script = r#"
+            0 submit
+            1 decide each:0 approve bob
+            2 checked each:0
+            3 ok each:0 1 "done"
+            4 decide gate edit ada {"sure": false}
+            5 checked gate
+            1002 fire wake=each:1=1
+            1003 decide each:1 approve bob
+            1004 fire wake=each:1=1"#;
+        insta::assert_snapshot!(check(&plan, script), @"");
+    }
+}
