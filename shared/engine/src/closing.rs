@@ -45,6 +45,11 @@ fn next(run: &Run, status: RunStatus) -> Option<StepIndex> {
     steps.filter(|(_, planned)| wanted(planned.phase)).map(|(step, _)| step).find(fresh)
 }
 
+/// Whether what a step reports still counts as it would in any run.
+pub(crate) fn leaves(run: &Run, step: StepIndex) -> Result<(), Ignored> {
+    if run.is_off(step) { Err(Ignored::RunClosing) } else { Ok(()) }
+}
+
 impl Turn<'_> {
     /// It is decided how the run is to end; first come its last steps.
     pub(crate) fn close(&mut self, status: RunStatus, output: Option<Payload>, error: Option<Failure>) {

@@ -10,6 +10,7 @@ use kapelle_types::limits::LEASE_LOST_MAX;
 use kapelle_types::{RetryPolicy, Timestamp};
 
 use super::reported;
+use crate::closing;
 use crate::command::{Command, TimerId};
 use crate::entry::{Failure, FailureKind, StepFailed};
 use crate::ignored::Ignored;
@@ -23,9 +24,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) fn apply(turn: &mut Turn<'_>, report: &StepFailed) -> Result<(), Ignored> {
     let (place, slot) = reported(turn.run, &report.task)?;
-    if turn.run.is_off(place.step) {
-        return Err(Ignored::RunClosing);
-    }
+    closing::leaves(turn.run, place.step)?;
     if slot.state != SlotState::InFlight || slot.attempt != report.task.attempt {
         return Err(Ignored::StaleAttempt);
     }
