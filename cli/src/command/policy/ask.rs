@@ -1,5 +1,7 @@
 //! Questions to policies about one caller: `explain` and `permissions`.
 
+use std::collections::BTreeSet;
+
 use kapelle_policy::{Action, Agents, Decision, Permissions, Place, Policies, Resource, permissions};
 use kapelle_types::{AgentVersion, Caller, Namespace, Partitions, Principal, Role};
 
