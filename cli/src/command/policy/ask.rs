@@ -51,6 +51,7 @@ impl Question {
             groups: BTreeSet::new(),
             namespace: Some(self.namespace),
             sees_payloads: self.sees_payloads,
+            groups: std::collections::BTreeSet::new(),
         };
         let resource = Resource::of(self.of);
         let resource = if self.own { resource.owned_by(caller.principal.clone()) } else { resource };
@@ -111,6 +112,7 @@ impl Connection {
             groups: BTreeSet::new(),
             namespace: Some(self.namespace.clone()),
             sees_payloads: false,
+            groups: std::collections::BTreeSet::new(),
         };
         let place = Place {
             namespace: self.namespace,

@@ -173,7 +173,53 @@ mod tests {
             21 fail a 1
             1021 fire retry=a=2
             1022 ok a 2 7"#;
-        insta::assert_snapshot!(check(&plan, script), @"");
+        insta::assert_snapshot!(check(&plan, script), @r#"
+        > 0 submit {"n": 1}
+          start timer wake=a=1 at 9000
+        > 1 ok a 1 7
+          ignored: unknown_attempt
+        > 2 decide a approve ada legal
+          ignored: self_approval
+        > 3 stale a approve bob legal
+          ignored: stale_digest
+        > 4 decide a approve bob sales
+          ignored: not_in_group
+        > 5 decide a approve bob legal
+        > 6 decide a approve bob legal
+          ignored: same_person
+        > 7 checked a
+          ignored: stale_digest
+        > 8 decide z approve cyd legal
+          ignored: unknown_step
+        > 9 decide id=r1 a approve cyd legal
+          check a agreed at 10 by bob, cyd
+        > 10 decide id=r1 a approve cyd legal
+          ignored: duplicate
+        > 11 decide a reject dee legal
+          ignored: already_decided
+        > 12 ?
+          start timer wake=a=1 at 9000
+          check a agreed at 10 by bob, cyd
+        > 13 checked a a policy changed
+        > 14 decide a approve bob legal
+        > 15 decide a approve cyd legal
+          check a agreed at 16 by bob, cyd
+        > 16 pause
+        > 17 checked a
+          cancel timer wake=a=1
+        > 18 checked a
+          ignored: stale_digest
+        > 19 ?
+        > 20 resume
+          dispatch a#1 {"n":1}
+        > 21 fail a 1
+          start timer retry=a=2 at 1021
+        > 1021 fire retry=a=2
+          dispatch a#2 {"n":1}
+        > 1022 ok a 2 7
+          finish COMPLETED decided at 24 7
+        = COMPLETED
+        "#);
     }
 
     #[test]
@@ -200,7 +246,48 @@ mod tests {
             13 retry b
             14 decide b approve bob
             10013 fire wake=b=2"#;
-        insta::assert_snapshot!(check(&plan, script), @"");
+        insta::assert_snapshot!(check(&plan, script), @r#"
+        > 0 submit
+          start timer wake=a=1 at 10000
+          start timer wake=b=1 at 10000
+          start timer wake=c=1 at 10000
+        > 1 decide a approve bob
+        > 2 decide a edit cyd {"m": 2}
+          ignored: bad_edit
+        > 3 decide a edit cyd {"n": 2}
+        > 4 decide a approve cyd
+          ignored: same_person
+        > 5 decide a approve bob
+          check a agreed at 6 by cyd, bob
+        > 6 checked a
+          cancel timer wake=a=1
+          dispatch a#1 {"n":2}
+        > 7 ?
+          dispatch a#1 {"n":2}
+          start timer wake=b=1 at 10000
+          start timer wake=c=1 at 10000
+        > 8 decide b reject ada
+          cancel timer wake=b=1
+          dead letter b#1 {} K0330, history ["b#1 K0330"]
+        > 9 decide b approve bob
+          ignored: not_held
+        > 10 decide c override ada
+          ignored: self_approval
+        > 11 decide c override bob
+          check c agreed at 12 by bob
+        > 12 checked c
+          cancel timer wake=c=1
+          dispatch c#1 {}
+        > 13 retry b
+          remove dead letter b
+          start timer wake=b=2 at 10013
+        > 14 decide b approve bob
+          check b agreed at 15 by bob
+        > 10013 fire wake=b=2
+          dead letter b#2 {} K0331, history ["b#1 K0330", "b#2 K0331"]
+        = STALLED
+          K0301: step `b` gave up after 2 attempts: K0331: 1 person did not agree within 10s
+        "#);
     }
 
     #[test]
@@ -219,6 +306,29 @@ mod tests {
             1002 fire wake=each:1=1
             1003 decide each:1 approve bob
             1004 fire wake=each:1=1"#;
-        insta::assert_snapshot!(check(&plan, script), @"");
+        insta::assert_snapshot!(check(&plan, script), @r#"
+        > 0 submit
+          start timer wake=each:0=1 at 1000
+          start timer wake=gate=1 at 5000
+        > 1 decide each:0 approve bob
+          check each:0 agreed at 2 by bob
+        > 2 checked each:0
+          cancel timer wake=each:0=1
+          dispatch each:0#1 {}
+        > 3 ok each:0 1 "done"
+          start timer wake=each:1=1 at 1003
+        > 4 decide gate edit ada {"sure": false}
+          check gate agreed at 5 by ada
+        > 5 checked gate
+          cancel timer wake=gate=1
+        > 1002 fire wake=each:1=1
+          ignored: timer_early
+          start timer wake=each:1=1 at 1003
+        > 1003 decide each:1 approve bob
+          ignored: approval_expired
+        > 1004 fire wake=each:1=1
+          finish COMPLETED decided at 9 [["done",null],{"decision":"edit","by":["ada"],"at":"1970-01-01T00:00:00.005Z","comment":"fine","edited":{"sure":false}}]
+        = COMPLETED
+        "#);
     }
 }

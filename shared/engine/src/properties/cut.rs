@@ -46,6 +46,7 @@ fn event(world: &mut World, dice: &mut Dice) -> Option<Body> {
                 Some(Body::TimerFired { timer }) => drop(world.timers.remove(timer)),
                 Some(Body::StepSucceeded(s)) => world.forget(&s.task),
                 Some(Body::StepFailed(f)) => world.forget(&f.task),
+                Some(Body::ApprovalChecked(checked)) => drop(world.checks.remove(&checked.step)),
                 Some(Body::RunFinished(_)) => drop(world.marks.pop()),
                 _ => {}
             }

@@ -189,7 +189,17 @@ impl World {
             let _ = self.log_and_perform(decided);
             return true;
         }
+<<<<<<< ours
         let timer = self.earliest_timer();
+=======
+        // Whoever is asked says yes before it is too late, so that the end does not hang on the order of events.
+        let asks = |task: &TaskId| {
+            self.run.plan.steps.iter().any(|step| step.id == task.step.step && step.approval().is_some())
+        };
+        let asked = |timer: &TimerId| matches!(timer, TimerId::Wake(task) if asks(task));
+        let timers = self.timers.iter().filter(|(timer, _)| !asked(timer));
+        let timer = timers.min_by_key(|(timer, due)| (**due, (*timer).clone())).map(|(t, d)| (t.clone(), *d));
+>>>>>>> theirs
         if let Some(name) = self.awaited_signal().filter(|_| dice.chance(40)) {
             let _ = self.log_and_perform(signal(&name));
             return true;
@@ -210,7 +220,9 @@ impl World {
         if let Some(task) = self.queue.keys().nth(choice).cloned() {
             let Some(task) = self.queue.remove(&task) else { return true };
             let _ = self.log_and_perform(self.agents.answer(&task.task));
-        } else if let (true, Some(mark)) = (choice + 1 == choices, self.marks.pop()) {
+        } else if choice + 1 == choices
+            && let Some(mark) = self.marks.pop()
+        {
             let _ = self.log_and_perform(Body::RunFinished(Box::new(mark)));
         } else if let Some((timer, due)) = timer {
             self.timers.remove(&timer);
