@@ -21,9 +21,9 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use kapelle_bus::Bus;
-use kapelle_bus::schedules::{News, Schedules};
+use kapelle_bus::schedules::{News, Schedules, Seen};
 use kapelle_telemetry::clock;
-use kapelle_types::{Namespace, Partition, RunId, ScheduleName, Timestamp, WorkflowName};
+use kapelle_types::{Namespace, Partition, RunId, ScheduleName, WorkflowName};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -34,12 +34,11 @@ use crate::submit::Submitter;
 
 pub(crate) use known::{Held, Known};
 
-/// Schedules that are tended at once: each waits for the broker most of the time.
-const AT_ONCE_MAX: usize = 64;
+/// Schedules that are tended at once: each waits for the broker most of the time, twice for a run that it starts. Those that are
+/// due at the same moment are as late as their number over this many times what that takes.
+const AT_ONCE_MAX: usize = 256;
 /// How soon is looked again: at what could not be decided, at open runs that something waits for, and at the clock.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How soon schedules that are due and others' are looked at: their owner may have gone.
-const OTHERS_EVERY: Duration = Duration::from_millis(250);
 
 /// Whoever runs schedules.
 pub(crate) struct Scheduler {
@@ -72,53 +71,47 @@ impl Scheduler {
     /// Follows one watch until it ends.
     async fn follow(&self, mut news: mpsc::Receiver<News>, stop: &CancellationToken) {
         let mut tended = FuturesUnordered::new();
-        let mut busy: HashSet<ScheduleName> = HashSet::new();
         let mut ours = self.ours.clone();
+        self.known.serve(ours.borrow_and_update().clone());
         let mut first = Some(HashSet::new());
         loop {
             let now = clock::now();
-            for held in self.due(now, &busy, AT_ONCE_MAX - tended.len()) {
-                busy.insert(held.name.clone());
+            while tended.len() < AT_ONCE_MAX
+                && let Some(held) = self.known.take_due(now)
+            {
                 tended.push(self.tend(held));
             }
-            let pause = self.pause(now, &busy);
+            // What is due and has no room yet is looked at when something else was tended.
+            let next = self.known.next().filter(|at| *at > now);
+            let pause = next.map_or(LOOK_EVERY, |at| at.since(now).min(LOOK_EVERY));
             tokio::select! {
                 () = stop.cancelled() => break,
-                Some((name, again)) = tended.next(), if !tended.is_empty() => {
-                    if let Some(at) = again {
-                        self.known.look_at(&name, at);
-                    }
-                    busy.remove(&name);
-                }
+                Some((name, again)) = tended.next(), if !tended.is_empty() => self.known.put_back(&name, again),
                 change = news.recv() => match change {
                     Some(News::Schedule(name, seen)) => {
                         first.iter_mut().for_each(|first| first.extend([name.clone()]));
-                        self.known.learn(name, seen.map(|seen| *seen));
+                        self.learn(name, seen.map(|seen| *seen));
                     }
                     // What was deleted while nobody watched is not told.
-                    Some(News::CaughtUp) => if let Some(there) = first.take() { self.known.keep(&there) },
+                    Some(News::CaughtUp) => if let Some(there) = first.take() { self.known.retain(&there) },
                     None => break,
                 },
-                changed = ours.changed() => if changed.is_err() { break },
+                changed = ours.changed() => match changed {
+                    Ok(()) => self.known.serve(ours.borrow_and_update().clone()),
+                    Err(_) => break,
+                },
                 () = tokio::time::sleep(pause) => {}
             }
         }
         // What was begun is brought to its end: a run that is not written down would have to be found again.
-        while tended.next().await.is_some() {}
+        while let Some((name, again)) = tended.next().await {
+            self.known.put_back(&name, again);
+        }
     }
 
-    /// What is due, ours and not being tended.
-    fn due(&self, now: Timestamp, busy: &HashSet<ScheduleName>, at_most: usize) -> Vec<Arc<Held>> {
-        let ours = self.ours.borrow();
-        let tendable = |held: &Arc<Held>| !busy.contains(&held.name) && ours.contains(&self.partition(&held.name));
-        self.known.due(now).filter(tendable).take(at_most).collect()
-    }
-
-    /// How long nothing has to be done.
-    fn pause(&self, now: Timestamp, busy: &HashSet<ScheduleName>) -> Duration {
-        let others = self.known.due(now).any(|held| !busy.contains(&held.name));
-        let next = self.known.next(now).map_or(LOOK_EVERY, |at| at.since(now));
-        next.min(if others { OTHERS_EVERY } else { LOOK_EVERY })
+    fn learn(&self, name: ScheduleName, seen: Option<Seen>) {
+        let partition = self.partition(&name);
+        self.known.learn(name, partition, seen);
     }
 
     /// The partition whose owner tends a schedule.

@@ -33,6 +33,8 @@ const RECORD_PATIENCE: Duration = Duration::from_secs(15);
 /// How old what a job was prepared with may be when it is recorded: presence outlives a silent coordinator that long, and
 /// nothing is retired meanwhile.
 const PREPARED_MAX: Duration = PRESENCE_TTL;
+/// How the keys of scheduled runs begin. Nobody else's do: whoever took such a key first would have its time not run.
+pub(crate) const SCHEDULED: &str = "schedule/";
 /// Labels of one run.
 const LABELS_MAX: usize = 32;
 /// Characters of a label's name or value.
@@ -49,6 +51,8 @@ pub struct Job {
     pub input: Bytes,
     /// One key, one run.
     pub key: Option<String>,
+    /// Whether a schedule asks: those keys are kept for it.
+    pub scheduled: bool,
     /// Free labels.
     pub labels: BTreeMap<String, String>,
     /// Who asks.
@@ -121,7 +125,10 @@ impl Submitter {
     /// `INPUT_INVALID`, `UNKNOWN_AGENT`, `BROKER_UNAVAILABLE`.
     pub async fn prepare(&self, job: Job) -> Result<Prepared, Diagnosis> {
         self.admission.check()?;
-        check_key(job.key.as_deref())?;
+        match &job.key {
+            Some(key) if job.scheduled && key.starts_with(SCHEDULED) => {}
+            key => check_key(key.as_deref())?,
+        }
         check_labels(&job.labels)?;
         let (ticket, prepared_at) = (self.catalog.ticket(), Instant::now());
         let resolved = self.catalog.resolve(&job.workflow, &job.version)?;
@@ -289,6 +296,10 @@ fn check_key(key: Option<&str>) -> Result<(), Diagnosis> {
     if key.is_empty() || key.chars().count() > limits::KEY_CHARS_MAX {
         let message = format!("an idempotency key has 1 to {} characters", limits::KEY_CHARS_MAX);
         return Err(Diagnosis::new(Code::KEY_INVALID, message));
+    }
+    if key.starts_with(SCHEDULED) {
+        let message = format!("keys that begin with `{SCHEDULED}` are those of scheduled runs");
+        return Err(Diagnosis::new(Code::KEY_INVALID, message).hint("let the key begin otherwise"));
     }
     Ok(())
 }

@@ -78,6 +78,7 @@ fn job(request: v1::SubmitRequest, caller: &Caller, traceparent: Option<String>)
         version: request.version,
         input: request.input,
         key: request.idempotency_key,
+        scheduled: false,
         labels: request.labels.into_iter().collect(),
         principal: caller.principal.clone(),
         // Of a token it is the word of whoever made it, which is enough to keep somebody from saying yes to themselves.

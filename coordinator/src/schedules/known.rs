@@ -1,11 +1,14 @@
 //! The schedules that there are, and when each has to be looked at.
 
+//!
+//! The agenda is of our partitions alone, and a schedule that is being tended is not on it: what is due next is its first.
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use kapelle_bus::schedules::{Record, Seen};
 use kapelle_manifest::Schedule;
-use kapelle_types::{ScheduleName, Timestamp};
+use kapelle_types::{Partition, ScheduleName, Timestamp};
 
 /// A schedule as it is known.
 #[derive(Debug)]
@@ -14,7 +17,7 @@ pub(crate) struct Held {
     pub(crate) record: Record,
     pub(crate) revision: u64,
     /// What its manifest says.
-    pub(crate) schedule: Schedule,
+    pub(crate) schedule: Arc<Schedule>,
 }
 
 /// All that are known, with an agenda.
@@ -25,8 +28,19 @@ pub(crate) struct Known {
 
 #[derive(Debug, Default)]
 struct Inner {
-    all: BTreeMap<ScheduleName, (Arc<Held>, Option<Timestamp>)>,
+    all: BTreeMap<ScheduleName, Entry>,
+    ours: BTreeSet<Partition>,
     agenda: BTreeSet<(Timestamp, ScheduleName)>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    held: Arc<Held>,
+    partition: Partition,
+    /// When it has to be looked at.
+    at: Option<Timestamp>,
+    /// Whether somebody does so now.
+    tended: bool,
 }
 
 impl Held {
@@ -44,78 +58,103 @@ impl Held {
 
 impl Known {
     /// Takes in a schedule as it is now; an older state than the known one is passed over.
-    pub(crate) fn learn(&self, name: ScheduleName, seen: Option<Seen>) {
-        let held = seen.and_then(|Seen { record, revision }| match Schedule::read(&record.manifest) {
-            Ok(schedule) => Some(Arc::new(Held { name: name.clone(), record, revision, schedule })),
-            Err(_) => {
-                tracing::warn!(schedule = %name, "a schedule cannot be read by this release and stands still");
-                None
-            }
-        });
+    pub(crate) fn learn(&self, name: ScheduleName, partition: Partition, seen: Option<Seen>) {
         let mut inner = self.write();
-        let newer = |held: &Arc<Held>| inner.all.get(&name).is_none_or(|(known, _)| known.revision < held.revision);
-        if held.as_ref().is_some_and(|held| !newer(held)) {
+        let before = inner.all.get(&name);
+        if before.zip(seen.as_ref()).is_some_and(|(before, seen)| before.held.revision >= seen.revision) {
             return;
         }
+        let schedule = |record: &Record| match before {
+            Some(before) if before.held.record.manifest == record.manifest => Some(Arc::clone(&before.held.schedule)),
+            _ => Schedule::read(&record.manifest).ok().map(Arc::new),
+        };
+        let tended = before.is_some_and(|before| before.tended);
+        let held = seen.and_then(|Seen { record, revision }| {
+            let Some(schedule) = schedule(&record) else {
+                tracing::warn!(schedule = %name, "a schedule cannot be read by this release and stands still");
+                return None;
+            };
+            Some(Arc::new(Held { name: name.clone(), record, revision, schedule }))
+        });
         inner.forget(&name);
         if let Some(held) = held {
-            let at = held.look();
-            inner.agenda.extend(at.map(|at| (at, name.clone())));
-            inner.all.insert(name, (held, at));
+            inner.keep(Entry { at: held.look(), held, partition, tended });
         }
     }
 
     /// Forgets what is not among these.
-    pub(crate) fn keep(&self, there: &HashSet<ScheduleName>) {
+    pub(crate) fn retain(&self, there: &HashSet<ScheduleName>) {
         let mut inner = self.write();
         let gone: Vec<_> = inner.all.keys().filter(|name| !there.contains(*name)).cloned().collect();
-        gone.iter().for_each(|name| inner.forget(name));
+        gone.iter().for_each(|name| drop(inner.forget(name)));
     }
 
-    /// Has a schedule looked at no sooner than this.
-    pub(crate) fn look_at(&self, name: &ScheduleName, at: Timestamp) {
+    /// Has the agenda be of these partitions from now on.
+    pub(crate) fn serve(&self, ours: BTreeSet<Partition>) {
         let mut inner = self.write();
-        let Some((held, before)) = inner.all.get(name).cloned() else { return };
-        inner.forget(name);
-        let at = before.map(|before| before.max(at));
-        inner.agenda.extend(at.map(|at| (at, name.clone())));
-        inner.all.insert(name.clone(), (held, at));
+        inner.ours = ours;
+        inner.agenda.clear();
+        let all = std::mem::take(&mut inner.all);
+        all.into_values().for_each(|entry| inner.keep(entry));
     }
 
-    /// What has to be looked at now.
-    pub(crate) fn due(&self, now: Timestamp) -> impl Iterator<Item = Arc<Held>> + use<> {
-        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        let due = inner.agenda.iter().take_while(|(at, _)| *at <= now);
-        let due: Vec<_> = due.filter_map(|(_, name)| inner.all.get(name).map(|(held, _)| Arc::clone(held))).collect();
-        due.into_iter()
+    /// What has to be looked at first, if it has to be now; until it is put back, it is not on the agenda.
+    pub(crate) fn take_due(&self, now: Timestamp) -> Option<Arc<Held>> {
+        let mut inner = self.write();
+        let due = inner.agenda.first().is_some_and(|(at, _)| *at <= now);
+        let (_, name) = if due { inner.agenda.pop_first()? } else { return None };
+        let entry = inner.all.get_mut(&name)?;
+        entry.tended = true;
+        Some(Arc::clone(&entry.held))
     }
 
-    /// When the next has to be looked at that has not to be now.
-    pub(crate) fn next(&self, now: Timestamp) -> Option<Timestamp> {
-        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        inner.agenda.iter().map(|(at, _)| *at).find(|at| *at > now)
+    /// Puts back what was taken, to be looked at no sooner than this.
+    pub(crate) fn put_back(&self, name: &ScheduleName, at_first: Option<Timestamp>) {
+        let mut inner = self.write();
+        if let Some(entry) = inner.forget(name) {
+            let at = entry.at.map(|at| at_first.map_or(at, |first| at.max(first)));
+            inner.keep(Entry { at, tended: false, ..entry });
+        }
+    }
+
+    /// When the first that nobody tends has to be looked at.
+    pub(crate) fn next(&self) -> Option<Timestamp> {
+        self.read().agenda.first().map(|(at, _)| *at)
     }
 
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
-        self.inner.read().unwrap_or_else(PoisonError::into_inner).all.len()
+        self.read().all.len()
     }
 
     /// All of them, by name.
     pub(crate) fn all(&self) -> Vec<Arc<Held>> {
-        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        inner.all.values().map(|(held, _)| Arc::clone(held)).collect()
+        self.read().all.values().map(|entry| Arc::clone(&entry.held)).collect()
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Inner> {
+    fn read(&self) -> RwLockReadGuard<'_, Inner> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Inner> {
         self.inner.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Inner {
-    fn forget(&mut self, name: &ScheduleName) {
-        if let Some((_, Some(at))) = self.all.remove(name) {
+    fn keep(&mut self, entry: Entry) {
+        let name = entry.held.name.clone();
+        if let Some(at) = entry.at.filter(|_| !entry.tended && self.ours.contains(&entry.partition)) {
+            self.agenda.insert((at, name.clone()));
+        }
+        self.all.insert(name, entry);
+    }
+
+    fn forget(&mut self, name: &ScheduleName) -> Option<Entry> {
+        let entry = self.all.remove(name)?;
+        if let Some(at) = entry.at {
             self.agenda.remove(&(at, name.clone()));
         }
+        Some(entry)
     }
 }

@@ -14,7 +14,7 @@ use kapelle_types::{Caller, Code, Diagnosis, Principal, RunId, ScheduleName, Tim
 use super::{Held, LOOK_EVERY, Scheduler};
 use crate::identity::spelled;
 use crate::runs::rebuild;
-use crate::submit::Job;
+use crate::submit::{Job, SCHEDULED};
 
 /// What a scheduled run does to the API: it is judged as if whoever applied the schedule submitted it.
 const SUBMIT: &str = "kapelle.v1.RunService/Submit";
@@ -58,13 +58,14 @@ impl Scheduler {
         if ledger == held.record.ledger {
             return Ok(false);
         }
-        let before = held.record.ledger.clone();
-        let record = Record { ledger, ..held.record.clone() };
+        let Record { manifest, applied_by, applied_at, created_at, ledger: before } = &held.record;
+        let (manifest, applied_by) = (manifest.clone(), applied_by.clone());
+        let record = Record { manifest, applied_by, applied_at: *applied_at, created_at: *created_at, ledger };
         let unavailable = |e: kapelle_bus::Error| Diagnosis::new(Code::BROKER_UNAVAILABLE, e.to_string());
         match self.store.update(&held.name, &record, held.revision).await {
             Ok(revision) => {
-                count(&before, &record.ledger);
-                self.known.learn(held.name.clone(), Some(Seen { record, revision }));
+                count(before, &record.ledger);
+                self.learn(held.name.clone(), Some(Seen { record, revision }));
                 Ok(true)
             }
             // Somebody else wrote; the watch brings what.
@@ -157,6 +158,7 @@ impl Scheduler {
             version: schedule.versions.clone(),
             input: schedule.input.to_string().into(),
             key: Some(key.clone()),
+            scheduled: true,
             labels: labels.map(|(name, value)| (name.to_owned(), value)).into(),
             person: caller.person.as_deref().or(Some(caller.principal.0.as_str())).map(spelled),
             principal: caller.principal.clone(),
@@ -189,7 +191,7 @@ fn key(name: &ScheduleName, created_at: Timestamp, time: Time) -> String {
         Time::Scheduled(_) => "",
         Time::Triggered(_) => "triggered/",
     };
-    let key = format!("schedule/{name}/{}/{kind}{}", created_at.millis(), time.at().nanos());
+    let key = format!("{SCHEDULED}{name}/{}/{kind}{}", created_at.millis(), time.at().nanos());
     debug_assert!(key.len() <= limits::KEY_CHARS_MAX);
     key
 }
