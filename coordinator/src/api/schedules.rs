@@ -112,9 +112,11 @@ impl SchedulesApi {
         let record = match there.clone() {
             Some(seen) => {
                 let mut ledger = seen.record.ledger;
-                // New times begin now: those that would have been before were never announced.
-                if !read(&seen.record.manifest).is_ok_and(|before| before.rules.times == schedule.rules.times) {
-                    ledger.decided_to = ledger.decided_to.max(now);
+                // New times begin now: those that would have been before were never announced. Those that were are run.
+                match read(&seen.record.manifest) {
+                    Ok(before) if before.rules.times == schedule.rules.times => {}
+                    Ok(before) => before.rules.leave_off(&mut ledger, now),
+                    Err(_) => ledger.decided_to = ledger.decided_to.max(now),
                 }
                 let (created_at, applied_by) = (seen.record.created_at, caller.clone());
                 Record { manifest: document, applied_by, applied_at: now, created_at, ledger }

@@ -77,8 +77,31 @@ impl Rules {
     #[must_use]
     pub fn turn(&self, ledger: &mut Ledger, now: Timestamp) -> Turn {
         let mut turn = Turn::default();
+        self.pass(ledger, &mut turn, now, |_, due| due <= now);
+        if ledger.pause.is_none() {
+            self.release(ledger, &mut turn);
+        }
+        turn
+    }
+
+    /// Has the ledger go on from `now`, because other times follow: what has come by then and is not decided waits for its
+    /// turn, also what is only due a little later.
+    pub fn leave_off(&self, ledger: &mut Ledger, now: Timestamp) {
+        let waiting = Self { overlap: Overlap::BufferAll, ..self.clone() };
+        waiting.pass(ledger, &mut Turn::default(), now, |time, _| time <= now);
+        ledger.decided_to = ledger.decided_to.max(now);
+    }
+
+    /// Goes through the times that are not decided yet and have come.
+    fn pass(
+        &self,
+        ledger: &mut Ledger,
+        turn: &mut Turn,
+        now: Timestamp,
+        has_come: impl Fn(Timestamp, Timestamp) -> bool,
+    ) {
         for _ in 0..TIMES_MAX {
-            let Some((time, due)) = self.next(ledger).filter(|(_, due)| *due <= now) else { break };
+            let Some((time, due)) = self.next(ledger).filter(|(time, due)| has_come(*time, *due)) else { break };
             ledger.decided_to = time;
             if ledger.pause.is_some() {
                 continue;
@@ -87,13 +110,9 @@ impl Rules {
                 turn.missed += 1;
                 ledger.decided(time, now, Outcome::Missed);
             } else {
-                self.arrive(ledger, &mut turn, time, now);
+                self.arrive(ledger, turn, time, now);
             }
         }
-        if ledger.pause.is_none() {
-            self.release(ledger, &mut turn);
-        }
-        turn
     }
 
     /// A time is due.
@@ -207,6 +226,32 @@ mod tests {
         assert_eq!(started, (20..=30).map(minute).collect::<Vec<_>>(), "in order");
         assert_eq!((turn.missed, ledger.missed, ledger.decided_to), (19, 19, minute(30)));
         assert!(rules.turn(&mut ledger, minute(30)).is_empty(), "once");
+    }
+
+    #[test]
+    fn what_has_come_before_the_times_are_changed_waits_for_its_turn() {
+        let (before, mut ledger) = (rules(Overlap::Skip), Ledger::new(minute(0)));
+        let mut later = before.clone();
+        later.times = Timetable::new(
+            Rule::Every { every: Duration::from_secs(3600), offset: Duration::ZERO },
+            Zone::named("UTC").unwrap(),
+            Duration::ZERO,
+            None,
+            None,
+        )
+        .unwrap();
+        let half = Duration::from_secs(30);
+        before.leave_off(&mut ledger, minute(1).plus(half));
+        let turn = later.turn(&mut ledger, minute(1).plus(half));
+        assert_eq!(turn.start, [Time::Scheduled(minute(1))], "it is not lost");
+        assert_eq!(ledger.decided_to, minute(1).plus(half), "and nothing of the new times before is run");
+        before.leave_off(&mut ledger, minute(1).plus(half));
+        assert!(ledger.waiting.is_empty(), "once");
+
+        let mut paused = Ledger::new(minute(0));
+        paused.pause = Some(Pause { by: Default::default(), at: minute(0), note: String::new() });
+        before.leave_off(&mut paused, minute(3));
+        assert_eq!((paused.waiting.len(), paused.decided_to), (0, minute(3)), "what passes in a pause is not run");
     }
 
     #[test]
