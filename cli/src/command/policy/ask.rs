@@ -1,7 +1,5 @@
 //! Questions to policies about one caller: `explain` and `permissions`.
 
-use std::collections::BTreeSet;
-
 use kapelle_policy::{Action, Agents, Decision, Permissions, Place, Policies, Resource, permissions};
 use kapelle_types::{AgentVersion, Caller, Namespace, Partitions, Principal, Role};
 
@@ -48,7 +46,6 @@ impl Question {
             principal: Principal(SOMEBODY.to_owned()),
             person: self.person,
             roles: self.roles.into_iter().collect(),
-            groups: BTreeSet::new(),
             namespace: Some(self.namespace),
             sees_payloads: self.sees_payloads,
             groups: std::collections::BTreeSet::new(),
@@ -109,7 +106,6 @@ impl Connection {
             principal: Principal(SOMEBODY.to_owned()),
             person: None,
             roles: self.roles.into_iter().collect(),
-            groups: BTreeSet::new(),
             namespace: Some(self.namespace.clone()),
             sees_payloads: false,
             groups: std::collections::BTreeSet::new(),

@@ -189,17 +189,7 @@ impl World {
             let _ = self.log_and_perform(decided);
             return true;
         }
-<<<<<<< ours
         let timer = self.earliest_timer();
-=======
-        // Whoever is asked says yes before it is too late, so that the end does not hang on the order of events.
-        let asks = |task: &TaskId| {
-            self.run.plan.steps.iter().any(|step| step.id == task.step.step && step.approval().is_some())
-        };
-        let asked = |timer: &TimerId| matches!(timer, TimerId::Wake(task) if asks(task));
-        let timers = self.timers.iter().filter(|(timer, _)| !asked(timer));
-        let timer = timers.min_by_key(|(timer, due)| (**due, (*timer).clone())).map(|(t, d)| (t.clone(), *d));
->>>>>>> theirs
         if let Some(name) = self.awaited_signal().filter(|_| dice.chance(40)) {
             let _ = self.log_and_perform(signal(&name));
             return true;
@@ -235,11 +225,11 @@ impl World {
     /// The timer that goes off next. The end of closing is far away, where plans do not draw it near, and comes when nothing
     /// else can happen.
     fn earliest_timer(&self) -> Option<(TimerId, Timestamp)> {
-        // Who is asked says yes before it is too late, so that the end does not hang on the order of events.
-        let asked = |timer: &&TimerId| match timer {
-            TimerId::Wake(task) => self.run.held().any(|held| held.step == task.step),
-            TimerId::Deadline | TimerId::Closing | TimerId::Retry(_) => false,
+        // Whoever is asked says yes before it is too late, so that the end does not hang on the order of events.
+        let asks = |task: &TaskId| {
+            self.run.plan.steps.iter().any(|step| step.id == task.step.step && step.approval().is_some())
         };
+        let asked = |timer: &&TimerId| matches!(timer, TimerId::Wake(task) if asks(task));
         let timers = self.timers.iter().filter(|(timer, _)| !asked(timer));
         let earliest = timers.min_by_key(|(timer, due)| (**due, (*timer).clone()))?;
         let far = *earliest.0 == TimerId::Closing && *earliest.1 > self.clock.plus(Duration::from_secs(60));
