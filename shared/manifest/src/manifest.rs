@@ -78,7 +78,7 @@ impl Manifest {
             "Workflow" => Workflow::read(fields, issues).map(Self::Workflow),
             "Schedule" => {
                 let issue = Issue::shape(&kind.pointer, "a schedule is no part of what is registered in versions");
-                issues.push(issue.label("not here").hint("`kapelle schedule create -f` takes it"));
+                issues.push(issue.label("not here").hint("`ScheduleService` takes it"));
                 None
             }
             later if LATER.contains(&later) => {

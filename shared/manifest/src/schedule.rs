@@ -82,7 +82,7 @@ impl Schedule {
 pub fn schedules(file_name: &str, text: &str) -> Result<Vec<Schedule>, Vec<Problem>> {
     let (mut schedules, mut problems) = (Vec::new(), Vec::new());
     for (document, locate) in documents_with_places(file_name, text)? {
-        if document.get("kind").and_then(Value::as_str) != Some(KIND) {
+        if !is_one(&document) {
             continue;
         }
         match Schedule::read_document(&document) {
@@ -91,6 +91,11 @@ pub fn schedules(file_name: &str, text: &str) -> Result<Vec<Schedule>, Vec<Probl
         }
     }
     if problems.is_empty() { Ok(schedules) } else { Err(problems) }
+}
+
+/// Whether a document says that it is a schedule.
+pub(crate) fn is_one(document: &Value) -> bool {
+    document.get("kind").and_then(Value::as_str) == Some(KIND)
 }
 
 fn read_into(part: &Part<'_>, issues: &mut Issues) -> Option<Schedule> {

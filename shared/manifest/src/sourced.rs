@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::issue::Issue;
 use crate::manifest::Manifest;
 use crate::problem::{Problem, Source};
+use crate::schedule;
 use crate::spans::Spans;
 use crate::yaml::{self, Document};
 
@@ -35,7 +36,8 @@ impl From<Manifest> for Sourced {
     }
 }
 
-/// Reads all manifests of a file. Documents that hold nothing are left out.
+/// Reads all manifests of a file. Documents that hold nothing are left out, and schedules: they have no versions, and
+/// [`crate::schedules`] reads them.
 ///
 /// # Errors
 /// Everything in it that is not YAML, or not the shape of its kind.
@@ -44,7 +46,7 @@ pub fn parse(file_name: &str, text: &str) -> Result<Vec<Sourced>, Vec<Problem>> 
     let documents = read(&source, text)?;
     let mut manifests = Vec::with_capacity(documents.len());
     let mut problems = Vec::new();
-    for document in documents {
+    for document in documents.into_iter().filter(|it| !schedule::is_one(&it.value)) {
         match Manifest::read(&document.value) {
             Ok(manifest) => {
                 manifests.push(Sourced { manifest, source: Some(source.clone()), spans: document.spans });

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kapelle_manifest::{Agents, Manifest, Sourced, check, parse, warnings};
+use kapelle_manifest::{Agents, Manifest, Sourced, check, parse, schedules, warnings};
 
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     for path in fs::read_dir(folder).unwrap().map(|it| it.unwrap().path()) {
@@ -23,6 +23,16 @@ fn the_examples_come_out_without_a_warning() {
     let read = |path: &PathBuf| parse(&path.display().to_string(), &fs::read_to_string(path).unwrap()).unwrap();
     let manifests: Vec<Sourced> = found.iter().flat_map(read).collect();
     assert!(manifests.len() >= 7, "{found:?}");
+    for path in &found {
+        let text = fs::read_to_string(path).unwrap();
+        for schedule in schedules(&path.display().to_string(), &text).unwrap() {
+            let of = |it: &&Sourced| it.manifest.name_version().1 == schedule.workflow.as_str();
+            let Some(Manifest::Workflow(workflow)) = manifests.iter().find(of).map(|it| &it.manifest) else {
+                panic!("{} runs what is not here", schedule.name)
+            };
+            assert!(workflow.spec.input.compile().unwrap().accepts(&schedule.input), "{}", schedule.name);
+        }
+    }
     let agents: Agents = manifests
         .iter()
         .filter_map(|it| match &it.manifest {
