@@ -7,7 +7,7 @@ mod served;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use kapelle_manifest::{Catalog, Problem, Sourced};
+use kapelle_manifest::{Catalog, Problem, Schedule, Sourced};
 use kapelle_types::Code;
 use serde_json::{Value, json};
 
@@ -24,17 +24,28 @@ pub(crate) struct Found {
     pub(crate) folder: PathBuf,
 }
 
-/// Reads all manifests of a file, of a folder and those below it, or of stdin (`-`).
+/// Reads all agents and workflows of a file, of a folder and those below it, or of stdin (`-`).
 ///
 /// Everything that is wrong with any of them comes as one failure.
 pub(crate) fn read(sources: &[PathBuf]) -> Result<Vec<Found>, Failure> {
-    let (mut found, mut problems) = (Vec::new(), Vec::new());
+    let (found, _) = read_all(sources)?;
+    if found.is_empty() { Err(nothing(sources)) } else { Ok(found) }
+}
+
+/// As [`read`], with the schedules beside them: they have no versions, and are applied one by one.
+pub(crate) fn read_all(sources: &[PathBuf]) -> Result<(Vec<Found>, Vec<Schedule>), Failure> {
+    let (mut found, mut schedules, mut problems) = (Vec::new(), Vec::new(), Vec::new());
     for source in sources {
         for file in files::list(source, files::MANIFESTS)? {
             let (text, folder) = files::text(&file)?;
-            match kapelle_manifest::parse(&file.display().to_string(), &text) {
+            let name = file.display().to_string();
+            match kapelle_manifest::parse(&name, &text) {
                 Ok(manifests) => {
                     found.extend(manifests.into_iter().map(|sourced| Found { sourced, folder: folder.clone() }));
+                    match kapelle_manifest::schedules(&name, &text) {
+                        Ok(more) => schedules.extend(more),
+                        Err(wrong) => problems.extend(wrong),
+                    }
                 }
                 Err(wrong) => problems.extend(wrong),
             }
@@ -43,11 +54,15 @@ pub(crate) fn read(sources: &[PathBuf]) -> Result<Vec<Found>, Failure> {
     if !problems.is_empty() {
         return Err(invalid(&problems));
     }
-    if found.is_empty() {
-        let names: Vec<_> = sources.iter().map(|s| s.display().to_string()).collect();
-        return Err(Failure::coded(Code::MANIFEST_FILE, format!("There is no manifest in {}.", names.join(", ")), ""));
+    if found.is_empty() && schedules.is_empty() {
+        return Err(nothing(sources));
     }
-    Ok(found)
+    Ok((found, schedules))
+}
+
+fn nothing(sources: &[PathBuf]) -> Failure {
+    let names: Vec<_> = sources.iter().map(|s| s.display().to_string()).collect();
+    Failure::coded(Code::MANIFEST_FILE, format!("There is no manifest in {}.", names.join(", ")), "")
 }
 
 /// Everything that can be known before they run, against the agents that there are.

@@ -1,4 +1,5 @@
-//! `kapelle apply`: reads manifests, checks them against each other and what is registered, registers all or nothing.
+//! `kapelle apply`: reads manifests, checks them against each other and what is registered, registers all or nothing; then the
+//! schedules among them, each for itself.
 //!
 //! The coordinator checks again what it is given; here people get the line and the column.
 
@@ -9,12 +10,14 @@ use kapelle_manifest::{Agents, Layered, Manifest};
 use kapelle_proto::v1;
 use serde::Serialize;
 
+use super::schedule;
 use crate::app::{App, End};
 use crate::client::Client;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::manifests::{self, Found, registered};
 use crate::output::Table;
+use crate::view;
 
 /// What to register.
 #[derive(Debug, clap::Args)]
@@ -33,19 +36,33 @@ pub(crate) struct Applied {
     pub(crate) kind: String,
     pub(crate) name: String,
     pub(crate) version: String,
-    /// `created` or `unchanged`.
+    /// `created` or `unchanged`; `changed` of a schedule, which has no version.
     pub(crate) outcome: String,
+}
+
+impl From<view::AppliedSchedule> for Applied {
+    fn from(applied: view::AppliedSchedule) -> Self {
+        let view::AppliedSchedule { name, outcome, next: _ } = applied;
+        Self { kind: "Schedule".into(), name, version: String::new(), outcome }
+    }
 }
 
 /// `kapelle apply`.
 pub(crate) async fn run(app: &App, args: Args) -> End {
-    let found = manifests::read(&args.files)?;
+    let (found, schedules) = manifests::read_all(&args.files)?;
     let client = app.client().await?;
     let together = Layered(brought(&found), registered::needed_by(&client, &found).await?);
     manifests::check(&found, &together)?;
     manifests::warn(&found, &together, app.output.format());
     let force_reason = args.force.unwrap_or_default();
-    let applied = send(&client, &found, v1::ApplyRequest { force_reason, ..Default::default() }).await?;
+    let mut applied = match found.as_slice() {
+        [] => Vec::new(),
+        found => send(&client, found, v1::ApplyRequest { force_reason, ..Default::default() }).await?,
+    };
+    // Their workflows may be among what was registered just now.
+    for schedule in &schedules {
+        applied.push(schedule::apply(&client, schedule, false).await?.into());
+    }
     app.output.show(&applied, |applied| table(applied))?;
     Ok(Exit::Ok)
 }

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use kapelle_manifest::Layered;
+use kapelle_manifest::{Layered, Manifest};
 use kapelle_types::Code;
 
 use super::apply::{Applied, brought, register, table};
+use super::schedule;
 use crate::app::{App, End};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -22,7 +23,7 @@ pub(crate) struct Args {
 
 /// `kapelle plan`.
 pub(crate) async fn run(app: &App, args: Args) -> End {
-    let found = manifests::read(&args.files)?;
+    let (found, schedules) = manifests::read_all(&args.files)?;
     let client = match app.client().await {
         Ok(client) => Some(client),
         Err(failure) if failure.code() == Some(Code::COORDINATOR_UNAVAILABLE) => None,
@@ -35,10 +36,26 @@ pub(crate) async fn run(app: &App, args: Args) -> End {
     let together = Layered(brought(&found), there);
     manifests::check(&found, &together).map_err(|failure| alone(failure, client.is_none(), &app.target.address))?;
     manifests::warn(&found, &together, app.output.format());
-    let planned = match &client {
-        Some(client) => register(client, &found, true).await?,
-        None => found.iter().map(checked).collect(),
+    let mut planned = match &client {
+        Some(client) if !found.is_empty() => register(client, &found, true).await?,
+        _ => found.iter().map(checked).collect(),
     };
+    for schedule in &schedules {
+        // Of a workflow that is only in these files, the coordinator cannot say what it takes.
+        let brought = found.iter().any(|it| match &it.sourced.manifest {
+            Manifest::Workflow(workflow) => workflow.metadata.name == schedule.workflow,
+            Manifest::Agent(_) => false,
+        });
+        planned.push(match &client {
+            Some(client) if !brought => schedule::apply(client, schedule, true).await?.into(),
+            _ => Applied {
+                kind: "Schedule".into(),
+                name: schedule.name.to_string(),
+                version: String::new(),
+                outcome: "checked".into(),
+            },
+        });
+    }
     app.output.show(&planned, |planned| page(planned, client.is_some(), &app.target.address))?;
     Ok(Exit::Ok)
 }

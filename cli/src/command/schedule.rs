@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use kapelle_manifest::Schedule;
 use kapelle_proto::v1;
 use kapelle_types::Timestamp;
 
@@ -127,11 +128,7 @@ async fn create(app: &App, client: &Client, sources: &[PathBuf], dry_run: bool) 
     }
     let mut applied = Vec::with_capacity(all.len());
     for schedule in &all {
-        let json = schedule.document().to_string().into();
-        let request = v1::ApplyScheduleRequest { json, dry_run };
-        let answer = client.schedules().apply(request).await.map_err(|s| client.failure(s))?.into_inner();
-        let next = answer.schedule.unwrap_or_default().next.into_iter().next().map(|it| it.shown);
-        applied.push(view::AppliedSchedule { name: schedule.name.to_string(), outcome: answer.outcome, next });
+        applied.push(apply(client, schedule, dry_run).await?);
     }
     app.output.show(&applied, |applied| {
         let mut table = Table::new(&["name", "outcome", "next"]);
@@ -141,6 +138,19 @@ async fn create(app: &App, client: &Client, sources: &[PathBuf], dry_run: bool) 
         table.render("Nothing to apply.")
     })?;
     Ok(Exit::Ok)
+}
+
+/// Has the coordinator make or change one; only check it with `dry_run`.
+pub(crate) async fn apply(
+    client: &Client,
+    schedule: &Schedule,
+    dry_run: bool,
+) -> Result<view::AppliedSchedule, Failure> {
+    let json = schedule.document().to_string().into();
+    let request = v1::ApplyScheduleRequest { json, dry_run };
+    let answer = client.schedules().apply(request).await.map_err(|s| client.failure(s))?.into_inner();
+    let next = answer.schedule.unwrap_or_default().next.into_iter().next().map(|it| it.shown);
+    Ok(view::AppliedSchedule { name: schedule.name.to_string(), outcome: answer.outcome, next })
 }
 
 fn moment(text: &str) -> Result<Timestamp, String> {

@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 
 use kapelle_manifest::{Graph, Loss, Performer};
 use kapelle_proto::v1;
-use kapelle_types::{AgentName, AgentVersion, Code, InvalidName, Version};
+use kapelle_types::{AgentName, AgentVersion, Code, InvalidName, Version, WorkflowVersion};
+use semver::VersionReq;
 use serde::Serialize;
 
 use super::graph;
@@ -34,7 +35,19 @@ struct Impact {
     /// Whether something breaks if they go, or may.
     breaks: bool,
     steps: Vec<Step>,
+    /// Those that start runs of a workflow that has such a step.
+    schedules: Vec<Scheduled>,
     runs: Runs,
+}
+
+/// A schedule of a workflow that one of the versions has a step in.
+#[derive(Debug, Serialize)]
+struct Scheduled {
+    schedule: String,
+    /// The workflow with the versions that will do.
+    workflow: String,
+    /// Whether a step of it would have nobody then.
+    breaks: bool,
 }
 
 /// A step that one of the versions does now.
@@ -93,7 +106,10 @@ pub(crate) async fn run(app: &App, args: &Args) -> End {
         return Err(failure.ending(Exit::NotFound));
     }
     let runs = Runs::ask(&client, &wanted).await?;
-    let impact = Impact::of(&graph, agents, |it| wanted.takes(it), runs);
+    let mut impact = Impact::of(&graph, agents, |it| wanted.takes(it), runs);
+    let answer = client.schedules().list(v1::ListSchedulesRequest {}).await.map_err(|s| client.failure(s))?;
+    let of = |it: v1::ScheduleView| Scheduled::of(&impact.steps, it.name, it.workflow);
+    impact.schedules = answer.into_inner().schedules.into_iter().filter_map(of).collect();
     app.output.show(&impact, page)?;
     Ok(if impact.breaks { Exit::Failed } else { Exit::Ok })
 }
@@ -135,7 +151,23 @@ impl Impact {
         let steps: Vec<Step> = losses.map(|it| Step::of(&it, current.contains(&&it.used.workflow))).collect();
         let unclear = runs.unknown > 0 || !runs.complete;
         let breaks = runs.open > 0 || unclear || steps.iter().any(|it| it.then.is_none());
-        Self { agents, breaks, steps, runs }
+        Self { agents, breaks, steps, schedules: Vec::new(), runs }
+    }
+}
+
+impl Scheduled {
+    /// `None` if its workflow has no such step in any version that will do.
+    fn of(steps: &[Step], schedule: String, workflow: String) -> Option<Self> {
+        let (name, versions) = workflow.split_once('@').unwrap_or((&workflow, "*"));
+        let versions = VersionReq::parse(versions).ok()?;
+        let runs = |step: &&Step| {
+            let of = step.workflow.parse::<WorkflowVersion>();
+            of.is_ok_and(|of| of.name.as_str() == name && versions.matches(of.version.semver()))
+        };
+        let mut steps = steps.iter().filter(runs).peekable();
+        steps.peek()?;
+        let breaks = steps.any(|step| step.then.is_none());
+        Some(Self { schedule, workflow, breaks })
     }
 }
 
@@ -165,6 +197,15 @@ fn page(impact: &Impact) -> String {
         table.row([&workflow, &it.step, &it.asks_for, &it.now, &then]);
     }
     let mut text = format!("{}\n\n{}", bold(&impact.agents.join(", ")), table.render("No workflow uses it."));
+    if !impact.schedules.is_empty() {
+        let mut table = Table::new(&["schedule", "runs", "without it"]);
+        for it in &impact.schedules {
+            table.row(
+                [it.schedule.as_str(), &it.workflow, if it.breaks { "breaks" } else { "goes on" }].map(String::from),
+            );
+        }
+        let _ = write!(text, "\n\n{}", table.render("")); // a String takes it
+    }
     let runs = &impact.runs;
     if runs.open > 0 {
         let mut table = Table::new(&["workflow", "open runs"]);
@@ -219,7 +260,12 @@ mod tests {
     fn the_demos_dependants_are_all_named() {
         let workflows = vec![Count { workflow: "software-intake@1.0.0".into(), runs: 21 }];
         let runs = Runs { open: 21, workflows, first: vec!["run-1".into(), "run-2".into()], ..none() };
-        let page = page(&impact("licence-review@1.0.0", runs));
+        let mut impact = impact("licence-review@1.0.0", runs);
+        let scheduled = |workflow: &str| Scheduled::of(&impact.steps, "nightly".into(), workflow.into());
+        assert!(scheduled("software-intake@^2").is_none() && scheduled("other").is_none());
+        assert!(scheduled("software-intake").is_some_and(|it| it.breaks));
+        impact.schedules = scheduled("software-intake@^1").into_iter().collect();
+        let page = page(&impact);
         insta::assert_snapshot!("page", anstream::adapter::strip_str(&page).to_string());
     }
 
