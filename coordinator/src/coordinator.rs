@@ -1,5 +1,6 @@
 //! Puts a coordinator together, starts it and stops it.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,8 @@ use kapelle_bus::{Bus, Connection, presence};
 use kapelle_engine::behaviour;
 use kapelle_retry::{Policy, Verdict};
 use kapelle_telemetry::clock;
-use kapelle_types::{Code, Diagnosis, Timestamp};
+use kapelle_types::{Code, Diagnosis, Namespace, Partition, Timestamp};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +24,7 @@ use crate::api::{Context, Gate, Server};
 use crate::audit::Trail;
 use crate::catalog::Catalog;
 use crate::config::{Assignment, Config, Governance};
-use crate::identity::{Accepted, Identity};
+use crate::identity::{Accepted, Identity, TokenCache};
 use crate::listing::Query;
 use crate::ownership::Ownership;
 use crate::partition::service::Shared;
@@ -41,6 +43,9 @@ use crate::{direct, listing, openlineage, pinned, questions, watchers};
 const START_PATIENCE: Duration = Duration::from_secs(30);
 /// How long clients that stay are waited for at the end.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
+
+/// The partitions of one coordinator, as they change.
+type Ours = watch::Receiver<BTreeSet<Partition>>;
 
 /// A coordinator that can be started.
 pub struct Coordinator;
@@ -87,35 +92,14 @@ impl Coordinator {
             trail,
             access: Arc::clone(&access),
         };
-        let template = Template {
-            coordinator: config.id.clone(),
-            cache_bytes_max: config.cache_bytes_max,
-            looks_per_second: config.looks_per_second,
-        };
-        let ours = match &config.assignment {
-            Assignment::Shared => ownership.ours.clone(),
-            Assignment::Given(given) => given.clone(),
-        };
-        let (schedules, known_schedules) = (Schedules::open(&bus).await.map_err(|e| provisioning(&e))?, Arc::default());
-        let owned = ours.clone();
-        let served = Served::start(template, shared, ours, ownership.own.clone(), stop_all.clone());
+        let schedules = Schedules::open(&bus).await.map_err(|e| provisioning(&e))?;
+        let ours = assigned(&config, &ownership);
+        let served = Served::start(template(&config), shared, ours.clone(), ownership.own.clone(), stop_all.clone());
         let admission = Admission::start(bus.clone(), ownership.peers.clone(), config.open_runs_max, stop_all.clone());
         let peers = ownership.peers.clone();
         let submitter = Arc::new(Submitter::new(bus.clone(), Arc::clone(&catalog), admission, peers, behaviour));
         let (taker, namespace) = (Arc::clone(&submitter), config.namespace.clone());
         tokio::spawn(direct::take_jobs(bus.clone(), taker, namespace, stop_api.clone()));
-        let scheduler = Scheduler {
-            bus: bus.clone(),
-            store: schedules.clone(),
-            plans: Arc::clone(&plans),
-            submitter: Arc::clone(&submitter),
-            access: Arc::clone(&access),
-            tokens: Arc::clone(identity.tokens()),
-            namespace: config.namespace.clone(),
-            known: Arc::clone(&known_schedules),
-            ours: owned,
-        };
-        tokio::spawn(scheduler.run(stop_api.clone()));
         answer_peers(&bus, &config.id, &served, &stop_all);
         let retirement = Retirement {
             bus: bus.clone(),
@@ -129,6 +113,7 @@ impl Coordinator {
         let announcer = announce(&bus, &config, started_at, &served);
         let open = |files| Certificates::open(files, stop_all.clone()).inspect_err(|_| stop_all.cancel());
         let certificates = config.tls.map(open).transpose()?;
+        let tokens = Arc::clone(identity.tokens());
         let gate = Gate::new(Arc::new(identity), Arc::clone(&access));
         let context = Context {
             id: config.id,
@@ -143,13 +128,12 @@ impl Coordinator {
             policies,
             retirement,
             schedules,
-            known_schedules,
+            known_schedules: Arc::default(),
         };
+        tokio::spawn(scheduler(&context, tokens, config.namespace, ours).run(stop_api.clone()));
         let server = Server::start(config.grpc_address, Arc::new(context), (gate, certificates), stop_api.clone())
             .await
-            .inspect_err(|_| {
-                stop_all.cancel();
-            })?;
+            .inspect_err(|_| stop_all.cancel())?;
         tracing::info!(address = %server.address, "the coordinator answers");
         Ok(Handle { server, served, stop_api, stop_all, announcer, writer })
     }
@@ -223,6 +207,38 @@ async fn prepare(config: &Config, connection: Connection) -> Result<Bus, Diagnos
     let ensured = async { Keys::open(&bus).await?.ensure().await };
     ensured.await.map_err(|e| provisioning(&e))?;
     Ok(bus)
+}
+
+/// What the owners of all partitions have of us.
+fn template(config: &Config) -> Template {
+    Template {
+        coordinator: config.id.clone(),
+        cache_bytes_max: config.cache_bytes_max,
+        looks_per_second: config.looks_per_second,
+    }
+}
+
+/// The partitions that are ours, as they change.
+fn assigned(config: &Config, ownership: &Ownership) -> Ours {
+    match &config.assignment {
+        Assignment::Shared => ownership.ours.clone(),
+        Assignment::Given(given) => given.clone(),
+    }
+}
+
+/// Whoever runs the schedules of the partitions that are ours, from what the API works with.
+fn scheduler(context: &Context, tokens: Arc<TokenCache>, namespace: Namespace, ours: Ours) -> Scheduler {
+    Scheduler {
+        bus: context.bus.clone(),
+        store: context.schedules.clone(),
+        plans: Arc::clone(&context.plans),
+        submitter: Arc::clone(&context.submitter),
+        access: Arc::clone(&context.access),
+        tokens,
+        namespace,
+        known: Arc::clone(&context.known_schedules),
+        ours,
+    }
 }
 
 /// What goes on beside the runs: the queues are watched, what nobody decides is taken back, and lineage is published if that is

@@ -149,7 +149,7 @@ impl Submitter {
             kept: Vec::new(),
         };
         let asked = Asked { principal: job.principal, namespace: job.namespace, traceparent: job.traceparent };
-        Ok(asked.to_record(submitted, ticket, prepared_at))
+        Ok(asked.into_record(submitted, ticket, prepared_at))
     }
 
     async fn input(&self, text: &Bytes, resolved: &Resolved, heard_by_others: bool) -> Result<Payload, Diagnosis> {
@@ -262,7 +262,7 @@ struct Asked {
 
 impl Asked {
     /// A checked submission, ready to be recorded: with a key, it fixes the run.
-    fn to_record(self, submitted: RunSubmitted, ticket: Ticket, prepared_at: Instant) -> Prepared {
+    fn into_record(self, submitted: RunSubmitted, ticket: Ticket, prepared_at: Instant) -> Prepared {
         let run = match &submitted.key {
             Some(key) => RunId::keyed(self.namespace.as_str(), &submitted.workflow.name, key),
             None => RunId::from_uuid(Uuid::now_v7()),

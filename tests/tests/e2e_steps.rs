@@ -2,11 +2,12 @@
 //! subscriber hears.
 #![allow(clippy::unwrap_used, reason = "a test: it fails by panics")]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::StreamExt;
 use kapelle_tests::harness::{Cli, Fleet, eventually};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 /// The example that the guide speaks of.
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/patterns/order-handling");

@@ -106,7 +106,7 @@ impl Submitter {
             namespace: again.caller.namespace.clone().unwrap_or_default(),
             traceparent: again.traceparent,
         };
-        Ok(asked.to_record(submitted, ticket, prepared_at))
+        Ok(asked.into_record(submitted, ticket, prepared_at))
     }
 
     /// What the fork keeps, large payloads stored.

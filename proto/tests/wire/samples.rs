@@ -16,6 +16,7 @@ pub(crate) fn all() -> Vec<Sample> {
         log::samples(),
         task::samples(),
         runs::samples(),
+        runs::verbs(),
         deadletters::samples(),
         fleet::samples(),
         tokens::samples(),

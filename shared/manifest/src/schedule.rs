@@ -81,13 +81,13 @@ impl Schedule {
 /// Everything in it that is not YAML, or a schedule that is none.
 pub fn schedules(file_name: &str, text: &str) -> Result<Vec<Schedule>, Vec<Problem>> {
     let (mut schedules, mut problems) = (Vec::new(), Vec::new());
-    for (document, locate) in documents_with_places(file_name, text)? {
-        if !is_one(&document) {
+    for document in documents_with_places(file_name, text)? {
+        if !is_one(&document.value) {
             continue;
         }
-        match Schedule::read_document(&document) {
+        match Schedule::read_document(&document.value) {
             Ok(schedule) => schedules.push(schedule),
-            Err(issues) => problems.extend(issues.into_iter().map(locate)),
+            Err(issues) => problems.extend(issues.into_iter().map(|issue| document.problem(issue))),
         }
     }
     if problems.is_empty() { Ok(schedules) } else { Err(problems) }

@@ -73,18 +73,24 @@ pub fn documents(file_name: &str, text: &str) -> Result<Vec<Value>, Vec<Problem>
     Ok(documents.into_iter().map(|it| it.value).collect())
 }
 
-/// The documents of a file, each with what says where in it an issue is.
-pub(crate) fn documents_with_places(
-    file_name: &str,
-    text: &str,
-) -> Result<Vec<(Value, impl Fn(Issue) -> Problem)>, Vec<Problem>> {
+/// A document that says where in its file an issue is.
+pub(crate) struct Placed {
+    pub value: Value,
+    spans: Spans,
+    source: Source,
+}
+
+impl Placed {
+    pub(crate) fn problem(&self, issue: Issue) -> Problem {
+        Problem::locate(issue, Some(&self.source), &self.spans)
+    }
+}
+
+/// The documents of a file.
+pub(crate) fn documents_with_places(file_name: &str, text: &str) -> Result<Vec<Placed>, Vec<Problem>> {
     let source = Source::new(file_name, text);
     let documents = read(&source, text)?;
-    let placed = |Document { value, spans }| {
-        let source = source.clone();
-        (value, move |issue| Problem::locate(issue, Some(&source), &spans))
-    };
-    Ok(documents.into_iter().map(placed).collect())
+    Ok(documents.into_iter().map(|it| Placed { value: it.value, spans: it.spans, source: source.clone() }).collect())
 }
 
 fn read(source: &Source, text: &str) -> Result<Vec<Document>, Vec<Problem>> {

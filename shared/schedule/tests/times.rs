@@ -1,4 +1,5 @@
 //! The times of timetables: cases of clocks that are changed, as data, and what holds for every timetable.
+#![allow(clippy::unwrap_used)] // a test that cannot go on should panic
 
 use std::time::Duration;
 

@@ -224,5 +224,7 @@ pub(crate) fn signalled() -> serde_json::Value {
 
 fn signal(name: &str) -> Body {
     let payload = signalled().into();
-    Body::SignalReceived(SignalReceived { name: name.parse().expect("a name of a signal"), payload })
+    #[allow(clippy::expect_used, reason = "the simulation's own names are names")]
+    let name = name.parse().expect("a name of a signal");
+    Body::SignalReceived(SignalReceived { name, payload })
 }

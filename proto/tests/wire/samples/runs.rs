@@ -76,6 +76,12 @@ pub(super) fn samples() -> Vec<Sample> {
         Sample::new(SteerRequest { run_id: RUN.into(), reason: "ordered twice".into() }),
         Sample::new(RetryRunRequest { run_id: RUN.into(), steps: vec!["score".into(), "review:17".into()] }),
         Sample::new(SteerResponse { seq: 4_711 }),
+    ]
+}
+
+/// Samples of running again, and of many at once.
+pub(super) fn verbs() -> Vec<Sample> {
+    vec![
         Sample::named("forked", RunView { forked_from: RUN.into(), why: Some(why()), ..run() }),
         Sample::new(why()),
         Sample::new(RestartRunRequest { run_id: RUN.into(), latest: true, idempotency_key: Some("again".into()) }),

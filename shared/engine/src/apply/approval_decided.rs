@@ -143,37 +143,38 @@ mod tests {
 
     use crate::testing::check;
 
+    const TWO_OF_LEGAL: &str = r#"
+        0 submit {"n": 1}
+        1 ok a 1 7
+        2 decide a approve ada legal
+        3 stale a approve bob legal
+        4 decide a approve bob sales
+        5 decide a approve bob legal
+        6 decide a approve bob legal
+        7 checked a
+        8 decide z approve cyd legal
+        9 decide id=r1 a approve cyd legal
+        10 decide id=r1 a approve cyd legal
+        11 decide a reject dee legal
+        12 ?
+        13 checked a a policy changed
+        14 decide a approve bob legal
+        15 decide a approve cyd legal
+        16 pause
+        17 checked a
+        18 checked a
+        19 ?
+        20 resume
+        21 fail a 1
+        1021 fire retry=a=2
+        1022 ok a 2 7"#;
+
     #[test]
     fn what_people_agreed_to_is_dispatched_and_nothing_before() {
         let plan = json!({"steps": [
             {"id": "a", "with": {"n": "${input.n}"}, "approve": {"quorum": 2, "groups": ["legal"], "expires_ms": 9000}},
         ], "output": "${steps.a.output}"});
-        let script = r#"
-            0 submit {"n": 1}
-            1 ok a 1 7
-            2 decide a approve ada legal
-            3 stale a approve bob legal
-            4 decide a approve bob sales
-            5 decide a approve bob legal
-            6 decide a approve bob legal
-            7 checked a
-            8 decide z approve cyd legal
-            9 decide id=r1 a approve cyd legal
-            10 decide id=r1 a approve cyd legal
-            11 decide a reject dee legal
-            12 ?
-            13 checked a a policy changed
-            14 decide a approve bob legal
-            15 decide a approve cyd legal
-            16 pause
-            17 checked a
-            18 checked a
-            19 ?
-            20 resume
-            21 fail a 1
-            1021 fire retry=a=2
-            1022 ok a 2 7"#;
-        insta::assert_snapshot!(check(&plan, script), @r#"
+        insta::assert_snapshot!(check(&plan, TWO_OF_LEGAL), @r#"
         > 0 submit {"n": 1}
           start timer wake=a=1 at 9000
         > 1 ok a 1 7
