@@ -1,10 +1,12 @@
 //! One value of every message with every field set, and one for each arm of a oneof. Released samples never change.
 
+mod approvals;
 mod audit;
 mod deadletters;
 mod fleet;
 mod log;
 mod runs;
+mod schedules;
 mod task;
 mod tokens;
 
@@ -21,6 +23,8 @@ pub(crate) fn all() -> Vec<Sample> {
         fleet::samples(),
         tokens::samples(),
         audit::samples(),
+        schedules::samples(),
+        approvals::samples(),
     ]
     .into_iter()
     .flatten()

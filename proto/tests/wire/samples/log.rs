@@ -26,6 +26,7 @@ pub(super) fn samples() -> Vec<Sample> {
         Sample::new(reference()),
         Sample::new(submitted()),
         Sample::named("signed", RunSubmitted { behaviour: 2, signing_key: 3, ..submitted() }),
+        Sample::named("person", RunSubmitted { person: Some("ada@example.com".into()), ..submitted() }),
         Sample::named("forked", forked()),
         Sample::named("skipped", kept("notice", Outcome::Skipped(KeptSkipped {}))),
         Sample::named("output", kept("inventory", Outcome::Output(stored()))),
@@ -50,6 +51,9 @@ pub(super) fn samples() -> Vec<Sample> {
         Sample::new(FailRequested { reason: "cannot be mended".into() }),
         Sample::new(finished()),
         Sample::new(signal()),
+        Sample::new(decided()),
+        Sample::new(decided().by.unwrap()),
+        Sample::new(checked()),
     ]);
     samples
 }
