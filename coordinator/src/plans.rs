@@ -9,8 +9,8 @@ use kapelle_bus::Bus;
 use kapelle_bus::keys::{self, Keys};
 use kapelle_bus::registry::{Kind, Registry};
 use kapelle_engine::{
-    Act, AgentAct, Approval, AwaitSignal, Case, Check, Contract, KeyId, OnGiveUp, Phase, Pin, Plan, PlanStep, Run,
-    RunSubmitted, SigningKey, TaskLimits, Wait,
+    Act, AgentAct, Approval, AwaitSignal, Case, Check, Contract, KeyId, OnGiveUp, Phase, Pin, Plan, PlanStep, Repeat,
+    Run, RunSubmitted, SigningKey, TaskLimits, Wait,
 };
 use kapelle_expression::{Root, Template};
 use kapelle_manifest::{Agent, Checker, InvalidSchema, Manifest, Step, Workflow};
@@ -253,6 +253,7 @@ fn plan(
             with: step.template().map_or_else(|| nothing(version), |(_, template)| Ok(template.clone()))?,
             input: side(pinned, |agent| &agent.spec.input)?,
             output: side(pinned, |agent| &agent.spec.output)?,
+            repeat: step.repeat.as_ref().map(repeat),
             retry: step.retry.clone().or_else(|| Some(pinned?.1.spec.retry.clone())).unwrap_or_default(),
             timeout: step.timeout.or_else(|| Some(pinned?.1.spec.role.limits.timeout)).unwrap_or_default(),
             on_give_up: match step.on_give_up {
@@ -314,6 +315,11 @@ fn approval(declared: &kapelle_manifest::Approval) -> Approval {
     Approval { title, reason: reason.unwrap_or_default(), groups, quorum, expires, self_approval }
 }
 
+fn repeat(declared: &kapelle_manifest::Repeat) -> Repeat {
+    let accept = declared.on_max == kapelle_manifest::OnMax::Accept;
+    Repeat { until: declared.until.clone(), max: declared.max, accept }
+}
+
 /// One side of the contract of a step's agent.
 fn side(
     pinned: Option<(&Pin, &Agent)>,
@@ -357,6 +363,9 @@ pub(crate) fn needs(step: &Step) -> Vec<StepId> {
         Root::Input
         | Root::Item
         | Root::Index
+        | Root::Given
+        | Root::Last
+        | Root::Round
         | Root::RunId
         | Root::RunStartedAt
         | Root::RunErrorCode

@@ -34,6 +34,8 @@ pub struct Task {
     pub principal: Principal,
     /// When it was queued, by the log's time.
     pub queued_at: Timestamp,
+    /// The round of a step that is repeated, from 0.
+    pub round: u32,
     /// What it may give and use up.
     pub limits: TaskLimits,
     /// What the report has to show, if the run needs that.
@@ -59,6 +61,7 @@ impl Task {
             queued_at_unix_nanos: self.queued_at.nanos(),
             token: token::encode(self.token),
             limits: (self.limits != TaskLimits::default()).then(|| self.limits.into()),
+            round: self.round,
         };
         message.encode_to_vec().into()
     }
@@ -93,6 +96,7 @@ impl Task {
             queued_at: Timestamp::from_nanos(wire.queued_at_unix_nanos),
             token: token::decode(&wire.token)?,
             limits: wire.limits.map(Into::into).unwrap_or_default(),
+            round: wire.round,
         })
     }
 }

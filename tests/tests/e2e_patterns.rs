@@ -1,4 +1,5 @@
-//! The examples under `examples/patterns` that need agents, through the binary: a trip whose bookings are cancelled.
+//! The examples under `examples/patterns` that need agents, through the binary: a trip whose bookings are cancelled,
+//! and a draft that is written until it is good enough.
 #![allow(clippy::unwrap_used, reason = "a test: it fails by panics")]
 
 use kapelle_tests::harness::{Cli, Fleet, eventually};
@@ -48,5 +49,19 @@ async fn what_was_booked_is_cancelled_the_latest_first() {
     let log = cli.json(&["run", "show", run]).await.to_string();
     let at = |step: &str| log.find(&format!("\"{step}")).unwrap_or_else(|| panic!("{step} is not in {log}"));
     assert!(at("compensate_flight") < at("compensate_hotel"), "{log}");
+    fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_draft_is_written_until_it_is_good_enough() {
+    let mut fleet = Fleet::start(1).await;
+    fleet.start_worker(4).await;
+    let cli = fleet.cli();
+    cli.json(&["apply", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/patterns/refine")]).await;
+    let refined = ended(&cli, "refine", json!({ "topic": "rain", "good_enough": 3 })).await;
+    assert_eq!(refined["output"], json!({ "text": "rain rain rain", "score": 3 }));
+    assert_eq!(refined["steps"][0]["attempts"], 3, "each round is an attempt");
+    let accepted = ended(&cli, "refine", json!({ "topic": "rain", "good_enough": 9 })).await;
+    assert_eq!(accepted["output"]["score"], 5, "five rounds have to do");
     fleet.stop().await;
 }

@@ -152,6 +152,7 @@ impl Performer {
                     workflow: order.workflow,
                     input: dispatch.input,
                     timeout: dispatch.timeout,
+                    round: dispatch.round,
                     deadline: dispatch.deadline,
                     traceparent,
                     principal: order.principal,

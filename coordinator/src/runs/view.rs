@@ -44,6 +44,7 @@ fn step(summary: &StepSummary<'_>) -> v1::StepView {
         kind: summary.kind.to_owned(),
         signal: summary.signal.map(printed).unwrap_or_default(),
         due_unix_millis: summary.due.map(kapelle_types::Timestamp::millis),
+        round: summary.round,
         attempts: summary.attempts,
         members_total: members.map_or(0, |m| m.total),
         members_done: members.map_or(0, |m| m.done),

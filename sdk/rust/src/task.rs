@@ -22,6 +22,8 @@ pub struct Task {
     pub item: Option<u32>,
     /// The attempt, from 1. An attempt that was lost with its worker counts too.
     pub attempt: u32,
+    /// The round of a step that is repeated, from 0.
+    pub round: u32,
     /// When the attempt is given up.
     pub deadline: Instant,
     /// The input, checked against the agent's contract.
@@ -39,19 +41,20 @@ impl Task {
             step: "trial".into(),
             item: None,
             attempt: 1,
+            round: 0,
             deadline: Instant::now() + TIMEOUT_OF_A_TRIAL,
             input: Arc::new(input),
             progress: Progress::default(),
         }
     }
 
-    /// A key that is the same for every attempt of this step in this run and for nothing else: `<run>/<step>[:<item>]`.
+    /// A key that is the same for every attempt of this step in this run and for nothing else: `<run>/<step>[:<item>]`, and
+    /// `~<round>` behind it in the later rounds of a step that is repeated.
     #[must_use]
     pub fn idempotency_key(&self) -> String {
-        match self.item {
-            None => format!("{}/{}", self.run_id, self.step),
-            Some(item) => format!("{}/{}:{item}", self.run_id, self.step),
-        }
+        let item = self.item.map(|item| format!(":{item}")).unwrap_or_default();
+        let round = if self.round > 0 { format!("~{}", self.round) } else { String::new() };
+        format!("{}/{}{item}{round}", self.run_id, self.step)
     }
 
     /// How much time is left; zero when it is over.
@@ -74,6 +77,8 @@ mod tests {
         assert!(first.ends_with("/trial:17"), "{first}");
         task.item = None;
         assert!(task.idempotency_key().ends_with("/trial"));
+        task.round = 3;
+        assert!(task.idempotency_key().ends_with("/trial~3"), "each round is work of its own");
         assert!(task.remaining() > Duration::ZERO);
     }
 }

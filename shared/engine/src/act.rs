@@ -37,7 +37,7 @@ impl Turn<'_> {
         match &planned.act {
             Act::Agent(_) | Act::Emit(_) => {
                 self.run.set_slot(place, SlotState::InFlight);
-                self.commands.extend(Command::attempt(self.run, planned, task, input));
+                self.commands.extend(Command::attempt(self.run, place, planned, task, input));
             }
             Act::Value => self.succeed(place, &input),
             Act::Switch(cases) => self.switch(place, cases),

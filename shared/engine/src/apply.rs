@@ -225,6 +225,9 @@ fn reported<'r>(run: &'r Run, task: &TaskId) -> Result<(Place, &'r Slot), Ignore
     if !is_reported || task.attempt == 0 || task.attempt > begun {
         return Err(Ignored::UnknownAttempt);
     }
+    if task.attempt <= slot.before() {
+        return Err(Ignored::AlreadyDecided);
+    }
     if slot.state == SlotState::Done { Err(Ignored::AlreadyDecided) } else { Ok((place, slot)) }
 }
 

@@ -110,7 +110,8 @@ impl Turn<'_> {
 
     /// A step of the work succeeded though the run is closing. If something undoes it that is done next.
     pub(crate) fn succeed_late(&mut self, place: Place, report: &StepSucceeded) -> Result<(), Ignored> {
-        let undone = place.item.is_none() && self.run.plan.compensation(place.step).is_some();
+        let repeated = self.run.plan.steps.get(place.step).is_some_and(|planned| planned.repeat.is_some());
+        let undone = place.item.is_none() && !repeated && self.run.plan.compensation(place.step).is_some();
         let beyond = limits::report(self.run, place, &report.output, &report.usage);
         if !undone || beyond.is_some() || contract::output(self.run, place, &report.output).is_some() {
             return Err(Ignored::RunClosing);
@@ -120,7 +121,7 @@ impl Turn<'_> {
         }
         // Nothing counts the slots of the work any more, so none is counted out.
         let attempt = self.run.edit_slot(place, |slot| {
-            (slot.trouble, slot.state) = (None, SlotState::Done);
+            (slot.trouble, slot.rounds, slot.state) = (None, None, SlotState::Done);
             slot.attempt
         });
         self.end_single(place.step, report.output.clone(), attempt.unwrap_or_default());

@@ -9,7 +9,7 @@ use kapelle_types::{AgentVersion, InvalidName, Payload, Sha256, StepRef, TaskId,
 use crate::entry::{Decider, Failure, RunFinished};
 use crate::limits::TaskLimits;
 use crate::plan::{Act, PlanStep};
-use crate::state::Run;
+use crate::state::{Place, Run, Slot};
 use crate::token::TaskToken;
 
 /// What the coordinator shall do. Each has an identity that derives from (run, step, attempt).
@@ -65,6 +65,8 @@ pub struct DispatchTask {
     pub agent: AgentVersion,
     /// What it gets.
     pub input: Payload,
+    /// The round of a step that is repeated, from 0: with the run and the step, what the agent's work is done once for.
+    pub round: u32,
     /// How long it may run.
     pub timeout: Duration,
     /// When the run's own deadline ends it, if it has one.
@@ -90,13 +92,14 @@ pub struct EmitEvent {
 
 impl Command {
     /// What carries out an attempt of a step that ends by a report; nothing for other steps.
-    pub(crate) fn attempt(run: &Run, planned: &PlanStep, task: TaskId, input: Payload) -> Option<Self> {
+    pub(crate) fn attempt(run: &Run, place: Place, planned: &PlanStep, task: TaskId, input: Payload) -> Option<Self> {
         let token = run.token(&task);
         match &planned.act {
             Act::Agent(act) => Some(Self::DispatchTask(Box::new(DispatchTask {
                 task,
                 agent: act.version.clone(),
                 input,
+                round: run.slot(place).map_or(0, Slot::round),
                 timeout: planned.timeout,
                 deadline: run.deadline(),
                 limits: act.limits,

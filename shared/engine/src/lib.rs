@@ -31,6 +31,7 @@ mod outstanding;
 mod plan;
 #[cfg(test)]
 mod properties;
+mod rounds;
 mod scope;
 mod signals;
 mod spending;
@@ -55,7 +56,7 @@ pub use ignored::Ignored;
 pub use invariant::Violation;
 pub use limits::TaskLimits;
 pub use outstanding::outstanding;
-pub use plan::{Act, AgentAct, Approval, AwaitSignal, Case, OnGiveUp, Phase, Plan, PlanStep, StepIndex, Wait};
+pub use plan::{Act, AgentAct, Approval, AwaitSignal, Case, OnGiveUp, Phase, Plan, PlanStep, Repeat, StepIndex, Wait};
 pub use state::{Members, Run, RunStatus, StepStatus, StepSummary};
 pub use token::{KeyId, RunKey, SigningKey, TaskToken};
 pub use waits::{AgentWait, Mending, Waits, waits};

@@ -90,7 +90,7 @@ fn dispatch(run: &Run, place: Place, slot: &Slot) -> Option<Command> {
     let planned = run.plan.steps.get(place.step)?;
     let input = approval::arguments(run, place, planned).ok()?;
     let task = place.task(&run.plan, slot.attempt)?;
-    Command::attempt(run, planned, task, input)
+    Command::attempt(run, place, planned, task, input)
 }
 
 fn dead_letters(run: &Run, commands: &mut Vec<Command>) {

@@ -57,6 +57,8 @@ pub struct PlanStep {
     pub input: Option<Contract>,
     /// What it gives; `None` if it may give anything.
     pub output: Option<Contract>,
+    /// If present, the step is done again after a success, until that is good enough.
+    pub repeat: Option<Repeat>,
     /// How failures are retried.
     pub retry: RetryPolicy,
     /// How long one attempt may run.
@@ -81,6 +83,18 @@ pub enum Phase {
     OnFailure,
     /// Last, however the run is to end; in the plan's order.
     Finally,
+}
+
+/// Doing a step again after it succeeded, in rounds. Attempts go on counting; each round has a retry budget of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Repeat {
+    /// Whether the round that has just succeeded was the last; it sees the round's `output`, and `last` and `round` as `with`
+    /// does.
+    pub until: Expression,
+    /// Rounds at most.
+    pub max: u32,
+    /// Whether the output of the last of them is taken if `until` does not hold; the step gives up otherwise.
+    pub accept: bool,
 }
 
 /// What a step does, once its needs have ended and its `when` allows it.

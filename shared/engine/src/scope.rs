@@ -7,20 +7,22 @@ use kapelle_types::{Payload, StepId, Timestamp};
 use serde_json::Value;
 
 use crate::plan::{Phase, StepIndex};
-use crate::state::{Place, Run, StepState, StepStatus, status};
+use crate::state::{Place, Run, Slot, StepState, StepStatus, status};
 
 /// A view of a run from one of its steps or members.
 pub(crate) struct View<'r> {
     run: &'r Run,
-    /// The step that looks; none at the run's end.
-    from: Option<StepIndex>,
+    /// The step or member that looks; none at the run's end.
+    from: Option<Place>,
+    /// What it has just given.
+    given: Option<&'r Payload>,
     item: Option<(u32, Arc<Value>)>,
 }
 
 impl<'r> View<'r> {
     /// From a whole step, or from the run's end.
     pub(crate) const fn of_run(run: &'r Run) -> Self {
-        Self { run, from: None, item: None }
+        Self { run, from: None, given: None, item: None }
     }
 
     /// From a step, or from a member, which sees its item.
@@ -29,7 +31,18 @@ impl<'r> View<'r> {
             Some(StepState::FanOut(fan)) => fan.items.get(index as usize).cloned().flatten().map(|item| (index, item)),
             _ => None,
         };
-        Self { run, from: Some(place.step), item: place.item.and_then(of_member) }
+        Self { run, from: Some(place), given: None, item: place.item.and_then(of_member) }
+    }
+
+    /// The same when a round has given this.
+    pub(crate) fn with_output(self, output: &'r Payload) -> Self {
+        Self { given: Some(output), ..self }
+    }
+
+    /// The slot that looks, if its step is repeated.
+    fn repeated(&self) -> Option<&'r Slot> {
+        let from = self.from.filter(|from| self.run.plan.steps.get(from.step).is_some_and(|it| it.repeat.is_some()))?;
+        self.run.slot(from)
     }
 
     fn ended(&self, step: &StepId, foreach: bool) -> Option<Payload> {
@@ -45,7 +58,7 @@ impl<'r> View<'r> {
     /// Whether a step succeeded too late to be seen from here.
     fn is_hidden(&self, step: StepIndex) -> bool {
         let late = self.run.closing.as_ref().is_some_and(|closing| closing.late.contains(&step));
-        let undone_by = |from: StepIndex| self.run.plan.steps.get(from).map(|planned| planned.phase);
+        let undone_by = |from: Place| self.run.plan.steps.get(from.step).map(|planned| planned.phase);
         late && self.from.and_then(undone_by) != Some(Phase::Compensation(step))
     }
 }
@@ -74,6 +87,18 @@ impl Scope for View<'_> {
 
     fn index(&self) -> Option<u32> {
         self.item.as_ref().map(|(index, _)| *index)
+    }
+
+    fn given(&self) -> Option<Payload> {
+        self.given.cloned()
+    }
+
+    fn last(&self) -> Option<Payload> {
+        self.repeated().map(Slot::last)
+    }
+
+    fn round(&self) -> Option<u32> {
+        self.repeated().map(Slot::round)
     }
 
     fn error(&self) -> Option<(&str, &str)> {

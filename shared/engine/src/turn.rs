@@ -261,9 +261,12 @@ impl<'r> Turn<'r> {
 
     /// A slot has its output.
     pub(crate) fn succeed(&mut self, place: Place, output: &Payload) {
+        if self.goes_on(place, output) {
+            return;
+        }
         approval::forget(self.run, place);
         let attempt = self.run.edit_slot(place, |slot| {
-            slot.trouble = None;
+            (slot.trouble, slot.rounds) = (None, None);
             slot.attempt
         });
         self.run.set_slot(place, SlotState::Done);
@@ -279,7 +282,7 @@ impl<'r> Turn<'r> {
         approval::forget(self.run, place);
         let seen = self.run.edit_slot(place, |slot| {
             let failure = slot.failure().cloned();
-            slot.trouble = None;
+            (slot.trouble, slot.rounds) = (None, None);
             (slot.attempt, failure)
         });
         self.run.set_slot(place, SlotState::Done);

@@ -68,7 +68,7 @@ pub(crate) fn path(source: &str, tree: &IdedExpr) -> Result<Option<Reference>, E
     }
 }
 
-const ROOTS: &[&str] = &["input", "steps", "item", "index", "run"];
+const ROOTS: &[&str] = &["input", "steps", "item", "index", "run", "output", "last", "round"];
 const TYPES: &[&str] = &["bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"];
 
 struct Rewriter<'s> {
@@ -227,6 +227,10 @@ fn resolve(source: &str, name: &str, path: Vec<Segment>) -> Result<Reference, Er
         ("item", _) => below(Root::Item, 0),
         ("index", []) if path.is_empty() => below(Root::Index, 0),
         ("index", _) => fail(&["index"], "`index` is a number and has no fields".to_owned()),
+        ("output", _) => below(Root::Given, 0),
+        ("last", _) => below(Root::Last, 0),
+        ("round", []) if path.is_empty() => below(Root::Round, 0),
+        ("round", _) => fail(&["round"], "`round` is a number and has no fields".to_owned()),
         ("run", ["id"]) if path.len() == 1 => below(Root::RunId, 1),
         ("run", ["started_at"]) if path.len() == 1 => below(Root::RunStartedAt, 1),
         ("run", ["error", "code"]) if path.len() == 2 => below(Root::RunErrorCode, 2),

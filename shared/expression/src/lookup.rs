@@ -42,6 +42,12 @@ pub(crate) fn root(root: &Root, scope: &dyn Scope) -> Result<Payload, Fault> {
             let index = scope.index().ok_or_else(|| absent("only a member of a foreach has an index"))?;
             Ok(Payload::inline(index.into()))
         }
+        Root::Given => scope.given().ok_or_else(|| absent("only `until` sees what a round has given")),
+        Root::Last => scope.last().ok_or_else(|| absent("only a step that is repeated has rounds")),
+        Root::Round => {
+            let round = scope.round().ok_or_else(|| absent("only a step that is repeated has rounds"))?;
+            Ok(Payload::inline(round.into()))
+        }
         Root::RunErrorCode => Ok(Payload::inline(scope.error().map(|(code, _)| code).into())),
         Root::RunErrorMessage => Ok(Payload::inline(scope.error().map(|(_, message)| message).into())),
         Root::RunId => Ok(Payload::inline(scope.run_id().into())),

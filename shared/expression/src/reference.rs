@@ -19,6 +19,12 @@ pub enum Root {
     Item,
     /// `index`, inside a `foreach`.
     Index,
+    /// `output`: what a round of a step that is repeated has given.
+    Given,
+    /// `last`: what the round before gave.
+    Last,
+    /// `round`, from 0.
+    Round,
     /// `run.id`.
     RunId,
     /// `run.started_at`.
@@ -56,6 +62,9 @@ impl Root {
             Self::Input
             | Self::Item
             | Self::Index
+            | Self::Given
+            | Self::Last
+            | Self::Round
             | Self::RunId
             | Self::RunStartedAt
             | Self::RunErrorCode
@@ -82,6 +91,9 @@ impl fmt::Display for Root {
             Self::Status(step) => write!(f, "steps.{step}.status"),
             Self::Item => f.write_str("item"),
             Self::Index => f.write_str("index"),
+            Self::Given => f.write_str("output"),
+            Self::Last => f.write_str("last"),
+            Self::Round => f.write_str("round"),
             Self::RunId => f.write_str("run.id"),
             Self::RunStartedAt => f.write_str("run.started_at"),
             Self::RunErrorCode => f.write_str("run.error.code"),

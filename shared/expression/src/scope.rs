@@ -18,6 +18,12 @@ pub trait Scope {
     fn item(&self) -> Option<Payload>;
     /// The index of this member of a `foreach`.
     fn index(&self) -> Option<u32>;
+    /// What the round of a step that is repeated has just given.
+    fn given(&self) -> Option<Payload>;
+    /// What the round before gave: null in the first round, `None` if the step is not repeated.
+    fn last(&self) -> Option<Payload>;
+    /// The round of a step that is repeated, from 0.
+    fn round(&self) -> Option<u32>;
     /// Why the run is to end, as code and message; `None` while it is not, or if nothing went wrong.
     fn error(&self) -> Option<(&str, &str)>;
     /// The run's id.

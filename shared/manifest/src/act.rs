@@ -20,6 +20,7 @@ const KINDS: &[&str] = &["agent", "capability", "value", "switch", "wait", "sign
 const MEANS: &[(&str, &[&str])] = &[
     ("with", &["agent", "capability", "emit", "approval"]),
     ("retry", &["agent", "capability", "emit"]),
+    ("repeat", &["agent", "capability"]),
     ("timeout", &["agent", "capability", "signal"]),
     ("on_give_up", &["agent", "capability", "emit", "signal", "approval"]),
     ("approve", &["agent", "capability"]),

@@ -14,6 +14,7 @@ use crate::act::Act;
 use crate::approval::Approval;
 use crate::issue::Issue;
 use crate::read::{Fields, Issues, Part};
+use crate::repeat::Repeat;
 use crate::{last, retry, write};
 
 /// A step: one thing that is done, once or for each item of a list.
@@ -42,6 +43,9 @@ pub struct Step {
     /// Items worked on at a time; all if it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_parallel: Option<u32>,
+    /// When it is done again after it succeeded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<Repeat>,
     /// How it is retried, instead of how the agent says.
     #[serde(serialize_with = "write::optional_retry", skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryPolicy>,
@@ -106,14 +110,15 @@ pub enum OnGiveUp {
 
 impl Step {
     /// What DESIGN knows and this version does not.
-    const LATER: &[&str] = &["degraded", "fallback", "handoff", "loop", "parallel", "priority", "repeat", "workflow"];
+    const LATER: &[&str] = &["degraded", "fallback", "handoff", "loop", "parallel", "priority", "workflow"];
 
     /// Everything that the step's expressions refer to.
     #[must_use]
     pub fn references(&self) -> Vec<Reference> {
         let mut references: Vec<Reference> = self.with.iter().flat_map(Template::references).collect();
         references.extend(self.act.references());
-        for expression in [&self.when, &self.foreach].into_iter().flatten() {
+        let until = self.repeat.as_ref().map(|it| &it.until);
+        for expression in [&self.when, &self.foreach].into_iter().flatten().chain(until) {
             references.extend(expression.references().iter().cloned());
         }
         references
@@ -127,6 +132,12 @@ impl Step {
             let issue = Issue::rule(&part.pointer, "a step that works on a list cannot be compensated");
             issues.push(issue.on_key().label("not with `foreach`").hint(
                 "compensate the step that makes use of the list, or undo its items in a step of `on_failure` with `foreach`",
+            ));
+        }
+        if let Some(part) = compensate.as_ref().filter(|_| fields.optional("repeat").is_some()) {
+            let issue = Issue::rule(&part.pointer, "a step that is repeated cannot be compensated");
+            issues.push(issue.on_key().label("not with `repeat`").hint(
+                "its rounds would have to be undone one by one; let one step find out and the next do what can be undone",
             ));
         }
         let compensate = match (&compensate, &id) {
@@ -153,6 +164,7 @@ impl Step {
         let parallel_part = fields.optional("max_parallel");
         let fan_out_max = u32::try_from(FAN_OUT_MAX).unwrap_or(u32::MAX);
         let max_parallel = parallel_part.as_ref().map(|it| it.count(1, fan_out_max, issues));
+        let repeat = fields.optional("repeat").map(|it| Repeat::read(&it, issues));
         let retry = fields.optional("retry").map(|it| retry::read(&it, issues));
         let timeout = fields.optional("timeout").map(|it| it.duration(issues));
         let words = [("stall", OnGiveUp::Stall), ("fail", OnGiveUp::Fail), ("continue", OnGiveUp::Continue)];
@@ -175,6 +187,7 @@ impl Step {
             when: transpose(when)?,
             foreach: transpose(foreach)?,
             max_parallel: transpose(max_parallel)?,
+            repeat: transpose(repeat)?,
             retry: transpose(retry)?,
             timeout: transpose(timeout)?,
             on_give_up: on_give_up?,

@@ -172,6 +172,8 @@ codes! {
     SIGNAL_TIMEOUT = "K0316";
     /// A run keeps as many signals that nobody waits for as it may.
     TOO_MANY_SIGNALS = "K0317";
+    /// A step was repeated as often as it may be, and was not good enough.
+    REPEAT_MAX = "K0323";
     /// A run was not done in time with what it does last.
     CLOSING_OVERDUE = "K0322";
 

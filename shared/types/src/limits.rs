@@ -18,6 +18,8 @@ pub const ENTRIES_WARN: u64 = 10_000;
 pub const ENTRIES_MAX: u64 = 50_000;
 /// Signals that a run keeps until something waits for them: a sender that nobody listens to must not fill the memory.
 pub const SIGNALS_KEPT_MAX: usize = 1_000;
+/// Rounds of a step that is repeated: each is some entries of a log whose length is bounded.
+pub const ROUNDS_MAX: u32 = 1_000;
 /// How long a run may be closing where its workflow does not say: a night and a day, so that whoever comes in the morning
 /// can still mend a compensation that gave up.
 pub const CLOSING_DEFAULT: Duration = Duration::from_secs(24 * 3600);

@@ -66,6 +66,7 @@ fn task(attempt: Attempt<'_>, input: Arc<Value>) -> Task {
         step: id.step.step.to_string(),
         item: id.step.item,
         attempt: id.attempt,
+        round: task.round,
         deadline: attempt.ends_at,
         input,
         progress: Progress::to(move |update| {

@@ -122,6 +122,7 @@ pub(crate) fn task(run: &str, item: u32, input: Value) -> Task {
         principal: Principal("test".into()),
         queued_at: Timestamp::default(),
         token: None,
+        round: 0,
         limits: TaskLimits::default(),
     }
 }

@@ -1,9 +1,10 @@
 //! A slot: the attempts of one step, or of one member of a `foreach`, one after another.
 
 use kapelle_types::limits::EVIDENCE_BYTES_MAX;
-use kapelle_types::{Attempt, Timestamp};
+use kapelle_types::{Attempt, Payload, Timestamp};
 
 use crate::entry::Failure;
+use crate::weight::payload_bytes;
 
 /// Failures that a slot remembers for its dead letter, the latest ones: with evidence they stay far below what one
 /// message may hold.
@@ -21,6 +22,8 @@ pub(crate) struct Slot {
     pub(crate) state: SlotState,
     /// What went wrong so far. Most slots have none.
     pub(crate) trouble: Option<Box<Trouble>>,
+    /// What the round before left. Most slots have one round only.
+    pub(crate) rounds: Option<Box<Rounds>>,
 }
 
 /// Where a slot stands; the picture is in `state.rs`.
@@ -54,7 +57,43 @@ pub(crate) struct Trouble {
     pub(crate) history: Vec<(Attempt, Timestamp, Failure)>,
 }
 
+/// What the rounds before left to a slot whose step is repeated.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Rounds {
+    /// The present round; the first was 0.
+    number: u32,
+    /// The last attempt that belongs to the rounds before.
+    before: Attempt,
+    /// What the round before gave.
+    last: Payload,
+    /// What that weighs.
+    bytes: usize,
+}
+
 impl Slot {
+    /// The present round, from 0.
+    pub(crate) fn round(&self) -> u32 {
+        self.rounds.as_ref().map_or(0, |it| it.number)
+    }
+
+    /// The last attempt of the rounds before; 0 in the first.
+    pub(crate) fn before(&self) -> Attempt {
+        self.rounds.as_ref().map_or(0, |it| it.before)
+    }
+
+    /// What the round before gave; null in the first.
+    pub(crate) fn last(&self) -> Payload {
+        self.rounds.as_ref().map_or_else(Payload::null, |it| it.last.clone())
+    }
+
+    /// The next round: a new retry budget; attempt numbers go on.
+    pub(crate) fn begin_round(&mut self, last: Payload) {
+        let bytes = payload_bytes(&last);
+        let rounds = Rounds { number: self.round().saturating_add(1), before: self.attempt, last, bytes };
+        self.rounds = Some(Box::new(rounds));
+        self.renew();
+    }
+
     /// Adds a failure to what is remembered.
     pub(crate) fn remember(&mut self, at: Timestamp, failure: &Failure) {
         let attempt = self.attempt;
@@ -94,7 +133,8 @@ impl Slot {
         let history = |t: &Trouble| t.history.iter().map(|(_, _, f)| 16 + failure_bytes(f)).sum::<usize>();
         let trouble = self.trouble.as_deref().map_or(0, |t| size_of::<Trouble>() + history(t));
         let broken = if let SlotState::Broken(failure) = &self.state { failure_bytes(failure) } else { 0 };
-        trouble + broken
+        let rounds = self.rounds.as_deref().map_or(0, |it| size_of::<Rounds>() + it.bytes);
+        trouble + broken + rounds
     }
 }
 

@@ -26,6 +26,8 @@ pub struct StepSummary<'r> {
     pub status: StepStatus,
     /// Attempts dispatched so far; of a `foreach` those of all members.
     pub attempts: Attempt,
+    /// The present round of a step that is repeated, from 0; of a `foreach` each member has its own.
+    pub round: Option<u32>,
     /// The members, if it is a `foreach` whose list is known.
     pub members: Option<Members>,
     /// The latest failure of a step that has not succeeded.
@@ -112,6 +114,7 @@ fn summary<'r>(run: &'r Run, index: StepIndex, plan: &'r PlanStep) -> StepSummar
         agent: plan.agent(),
         status: status(run, index),
         attempts: 0,
+        round: None,
         members: None,
         failure: None,
     };
@@ -124,6 +127,7 @@ fn summary<'r>(run: &'r Run, index: StepIndex, plan: &'r PlanStep) -> StepSummar
         StepState::Single(slot) => StepSummary {
             attempts: slot.attempt,
             failure: slot.failure(),
+            round: plan.repeat.as_ref().map(|_| slot.round()),
             signal: awaited(plan, &slot.state).filter(|_| !over),
             due: due(&slot.state).filter(|_| !over),
             ..blank

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::contract::{Check, Contract};
 use crate::limits::TaskLimits;
-use crate::plan::{Act, AgentAct, Approval, AwaitSignal, Case, OnGiveUp, Phase, Plan, PlanStep, Wait};
+use crate::plan::{Act, AgentAct, Approval, AwaitSignal, Case, OnGiveUp, Phase, Plan, PlanStep, Repeat, Wait};
 
 /// The workflow that every plan made here is a version of.
 #[must_use]
@@ -27,7 +27,7 @@ pub fn workflow() -> WorkflowVersion {
 /// `"signal": "go"` (with `"timeout_ms"`) or `"emit": "type"`; `"signals": {"go": ["x"]}` beside the steps declares signals.
 /// `"of": "route.big"` is the case of a switch that the step is done in; the switch is among its needs.
 /// `"limits": {"cost_per_run": 1, "payload": 9, "tokens": 9, "tool_calls": 9}` are the agent's, and `"agent": "x"` is for
-/// steps that share one. `"compensate": {…}` on a step is the step that undoes it, `compensate_<id>`; `"on_failure": […]`,
+/// steps that share one. `"repeat": {"until": …, "max": 3, "accept": true}` does a step in rounds. `"compensate": {…}` on a step is the step that undoes it, `compensate_<id>`; `"on_failure": […]`,
 /// `"finally": […]` and `"close_ms": 9` beside the steps say what a run does last. Retries wait 1 s, then 2 s, without jitter, unless said otherwise; `with` is `{}` and the output `null`.
 #[must_use]
 pub fn plan(spec: &Value) -> Plan {
@@ -71,6 +71,7 @@ fn step(spec: &Value, place: &dyn Fn(&Value) -> usize, phase: Phase) -> PlanStep
         with: template(with, &json!({})),
         input: requires(&spec["takes"]),
         output: requires(&spec["gives"]),
+        repeat: repeat(&spec["repeat"]),
         retry: retry(&spec["retry"]),
         timeout: Duration::from_millis(spec["timeout_ms"].as_u64().unwrap_or(10_000)),
         on_give_up: match spec["on_give_up"].as_str() {
@@ -115,6 +116,12 @@ fn approval(spec: &Value) -> Approval {
         expires: Duration::from_millis(spec["expires_ms"].as_u64().unwrap_or(10_000)),
         self_approval: spec["self"].as_bool().unwrap_or(false),
     }
+}
+
+fn repeat(spec: &Value) -> Option<Repeat> {
+    let until = Expression::compile(spec["until"].as_str()?).unwrap();
+    let max = u32::try_from(spec["max"].as_u64().unwrap_or(10)).unwrap();
+    Some(Repeat { until, max, accept: spec["accept"] == true })
 }
 
 fn case(spec: &Value) -> Case {

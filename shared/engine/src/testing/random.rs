@@ -44,6 +44,8 @@ pub struct Shape {
     pub fail: u64,
     /// Steps of other kinds than an agent's, in percent of the steps.
     pub kinds: u64,
+    /// Steps that are done in rounds, in percent of the steps.
+    pub repeat: u64,
     /// Steps that are undone by another, in percent of those that could be, and plans with last steps, in percent.
     pub closing: u64,
     /// Whether some of those ask people first.
@@ -64,6 +66,7 @@ impl Default for Shape {
             foreach: 35,
             fail: 15,
             kinds: 0,
+            repeat: 0,
             approvals: false,
             closing: 0,
             total: false,
@@ -110,7 +113,7 @@ fn random_closing(dice: &mut Dice, spec: &mut Value, shape: &Shape) {
         step
     };
     for step in spec["steps"].as_array_mut().into_iter().flatten() {
-        if step.get("foreach").is_none() && dice.chance(shape.closing) {
+        if step.get("foreach").is_none() && step.get("repeat").is_none() && dice.chance(shape.closing) {
             let id = step["id"].as_str().unwrap();
             let with = json!({"undo": format!("${{steps.{id}.output}}"), "why": "${run.error.code}"});
             step["compensate"] = last(dice, with);
@@ -177,6 +180,11 @@ fn random_step(dice: &mut Dice, index: usize, before: &[Map<String, Value>], sha
     }
     step.insert("with".into(), Value::Object(with));
     step.insert("retry".into(), random_retry(dice, shape));
+    if dice.chance(shape.repeat) {
+        // What agents return does not depend on the round, so that rounds are what counts.
+        let until = ["round > 1", "output.n > 4", "last != null"][dice.below(3)];
+        step.insert("repeat".into(), json!({"until": until, "max": dice.below(4) + 1, "accept": dice.chance(70)}));
+    }
     if shape.cost && dice.chance(40) {
         let cost_per_run = [0.25, 0.5, 0.75, 1.0, 1.5, 2.0][dice.below(6)];
         step.insert("limits".into(), json!({ "cost_per_run": cost_per_run }));
@@ -185,6 +193,11 @@ fn random_step(dice: &mut Dice, index: usize, before: &[Map<String, Value>], sha
     if dice.chance(shape.kinds) {
         step.insert("on_give_up".into(), json!(["stall", "fail", "continue"][dice.below(3)]));
         random_kind(dice, &mut step, shape);
+        if step.contains_key("repeat")
+            && ["value", "switch", "wait", "signal", "emit"].iter().any(|it| step.contains_key(*it))
+        {
+            step.remove("repeat");
+        }
     }
     step
 }

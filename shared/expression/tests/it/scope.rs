@@ -61,6 +61,15 @@ impl Scope for Run {
     fn index(&self) -> Option<u32> {
         u32::try_from(self.rest["index"].as_u64()?).ok()
     }
+    fn given(&self) -> Option<Payload> {
+        self.rest.get("output").cloned().map(Payload::inline)
+    }
+    fn last(&self) -> Option<Payload> {
+        self.rest.get("last").cloned().map(Payload::inline)
+    }
+    fn round(&self) -> Option<u32> {
+        u32::try_from(self.rest["round"].as_u64()?).ok()
+    }
     fn error(&self) -> Option<(&str, &str)> {
         Some((self.rest["error"]["code"].as_str()?, self.rest["error"]["message"].as_str()?))
     }

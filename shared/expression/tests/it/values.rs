@@ -134,7 +134,10 @@ fn failures_are_errors_in_words() {
 #[test]
 fn unknown_names_are_refused_before_a_run() {
     fails("inptu.a", "Reference: there is no `inptu`; did you mean `input`?");
-    fails("banana", "Reference: there is no `banana`; there are `input`, `steps`, `item`, `index`, `run`");
+    fails(
+        "banana",
+        "Reference: there is no `banana`; there are `input`, `steps`, `item`, `index`, `run`, `output`, `last`, `round`",
+    );
     fails("steps.score.outptu", "Reference: there is no `steps.score.outptu`; did you mean `steps.score.output`?");
     fails("steps.score", "Reference: write what of the step is meant: `steps.score.output`, `.outputs` or `.status`");
     fails(
@@ -147,12 +150,18 @@ fn unknown_names_are_refused_before_a_run() {
     fails("run.error", "Reference: write what of the error is meant: `run.error.code` or `run.error.message`");
     fails("index.x", "Reference: `index` is a number and has no fields");
     fails("steps.a.status.x", "Reference: `steps.a.status` is a string and has no fields");
-    fails("input.labels.map(l, m)", "Reference: there is no `m`; there are `input`, `steps`, `item`, `index`, `run`");
+    fails(
+        "input.labels.map(l, m)",
+        "Reference: there is no `m`; there are `input`, `steps`, `item`, `index`, `run`, `output`, `last`, `round`",
+    );
     fails(
         "l + input.labels.map(l, l)",
-        "Reference: there is no `l`; there are `input`, `steps`, `item`, `index`, `run`",
+        "Reference: there is no `l`; there are `input`, `steps`, `item`, `index`, `run`, `output`, `last`, `round`",
     );
-    fails("string", "Reference: there is no `string`; there are `input`, `steps`, `item`, `index`, `run`");
+    fails(
+        "string",
+        "Reference: there is no `string`; there are `input`, `steps`, `item`, `index`, `run`, `output`, `last`, `round`",
+    );
     fails("Foo{a: 1}", "Reference: there is no message type `Foo`; write a map: `{'name': value}`");
     fails(
         "steps['sign-off'].output",

@@ -155,6 +155,9 @@ impl<'w> Builder<'_, 'w> {
                     Root::Status(_)
                     | Root::Item
                     | Root::Index
+                    | Root::Given
+                    | Root::Last
+                    | Root::Round
                     | Root::RunId
                     | Root::RunStartedAt
                     | Root::RunErrorCode
@@ -171,7 +174,8 @@ impl<'w> Builder<'_, 'w> {
                 });
                 all(items.filter_map(|part| self.walk(reference, &part, 0, at)).collect())
             }
-            Root::Index => Some(json!({ "type": "integer", "minimum": 0 })),
+            Root::Given | Root::Last => None, // null in the first round, and then as the agent's contract says
+            Root::Round | Root::Index => Some(json!({ "type": "integer", "minimum": 0 })),
             Root::RunErrorCode | Root::RunErrorMessage => Some(json!({ "type": ["string", "null"] })),
             Root::RunId => Some(json!({ "type": "string", "minLength": RUN_ID_CHARS, "maxLength": RUN_ID_CHARS })),
             Root::RunStartedAt => Some(json!({ "type": "string", "minLength": 1 })),

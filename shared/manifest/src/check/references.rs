@@ -38,6 +38,13 @@ pub(super) fn check(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Issue> {
             let pointer = path.iter().fold(pointer.clone(), |pointer, name| pointer.field(name));
             checker.template(template.source(), Some(step), place, &pointer);
         }
+        for reference in step.repeat.iter().flat_map(|it| it.until.references()) {
+            let pointer = pointer.field("repeat").field("until");
+            match reference.root {
+                Root::Given => checker.given(reference, step, &pointer),
+                _ => checker.reference(reference, Some(step), place, &pointer),
+            }
+        }
         for (index, case) in step.act.cases().iter().enumerate() {
             for reference in case.when.iter().flat_map(|it| it.references()) {
                 let pointer = pointer.field("switch").item(index).field("when");
@@ -90,6 +97,18 @@ impl Checker<'_> {
                 Place::Member => self.item(reference, step, pointer),
                 Place::Step { .. } | Place::Plain | Place::Output => self.no_item(reference, place, pointer),
             },
+            Root::Given => {
+                let message = "`output` is only there in `until` of a step with `repeat`".to_owned();
+                self.wrong_result(reference, message, "write `steps.<id>.output` of another step".to_owned(), pointer);
+            }
+            Root::Last | Root::Round => {
+                let repeated = step.is_some_and(|step| step.repeat.is_some());
+                if !repeated || matches!(place, Place::Step { .. }) {
+                    let root = &reference.root;
+                    let message = format!("`{root}` is only there in `with` and `until` of a step with `repeat`");
+                    self.wrong_result(reference, message, String::new(), pointer);
+                }
+            }
             Root::RunErrorCode | Root::RunErrorMessage
                 if step.is_none_or(|step| self.workflow.step(&step.id).is_some()) =>
             {
@@ -143,6 +162,12 @@ impl Checker<'_> {
         }
     }
 
+    /// What the round has given, in `until`.
+    fn given(&mut self, reference: &Reference, step: &Step, pointer: &Pointer) {
+        let schema = self.output(&step.id).map(|output| output.schema().clone());
+        self.path(reference, schema.as_ref(), 0, pointer);
+    }
+
     fn wrong_result(&mut self, reference: &Reference, message: String, hint: String, pointer: &Pointer) {
         let issue = Issue::new(Code::EXPRESSION_REFERENCE, pointer, message).piece(reference.prefix(0));
         self.issues.push(issue.label("not there").hint(hint));
@@ -179,6 +204,9 @@ impl Checker<'_> {
             Root::Status(_)
             | Root::Item
             | Root::Index
+            | Root::Given
+            | Root::Last
+            | Root::Round
             | Root::RunId
             | Root::RunStartedAt
             | Root::RunErrorCode

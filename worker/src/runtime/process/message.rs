@@ -36,7 +36,9 @@ impl<'a> Request<'a> {
     pub(super) fn new(attempt: Attempt<'a>, agent: &'a AgentVersion, input: &'a Value) -> Self {
         let task = attempt.task;
         let left = attempt.ends_at.saturating_duration_since(tokio::time::Instant::now());
-        let idempotency_key = format!("{}/{}", task.run_id, task.task.step);
+        // Each round is work of its own.
+        let round = if task.round > 0 { format!("~{}", task.round) } else { String::new() };
+        let idempotency_key = format!("{}/{}{round}", task.run_id, task.task.step);
         Self {
             id: format!("{idempotency_key}#{}", task.task.attempt),
             agent: agent.name.as_str(),

@@ -33,6 +33,7 @@ fn task(limit: Duration) -> Task {
         principal: Principal::default(),
         queued_at: Timestamp::default(),
         token: None,
+        round: 0,
         limits: TaskLimits::default(),
     }
 }
