@@ -277,7 +277,7 @@ pub(crate) fn task() -> impl Strategy<Value = Task> {
     let deadline = option::of(time().prop_filter("0 is no deadline", |at| at.nanos() != 0));
     let limits = (option::of(any::<u64>()), option::of(any::<u64>()), option::of(any::<u64>()))
         .prop_map(|(payload_bytes, tokens, tool_calls)| TaskLimits { payload_bytes, tokens, tool_calls });
-    (who, payload(), wait(), deadline, traceparent(), time(), token(), limits).prop_map(
+    (who, payload(), wait(), deadline, traceparent(), time(), token(), (limits, any::<u32>())).prop_map(
         |(
             (run_id, task, agent, workflow, principal),
             input,
@@ -286,7 +286,7 @@ pub(crate) fn task() -> impl Strategy<Value = Task> {
             traceparent,
             queued_at,
             token,
-            limits,
+            (limits, round),
         )| Task {
             run_id,
             task,
@@ -299,6 +299,7 @@ pub(crate) fn task() -> impl Strategy<Value = Task> {
             principal: Principal(principal),
             queued_at,
             token,
+            round,
             limits,
         },
     )

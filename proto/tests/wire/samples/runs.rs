@@ -64,6 +64,7 @@ pub(super) fn samples() -> Vec<Sample> {
         Sample::named("closing", closing_run()),
         Sample::new(step()),
         Sample::named("awaits", step_that_awaits()),
+        Sample::named("repeated", StepView { round: Some(3), ..step() }),
         Sample::new(SignalRequest {
             run_id: RUN.into(),
             name: "customer-answer".into(),

@@ -11,6 +11,7 @@ pub(super) fn samples() -> Vec<Sample> {
         Sample::new(task()),
         Sample::named("signed", TaskMessage { token: vec![7; 16].into(), ..task() }),
         Sample::named("limited", TaskMessage { limits: Some(limits()), ..task() }),
+        Sample::named("repeated", TaskMessage { round: 3, ..task() }),
         Sample::new(limits()),
         Sample::new(DeadLetterMessage {
             version: 1,
@@ -44,6 +45,7 @@ fn task() -> TaskMessage {
         queued_at_unix_nanos: at(2),
         token: Default::default(),
         limits: None,
+        round: 0,
     }
 }
 
