@@ -154,10 +154,18 @@ impl Refused {
     }
 }
 
+/// What the development identity is called. Issuers' principals begin with `oidc:`, tokens' with `token:`.
+const DEVELOPER: &str = "development";
+
+/// Whether a caller is the one person who is at this machine, under `kapelle dev`.
+pub(crate) fn is_developer(caller: &Caller) -> bool {
+    caller.principal.0 == DEVELOPER
+}
+
 /// Whoever is at this machine, under `kapelle dev`.
 fn developer() -> Caller {
     Caller {
-        principal: Principal("development".into()),
+        principal: Principal(DEVELOPER.into()),
         person: None,
         roles: [Role::Admin].into(),
         namespace: Some(Namespace::default()),

@@ -5,6 +5,21 @@
 use kapelle_tests::harness::{Cli, Fleet, eventually};
 use serde_json::{Value, json};
 
+const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/patterns");
+const ANY: &str = "127.0.0.1:0";
+
+/// A fleet that knows the manifests of one example and serves its agents.
+async fn fleet(example: &str) -> (Fleet, Cli) {
+    let mut fleet = Fleet::start(1).await;
+    let cli = fleet.cli();
+    let folder = format!("{EXAMPLES}/{example}");
+    cli.json(&["apply", "-f", &folder]).await;
+    let url = fleet.broker.url();
+    let start = ["worker", "start", "--agents", &folder, "--nats-url", &url, "--slots", "4", "--sandbox", "off"];
+    fleet.lab.start_role("worker", &[&start[..], &["--metrics-address", ANY]].concat()).await;
+    (fleet, cli)
+}
+
 async fn ended(cli: &Cli, workflow: &str, input: Value) -> Value {
     let started = cli.json(&["run", "start", workflow, "--input", &input.to_string()]).await;
     let run = started["run_id"].as_str().unwrap().to_owned();
@@ -23,10 +38,7 @@ fn statuses(run: &Value) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_booked_is_cancelled_the_latest_first() {
-    let mut fleet = Fleet::start(1).await;
-    fleet.start_worker(4).await;
-    let cli = fleet.cli();
-    cli.json(&["apply", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/patterns/trip")]).await;
+    let (fleet, cli) = fleet("trip").await;
 
     let booked = ended(&cli, "trip", json!({ "sold_out": [] })).await;
     assert_eq!(booked["output"], json!({ "hotel": "hotel", "flight": "flight" }));
@@ -47,7 +59,7 @@ async fn what_was_booked_is_cancelled_the_latest_first() {
     assert_eq!(statuses(&failed), expected);
     let run = failed["run_id"].as_str().unwrap();
     let log = cli.json(&["run", "show", run]).await.to_string();
-    let at = |step: &str| log.find(&format!("\"{step}")).unwrap_or_else(|| panic!("{step} is not in {log}"));
+    let at = |step: &str| log.find(&format!(r#""step":"{step}""#)).unwrap_or_else(|| panic!("{step} is not in {log}"));
     assert!(at("compensate_flight") < at("compensate_hotel"), "{log}");
     fleet.stop().await;
 }

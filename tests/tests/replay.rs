@@ -16,8 +16,8 @@ const ADVICE: &str = "Runs like these are under way wherever a released version 
     keep the old decision, and new histories are recorded under the new one. A recorded file is never changed.";
 
 /// Reasons that no history shows: a halt takes a log of 50,000 entries or a behaviour that no release had, and too many signals
-/// are 1,000. What a run that closes ignores is told by the engine's own tests: 0.2.0 is not out.
-const UNSEEN: [Ignored; 3] = [Ignored::RunClosing, Ignored::RunHalted, Ignored::TooManySignals];
+/// are 1,000. A decision after its time finds that the timer was there first, but for a moment that nobody can aim at.
+const UNSEEN: [Ignored; 3] = [Ignored::RunHalted, Ignored::TooManySignals, Ignored::ApprovalExpired];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_recorded_history_is_decided_as_it_was() {
@@ -59,7 +59,7 @@ fn the_histories_show_every_kind_of_entry_and_every_reason() {
     let histories = all();
     let answers = || histories.values().flat_map(|h| &h.made.records).flat_map(|r| &r.entries);
     let kinds: BTreeSet<&str> = answers().filter_map(|a| a.entry.split(' ').next()).collect();
-    assert_eq!(kinds.len(), 12, "{kinds:?}");
+    assert_eq!(kinds.len(), 14, "{kinds:?}");
     let seen: BTreeSet<&str> = answers().filter_map(|a| a.ignored.as_deref()).collect();
     let unseen: Vec<_> = Ignored::ALL.iter().filter(|i| !seen.contains(i.name())).copied().collect();
     assert_eq!(unseen, UNSEEN, "no history shows these");

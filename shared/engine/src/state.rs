@@ -40,6 +40,7 @@
 
 mod closing;
 mod halt;
+mod origin;
 mod place;
 mod run;
 mod slot;
@@ -51,9 +52,10 @@ use std::fmt;
 
 pub(crate) use closing::Closing;
 pub(crate) use halt::Halt;
+pub(crate) use origin::Origin;
 pub(crate) use place::{Place, fold, seed};
 pub use run::Run;
-pub(crate) use run::{Origin, Stage};
+pub(crate) use run::Stage;
 pub(crate) use slot::{Slot, SlotState};
 pub(crate) use step::{FanOut, StepState};
 pub(crate) use summary::status;

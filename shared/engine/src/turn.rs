@@ -10,11 +10,12 @@
 //!                                         all ended ──▶ complete, or the next step of closing
 //! ```
 
+mod fan_out;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use kapelle_types::limits::FAN_OUT_MAX;
-use kapelle_types::{Code, Payload};
+use kapelle_types::Payload;
 use serde_json::Value;
 
 use crate::apply::give_up;
@@ -23,11 +24,11 @@ use crate::command::Command;
 use crate::contract;
 use crate::entry::{Failure, Stamp};
 use crate::limits;
-use crate::plan::{OnGiveUp, Phase, Plan, PlanStep, StepIndex};
+use crate::plan::{Phase, Plan, PlanStep, StepIndex};
 use crate::scope::View;
 use crate::spending;
-use crate::state::{FanOut, Place, Run, RunStatus, Slot, SlotState, Stage, StepState};
-use crate::weight::{payload_bytes, value_bytes};
+use crate::state::{Place, Run, RunStatus, Slot, SlotState, Stage, StepState};
+use crate::weight::payload_bytes;
 
 /// One entry on its way through a run.
 pub(crate) struct Turn<'r> {
@@ -138,92 +139,6 @@ impl<'r> Turn<'r> {
         taken == Some(case.as_str())
     }
 
-    /// The items of a `foreach`, if there are not too many.
-    fn items(&self, place: Place, payload: Payload) -> Result<Vec<Arc<Value>>, Failure> {
-        let refuse = |what: &str| match place.name(&self.run.plan) {
-            Some(name) => Err(Failure::of_list(&name, what)),
-            None => Err(Failure::of_run(Code::FAN_OUT, what.to_owned())),
-        };
-        let Some(value) = payload.value else {
-            return Err(Failure::of_run(Code::PAYLOAD_MISSING, "the list of a `foreach` cannot be fetched".to_owned()));
-        };
-        match &*value {
-            Value::Array(items) if items.len() > FAN_OUT_MAX => {
-                refuse(&format!("the list has {} items, {FAN_OUT_MAX} are allowed", items.len()))
-            }
-            Value::Array(_) => match Arc::unwrap_or_clone(value) {
-                Value::Array(items) => Ok(items.into_iter().map(Arc::new).collect()),
-                _ => Ok(Vec::new()), // it is an array
-            },
-            Value::Null => refuse("it is null, not a list"),
-            _ => refuse("it is not a list"),
-        }
-    }
-
-    fn fan_out(&mut self, step: StepIndex, planned: &PlanStep, items: Vec<Arc<Value>>) {
-        let weight: usize = items.iter().map(|v| value_bytes(v)).sum();
-        let fan = FanOut::new(items);
-        self.run.heap_bytes += weight + fan.frame_bytes();
-        self.set_state(step, StepState::FanOut(Box::new(fan)));
-        self.fill(step, planned);
-    }
-
-    /// Dispatches members, those that are due again first, until `max_parallel` are busy; ends the step when all are done.
-    fn fill(&mut self, step: StepIndex, planned: &PlanStep) {
-        let room = planned.max_parallel.max(1);
-        self.unstick(step);
-        while let Some(fan) = self.run.fan_out_mut(step) {
-            if fan.busy() >= room {
-                return;
-            }
-            if fan.has_next()
-                && let Some(failure) = spending::exhausted(self.run, planned)
-            {
-                if planned.on_give_up == OnGiveUp::Continue {
-                    self.pass_over_next(step);
-                    continue;
-                }
-                return self.stand_still(step, planned, failure);
-            }
-            let Some(fan) = self.run.fan_out_mut(step) else { return };
-            let Some(item) = fan.next() else { break };
-            self.dispatch(Place::member(step, item), planned);
-        }
-        self.end_fan_out(step);
-    }
-
-    /// The next member is not begun: its output is null.
-    fn pass_over_next(&mut self, step: StepIndex) {
-        if let Some(item) = self.run.fan_out_mut(step).and_then(FanOut::next) {
-            self.pass_over(Place::member(step, item));
-        }
-    }
-
-    /// A `foreach` starts nothing more: one stall for all its members, which keep their places, instead of one for each.
-    fn stand_still(&mut self, step: StepIndex, planned: &PlanStep, failure: Failure) {
-        let (Some(name), Some(fan)) = (Place::whole(step).name(&self.run.plan), self.run.fan_out_mut(step)) else {
-            return;
-        };
-        match planned.on_give_up {
-            OnGiveUp::Fail => {
-                let error = Failure::gave_up(&name, fan.attempts, &failure);
-                self.finish(RunStatus::Failed, None, Some(error));
-            }
-            OnGiveUp::Stall | OnGiveUp::Continue => {
-                fan.broken =
-                    Some(Box::new(Failure { message: format!("step `{name}`: {}", failure.message), ..failure }));
-                self.run.set_stuck(Place::whole(step), true);
-            }
-        }
-    }
-
-    /// What kept a `foreach` from going on is found again if it still does.
-    fn unstick(&mut self, step: StepIndex) {
-        if self.run.fan_out_mut(step).and_then(|fan| fan.broken.take()).is_some() {
-            self.run.set_stuck(Place::whole(step), false);
-        }
-    }
-
     /// Queues the next attempt of a slot that is due.
     fn dispatch(&mut self, place: Place, planned: &PlanStep) {
         if place.item.is_none()
@@ -298,39 +213,6 @@ impl<'r> Turn<'r> {
                 self.end_member(place.step, item, &Payload::null());
             }
         }
-    }
-
-    /// Keeps a member's output in its place, lets its item go, and makes room for the next member.
-    fn end_member(&mut self, step: StepIndex, item: u32, output: &Payload) {
-        let Some(fan) = self.run.fan_out_mut(step) else { return };
-        let at = item as usize;
-        let freed = fan.items.get_mut(at).and_then(Option::take).map_or(0, |v| value_bytes(&v));
-        let added = output.value.as_deref().map_or(0, value_bytes);
-        if let Some(slot) = fan.outputs.get_mut(at) {
-            slot.clone_from(&output.value);
-        }
-        self.run.heap_bytes = self.run.heap_bytes.saturating_sub(freed) + added;
-        self.wake(step);
-    }
-
-    /// Ends a `foreach` step whose members are all done: its output is the list of theirs, in item order.
-    fn end_fan_out(&mut self, step: StepIndex) {
-        let Some(fan) = self.run.fan_out_mut(step) else { return };
-        if fan.done < fan.total() {
-            return;
-        }
-        if fan.outputs.iter().any(Option::is_none) {
-            let message = "outputs of some members of a `foreach` cannot be fetched".to_owned();
-            fan.broken = Some(Box::new(Failure::of_run(Code::PAYLOAD_MISSING, message)));
-            self.run.set_stuck(Place::whole(step), true);
-            return;
-        }
-        let (attempts, total, frame) = (fan.attempts, fan.total(), fan.frame_bytes());
-        let values = std::mem::take(&mut fan.outputs).into_iter().flatten().map(Arc::unwrap_or_clone).collect();
-        // The members' values stay, inside one array now; their weight was counted when they came.
-        self.run.heap_bytes = self.run.heap_bytes.saturating_sub(frame) + size_of::<Value>();
-        let output = Payload::inline(Value::Array(values));
-        self.end(step, StepState::Succeeded { output, attempts, members: Some(total) });
     }
 
     /// Ends the only slot of a step that is not a `foreach`.

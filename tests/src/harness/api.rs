@@ -5,6 +5,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use kapelle_proto::v1;
+use kapelle_proto::v1::approval_service_client::ApprovalServiceClient;
 use kapelle_proto::v1::audit_service_client::AuditServiceClient;
 use kapelle_proto::v1::dead_letter_service_client::DeadLetterServiceClient;
 use kapelle_proto::v1::fleet_service_client::FleetServiceClient;
@@ -165,6 +166,12 @@ impl Api {
     #[must_use]
     pub fn policies(&self) -> PolicyServiceClient<Authorized> {
         PolicyServiceClient::with_interceptor(self.channel(), self.bearer())
+    }
+
+    /// What waits for people, at the next coordinator.
+    #[must_use]
+    pub fn approvals(&self) -> ApprovalServiceClient<Authorized> {
+        ApprovalServiceClient::with_interceptor(self.channel(), self.bearer())
     }
 
     /// The audit trail, at the next coordinator.

@@ -4,7 +4,8 @@ use futures::future::BoxFuture;
 use kapelle_types::RunId;
 
 use super::scenarios::{
-    contracts, fan_outs, faults, flows, kinds, latecomers, limits, noise, payloads, requests, retries, stalls,
+    closings, contracts, fan_outs, faults, flows, kinds, latecomers, limits, noise, payloads, people, requests,
+    retries, stalls,
 };
 use super::stage::Stage;
 
@@ -147,6 +148,16 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     }),
     scenario("gone_on_without", "a signal and a member that give up and are gone on without", |s| {
         Box::pin(kinds::gone_on_without(s))
+    }),
+    scenario("asked_of", "people are asked: answers that are none, a no, an edit", |s| Box::pin(people::asked_of(s))),
+    scenario("asked_too_late", "people are asked and answer after the time for it", |s| {
+        Box::pin(people::asked_too_late(s))
+    }),
+    scenario("undone", "a step fails its run: what was done is undone, and nothing changes that any more", |s| {
+        Box::pin(closings::undone(s))
+    }),
+    scenario("cancelled_and_undone", "cancelled, undone, stalled at what is done last, and retried", |s| {
+        Box::pin(closings::cancelled_and_undone(s))
     }),
     scenario("report_first", "reports that stand in front of the submission", |s| Box::pin(noise::report_first(s))),
 ];

@@ -51,7 +51,7 @@ fn body(body: &Body) -> String {
         Body::TimerFired { timer } => format!("{kind} {timer}"),
         Body::SignalReceived(it) => format!("{kind} {} {}", it.name, value(&it.payload)),
         Body::ApprovalDecided(it) => format!("{kind} {} {} by {}", it.step, it.verdict.name(), it.by.person),
-        Body::ApprovalChecked(it) => format!("{kind} {} {}", it.step, it.void.as_deref().unwrap_or("stands")),
+        Body::ApprovalChecked(it) => format!("{kind} {} {}", it.step, it.void.as_ref().map_or("stands", |_| "void")),
         Body::CancelRequested { .. }
         | Body::TerminateRequested { .. }
         | Body::PauseRequested { .. }

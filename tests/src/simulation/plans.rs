@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kapelle_coordinator::partition::effect::Plans;
 use kapelle_engine::testing::{Shape, plan, random_input, random_spec, workflow};
-use kapelle_engine::{Act, Body, Kept, KeptOutcome, Plan, Run, RunSubmitted, behaviour};
+use kapelle_engine::{Act, Body, Kept, KeptOutcome, Phase, Plan, Run, RunSubmitted, behaviour};
 use kapelle_types::{RunId, Sha256, StepRef};
 use serde_json::{Value, json};
 
@@ -105,7 +105,7 @@ fn random_kept(seed: u64, id: RunId, plan: &Plan) -> Vec<Kept> {
     for step in &plan.steps {
         let whole = step.needs.iter().all(|need| kept.iter().any(|there| there.step == plan.steps[*need].id));
         // What other steps come to is decided in the run itself.
-        if !whole || dice.hit(400) || !matches!(step.act, Act::Agent(_)) {
+        if !whole || dice.hit(400) || step.phase != Phase::Work || !matches!(step.act, Act::Agent(_)) {
             continue;
         }
         let outcome = if step.when.is_some() && dice.hit(300) {

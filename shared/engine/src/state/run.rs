@@ -1,13 +1,14 @@
 //! One run: what the coordinator holds of it in its cache, and what it may ask.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use kapelle_types::limits::ENTRIES_WARN;
-use kapelle_types::{Payload, Principal, RunId, Sha256, SignalName, StepId, TaskId, Timestamp};
+use kapelle_types::{RunId, SignalName, StepId, TaskId, Timestamp};
 
 use super::halt::Halt;
+use super::origin::Origin;
 use super::place::{Dependants, Place};
 use super::step::{Step, StepState};
 use super::summary::{StepSummary, summaries};
@@ -67,24 +68,6 @@ pub struct Run {
     pub(crate) last_progress: Timestamp,
     /// What hangs on the run beside its fixed parts, kept up to date with every change.
     pub(crate) heap_bytes: usize,
-}
-
-/// What the submission said.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Origin {
-    pub(crate) input: Payload,
-    pub(crate) key: Option<String>,
-    pub(crate) labels: BTreeMap<String, String>,
-    /// Whose run it is.
-    pub(crate) principal: Principal,
-    pub(crate) forked_from: Option<RunId>,
-    pub(crate) traceparent: Option<String>,
-    pub(crate) at: Timestamp,
-    pub(crate) behaviour: u32,
-    /// Digest of the workflow version.
-    pub(crate) definition: Sha256,
-    /// The person who submitted it, as far as known.
-    pub(crate) person: Option<String>,
 }
 
 /// The coarse state that decides which entries are legal at all: the rows of the table in `apply.rs`.
@@ -316,48 +299,6 @@ impl Run {
     /// Its steps, for people, in the plan's order.
     pub fn steps(&self) -> impl Iterator<Item = StepSummary<'_>> {
         summaries(self)
-    }
-
-    /// The idempotency key of its submission.
-    #[must_use]
-    pub fn key(&self) -> Option<&str> {
-        self.origin.as_ref().and_then(|o| o.key.as_deref())
-    }
-
-    /// The labels of its submission.
-    #[must_use]
-    pub fn labels(&self) -> Option<&BTreeMap<String, String>> {
-        self.origin.as_ref().map(|o| &o.labels)
-    }
-
-    /// The run that it is a fork of.
-    #[must_use]
-    pub fn forked_from(&self) -> Option<RunId> {
-        self.origin.as_ref().and_then(|o| o.forked_from)
-    }
-
-    /// Whose run it is: who submitted it, or the run that it was started again from.
-    #[must_use]
-    pub fn submitted_by(&self) -> Option<&Principal> {
-        self.origin.as_ref().map(|o| &o.principal)
-    }
-
-    /// The trace context of its submission.
-    #[must_use]
-    pub fn traceparent(&self) -> Option<&str> {
-        self.origin.as_ref().and_then(|o| o.traceparent.as_deref())
-    }
-
-    /// The behaviour that it was submitted under.
-    #[must_use]
-    pub fn behaviour(&self) -> Option<u32> {
-        self.origin.as_ref().map(|o| o.behaviour)
-    }
-
-    /// Its input.
-    #[must_use]
-    pub fn input(&self) -> Option<&Payload> {
-        self.origin.as_ref().map(|o| &o.input)
     }
 
     pub(crate) const fn stage(&self) -> Stage {
