@@ -66,10 +66,7 @@ async fn what_was_booked_is_cancelled_the_latest_first() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_draft_is_written_until_it_is_good_enough() {
-    let mut fleet = Fleet::start(1).await;
-    fleet.start_worker(4).await;
-    let cli = fleet.cli();
-    cli.json(&["apply", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/patterns/refine")]).await;
+    let (fleet, cli) = fleet("refine").await;
     let refined = ended(&cli, "refine", json!({ "topic": "rain", "good_enough": 3 })).await;
     assert_eq!(refined["output"], json!({ "text": "rain rain rain", "score": 3 }));
     assert_eq!(refined["steps"][0]["attempts"], 3, "each round is an attempt");
