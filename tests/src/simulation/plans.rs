@@ -123,8 +123,16 @@ fn random_kept(seed: u64, id: RunId, plan: &Plan) -> Vec<Kept> {
 }
 
 fn random_plan(seed: u64, dice: &mut Dice) -> Plan {
-    let shape =
-        Shape { steps_max: 6, total: true, deadline: true, cost: true, kinds: 20, repeat: 20, closing: 25, ..Shape::default() };
+    let shape = Shape {
+        steps_max: 6,
+        total: true,
+        deadline: true,
+        cost: true,
+        kinds: 20,
+        repeat: 20,
+        closing: 25,
+        ..Shape::default()
+    };
     let mut spec = random_spec(seed, &shape);
     for step in spec["steps"].as_array_mut().into_iter().flatten() {
         step["timeout_ms"] = json!(dice.between(200, 3_000));
