@@ -38,6 +38,7 @@ impl Turn<'_> {
             Ok(false) => {
                 let message = format!("`until` did not hold in {} rounds", repeat.max);
                 let (failure, at) = (Failure::of_run(Code::REPEAT_MAX, message), self.stamp.at);
+                self.run.set_slot(place, SlotState::Due); // it is not done after all
                 self.run.edit_slot(place, |slot| slot.remember(at, &failure));
                 give_up(self, place, planned);
             }

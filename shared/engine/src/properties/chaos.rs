@@ -106,7 +106,7 @@ impl Witness {
             let work = id.starts_with('s');
             assert!(!closes || !self.closes || !work || before == step.attempts, "{id} began in a run that is closing");
             assert!(closes || work, "{id} is shown before the run is closing");
-            assert!(before <= step.attempts, "{id}: attempts went from {before} to {}", step.attempts);
+            assert!(before <= step.attempts, "{id}: attempts went from {before} to {}: {step:?}", step.attempts);
             if let Some(ended) = self.ended.get(&id) {
                 assert_eq!(*ended, step.status, "{id} had ended");
             } else if matches!(step.status, StepStatus::Succeeded | StepStatus::Skipped) {
@@ -153,8 +153,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn every_run_ends_and_its_log_says_how(seed: u64, events in 0usize..80, fail in 0u64..40, steps_max in 1usize..9, kinds in 0u64..60, closing in prop_oneof![Just(0u64), 10u64..90]) {
-        let spec = random_spec(seed, &Shape { steps_max, kinds, closing, approvals: true, total: true, deadline: true, cost: true, ..Shape::default() });
+    fn every_run_ends_and_its_log_says_how(seed: u64, events in 0usize..80, fail in 0u64..40, steps_max in 1usize..9, kinds in 0u64..60, repeat in 0u64..60, closing in prop_oneof![Just(0u64), 10u64..90]) {
+        let spec = random_spec(seed, &Shape { steps_max, kinds, repeat, closing, approvals: true, total: true, deadline: true, cost: true, ..Shape::default() });
         let agents = Agents { seed, fail, lost: fail / 3, returned: 5 };
         let mut dice = Dice::new(seed ^ 0xc4a05);
         let mut world = World::submitted(Arc::new(plan(&spec)), random_input(seed), agents);
