@@ -32,6 +32,7 @@ mod outcome;
 mod owner;
 mod plans;
 mod rest;
+mod rounds;
 mod slots;
 mod tasks;
 mod wire;

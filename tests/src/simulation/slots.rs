@@ -11,9 +11,11 @@ use kapelle_engine::{
 };
 use kapelle_types::limits::LEASE_LOST_MAX;
 use kapelle_types::{AgentVersion, StepId, StepRef, TaskId, Timestamp};
+use serde_json::Value;
 
 use super::agents::key;
 use super::closing::Last;
+use super::rounds::{self, After};
 
 /// What is wrong: the invariant's name and what was found.
 pub(crate) type Wrong = (&'static str, String);
@@ -50,6 +52,9 @@ struct Slot {
     exhausted: bool,
     /// Its dead letter was written.
     gave_up: bool,
+    /// The present round, from 0, and the last attempt of the one before.
+    round: u32,
+    before: u32,
 }
 
 impl Slots {
@@ -145,7 +150,7 @@ impl Slots {
             Body::StepSucceeded(report) => {
                 let shown = on_report && report.token == Some(key(run.id()).token(&report.task));
                 self.pay(&report.task, report.usage.cost_usd, shown);
-                self.succeeded(&report.task, shown, ignored)?;
+                self.succeeded(&report.task, report.output.value.as_deref(), shown, ignored)?;
             }
             Body::StepFailed(report) => {
                 let shown = on_report && report.token == Some(key(run.id()).token(&report.task));
@@ -187,11 +192,18 @@ impl Slots {
     }
 
     /// `shown`: on the subject of reports, with the token of its task.
-    fn succeeded(&mut self, task: &TaskId, shown: bool, ignored: Option<Ignored>) -> Result<(), Wrong> {
+    fn succeeded(
+        &mut self,
+        task: &TaskId,
+        output: Option<&Value>,
+        shown: bool,
+        ignored: Option<Ignored>,
+    ) -> Result<(), Wrong> {
         let ended = self.ended;
+        let planned = self.plan.steps.iter().find(|s| s.id == task.step.step);
         let passed_over = self.may_be_passed_over(&task.step);
         let slot = self.slots.get_mut(&task.step);
-        let dispatched = slot.as_ref().is_some_and(|s| (1..=s.attempts).contains(&task.attempt));
+        let dispatched = slot.as_ref().is_some_and(|s| (s.before + 1..=s.attempts).contains(&task.attempt));
         if passed_over && ignored == Some(Ignored::AlreadyDecided) {
             return Ok(());
         }
@@ -200,9 +212,16 @@ impl Slots {
         hold("the_first_success_of_a_dispatched_attempt_counts", due == ignored.is_none(), || {
             format!("{task} with its token: {shown}, dispatched: {dispatched}, ignored: {ignored:?}")
         })?;
-        if let Some(slot) = slot.filter(|_| due) {
-            slot.done = true;
-            slot.in_flight = false;
+        let (Some(slot), Some(planned)) = (slot.filter(|_| due), planned) else { return Ok(()) };
+        slot.in_flight = false;
+        match rounds::after(planned, slot.round, output) {
+            After::Done => slot.done = true,
+            After::NextRound => {
+                *slot =
+                    Slot { attempts: slot.attempts, round: slot.round + 1, before: slot.attempts, ..Slot::default() };
+                self.not_before.retain(|retry, _| retry.step != task.step);
+            }
+            After::GaveUp => (slot.exhausted, slot.done) = (true, planned.on_give_up == OnGiveUp::Continue),
         }
         Ok(())
     }
