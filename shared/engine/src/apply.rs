@@ -132,7 +132,14 @@ fn bill(run: &mut Run, task: &TaskId, usage: &Usage) {
     let Ok(place) = locate(run, &task.step) else { return };
     let dispatched = match (run.slot(place), run.state(place.step)) {
         (Some(slot), _) => slot.attempt,
-        (None, Some(StepState::Succeeded { attempts, .. } | StepState::PassedOver { attempts, .. })) => *attempts,
+        (
+            None,
+            Some(
+                StepState::Succeeded { attempts, .. }
+                | StepState::PassedOver { attempts, .. }
+                | StepState::Abandoned { attempts },
+            ),
+        ) => *attempts,
         (None, _) => 0,
     };
     if (1..=dispatched).contains(&task.attempt) {

@@ -74,7 +74,7 @@ fn needed_by(plan: &Plan, first: usize) -> Vec<bool> {
 /// What a step came to; `None` if it has not ended.
 fn outcome(state: &StepState) -> Option<KeptOutcome> {
     match state {
-        StepState::Skipped => Some(KeptOutcome::Skipped),
+        StepState::Skipped | StepState::Abandoned { .. } => Some(KeptOutcome::Skipped),
         StepState::Succeeded { output, members: None, .. } => Some(KeptOutcome::Output(output.clone())),
         StepState::Succeeded { output, members: Some(total), .. } => {
             Some(KeptOutcome::Members { outputs: output.clone(), total: *total })

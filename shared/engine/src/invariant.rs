@@ -3,6 +3,7 @@
 
 use kapelle_types::Usd;
 
+use crate::joins;
 use crate::plan::{Phase, StepIndex};
 use crate::state::{FanOut, Place, Run, RunStatus, Slot, SlotState, Stage, StepState};
 use crate::weight::{payload_bytes, value_bytes};
@@ -72,7 +73,10 @@ fn needs_ended_first(run: &Run, step: StepIndex) -> Result<(), Violation> {
     let (Some(planned), Some(state)) = (run.plan.steps.get(step), run.steps.get(step)) else { return Ok(()) };
     let open = planned.needs.iter().filter(|n| !run.state(**n).is_some_and(StepState::is_ended)).count();
     let started = state.state != StepState::Waiting;
-    hold("needs_end_before_a_step_starts", !started || open == 0, || format!("{} with {open} open", planned.id))?;
+    let joins = state.state == StepState::Ready && joins::is_joined(run, step);
+    hold("needs_end_before_a_step_starts", !started || open == 0 || joins, || {
+        format!("{} with {open} open", planned.id)
+    })?;
     hold("waits_counts_open_needs", state.waits == open, || format!("{}: {} not {open}", planned.id, state.waits))?;
     let active = run.active.binary_search(&step).is_ok();
     let expected = started && !state.state.is_ended();
@@ -137,6 +141,7 @@ fn counters_say_what_the_slots_say(run: &Run) -> Result<(), Violation> {
             StepState::Waiting
             | StepState::Ready
             | StepState::Skipped
+            | StepState::Abandoned { .. }
             | StepState::PassedOver { .. }
             | StepState::Succeeded { .. } => {}
         }
@@ -228,6 +233,7 @@ fn step_bytes(state: &StepState) -> usize {
         | StepState::Ready
         | StepState::Broken(_)
         | StepState::Skipped
+        | StepState::Abandoned { .. }
         | StepState::PassedOver { .. } => 0,
         StepState::Single(slot) => slot.heap_bytes(),
         StepState::Succeeded { output, .. } => payload_bytes(output),

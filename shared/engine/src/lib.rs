@@ -26,6 +26,7 @@ mod finish;
 mod fork;
 mod ignored;
 pub mod invariant;
+mod joins;
 mod limits;
 mod outstanding;
 mod plan;
@@ -56,7 +57,10 @@ pub use ignored::Ignored;
 pub use invariant::Violation;
 pub use limits::TaskLimits;
 pub use outstanding::outstanding;
-pub use plan::{Act, AgentAct, Approval, AwaitSignal, Case, OnGiveUp, Phase, Plan, PlanStep, Repeat, StepIndex, Wait};
+pub use plan::{
+    Act, AgentAct, Approval, AwaitSignal, Case, Join, MaxFailures, OnGiveUp, Phase, Plan, PlanStep, Repeat, StepIndex,
+    Wait,
+};
 pub use state::{Members, Run, RunStatus, StepStatus, StepSummary};
 pub use token::{KeyId, RunKey, SigningKey, TaskToken};
 pub use waits::{AgentWait, Mending, Waits, waits};

@@ -43,6 +43,8 @@ pub struct PlanStep {
     /// The steps whose end it waits for; all stand before it. Every step that `when`, `foreach` or `with` refers to is
     /// among them or among their needs: so what an attempt gets is the same whenever it is computed.
     pub needs: Vec<StepIndex>,
+    /// If present, the step waits for some of its needs only.
+    pub join: Option<Join>,
     /// The switch and the case of it in which the step is done; in every other it is SKIPPED. The switch is among `needs`.
     pub case: Option<(StepIndex, CaseName)>,
     /// If present and false, the step is SKIPPED.
@@ -51,6 +53,10 @@ pub struct PlanStep {
     pub foreach: Option<Expression>,
     /// Members in flight at most; at least 1. Meaningless without `foreach`.
     pub max_parallel: u32,
+    /// Items of the list that one member works on, if they are more than one: its item is a list then.
+    pub batch: Option<u32>,
+    /// Members that may give up before the step does: their output is null.
+    pub max_failures: Option<MaxFailures>,
     /// What it works on: an agent's input, an event's data, a value, the time that a wait is for.
     pub with: Template,
     /// What it takes; `None` if it takes anything.
@@ -83,6 +89,38 @@ pub enum Phase {
     OnFailure,
     /// Last, however the run is to end; in the plan's order.
     Finally,
+}
+
+/// Waiting for some steps only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Join {
+    /// The steps that are joined. They are among the step's needs, and nobody else's.
+    pub of: Vec<StepIndex>,
+    /// How many of them have to succeed; at least 1. Then the others are taken back.
+    pub quorum: usize,
+}
+
+/// How many members of a `foreach` may give up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaxFailures {
+    /// So many.
+    Count(u32),
+    /// So many of a hundred members, rounded down.
+    Percent(u32),
+}
+
+impl MaxFailures {
+    /// How many of so many members may give up.
+    #[must_use]
+    pub fn of(self, total: u32) -> u32 {
+        match self {
+            Self::Count(count) => count,
+            Self::Percent(percent) => {
+                let share = u64::from(total) * u64::from(percent) / 100;
+                u32::try_from(share).unwrap_or(u32::MAX)
+            }
+        }
+    }
 }
 
 /// Doing a step again after it succeeded, in rounds. Attempts go on counting; each round has a retry budget of its own.

@@ -49,7 +49,7 @@ impl<'r> View<'r> {
         let index = self.run.find(step)?;
         match self.run.state(index)? {
             _ if self.is_hidden(index) => Some(Payload::null()),
-            StepState::Skipped | StepState::PassedOver { .. } => Some(Payload::null()),
+            StepState::Skipped | StepState::Abandoned { .. } | StepState::PassedOver { .. } => Some(Payload::null()),
             StepState::Succeeded { output, members, .. } if members.is_some() == foreach => Some(output.clone()),
             _ => self.run.is_off(index).then(Payload::null),
         }

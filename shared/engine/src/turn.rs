@@ -107,6 +107,9 @@ impl<'r> Turn<'r> {
     /// Decides `when`, then `foreach`, then dispatches.
     fn start(&mut self, step: StepIndex, planned: &PlanStep) {
         let place = Place::whole(step);
+        if !self.join(step, planned) {
+            return;
+        }
         if !self.in_case(planned) {
             return self.end(step, StepState::Skipped);
         }
@@ -233,7 +236,7 @@ impl<'r> Turn<'r> {
     }
 
     /// A step has ended: only its dependants are looked at.
-    fn end(&mut self, step: StepIndex, state: StepState) {
+    pub(crate) fn end(&mut self, step: StepIndex, state: StepState) {
         let plan = self.plan();
         if matches!(state, StepState::Succeeded { .. }) {
             self.run.undo.extend(plan.compensation(step));
@@ -248,7 +251,7 @@ impl<'r> Turn<'r> {
             crate::cost::count(1);
             let Some(waiting) = self.run.steps.get_mut(dependant) else { continue };
             waiting.waits = waiting.waits.saturating_sub(1);
-            if waiting.waits == 0 {
+            if self.may_begin(dependant) {
                 self.ready(dependant);
             }
         }
@@ -284,7 +287,7 @@ impl<'r> Turn<'r> {
         }
     }
 
-    fn set_broken(&mut self, place: Place, failure: Failure) {
+    pub(crate) fn set_broken(&mut self, place: Place, failure: Failure) {
         self.set_state(place.step, StepState::Broken(Box::new(failure)));
         self.run.set_stuck(place, true);
     }

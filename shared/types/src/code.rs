@@ -174,6 +174,8 @@ codes! {
     TOO_MANY_SIGNALS = "K0317";
     /// A step was repeated as often as it may be, and was not good enough.
     REPEAT_MAX = "K0323";
+    /// Too few of the steps that a step joins succeeded.
+    JOIN_UNMET = "K0324";
     /// A run was not done in time with what it does last.
     CLOSING_OVERDUE = "K0322";
 

@@ -16,7 +16,7 @@ use crate::entry::{Failure, FailureKind, StepFailed};
 use crate::ignored::Ignored;
 use crate::outstanding::dead_letter;
 use crate::plan::{OnGiveUp, PlanStep};
-use crate::state::{Place, RunStatus, Slot, SlotState, seed};
+use crate::state::{Place, Run, RunStatus, Slot, SlotState, StepState, seed};
 use crate::turn::Turn;
 
 /// The longest wait that an agent can ask for with `retry_after`: a slip in a unit must not hold a run for years.
@@ -101,7 +101,7 @@ fn retry_after(turn: &mut Turn<'_>, place: Place, due: Timestamp) {
 
 /// The budget is exhausted: a dead letter and a STALLED run, or what the manifest says instead.
 pub(crate) fn give_up(turn: &mut Turn<'_>, place: Place, planned: &PlanStep) {
-    if planned.on_give_up == OnGiveUp::Continue {
+    if planned.on_give_up == OnGiveUp::Continue || may_fail(turn.run, place, planned) {
         return turn.pass_over(place);
     }
     turn.run.set_slot(place, SlotState::GaveUp(turn.stamp.at));
@@ -112,6 +112,12 @@ pub(crate) fn give_up(turn: &mut Turn<'_>, place: Place, planned: &PlanStep) {
     let slot = turn.run.slot(place);
     let error = name.zip(slot).and_then(|(n, s)| s.failure().map(|f| Failure::gave_up(&n, s.attempt, f)));
     turn.finish(RunStatus::Failed, None, error);
+}
+
+/// Whether a member may give up without the step giving up: fewer have than may.
+fn may_fail(run: &Run, place: Place, planned: &PlanStep) -> bool {
+    let (Some(max), Some(StepState::FanOut(fan))) = (planned.max_failures, run.state(place.step)) else { return false };
+    place.item.is_some() && fan.passed_over < max.of(fan.total())
 }
 
 #[cfg(test)]

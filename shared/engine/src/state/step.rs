@@ -33,6 +33,11 @@ pub(crate) enum StepState {
     FanOut(Box<FanOut>),
     /// Its `when` was false.
     Skipped,
+    /// Nobody waited for it any more: enough of the steps that were joined with it had succeeded.
+    Abandoned {
+        /// The attempts that were begun.
+        attempts: u32,
+    },
     /// It gave up and the run goes on without its output.
     PassedOver {
         /// The attempts it took.
@@ -55,7 +60,7 @@ impl StepState {
     /// Whether the steps that need this one may start.
     pub(crate) const fn is_ended(&self) -> bool {
         match self {
-            Self::Skipped | Self::PassedOver { .. } | Self::Succeeded { .. } => true,
+            Self::Skipped | Self::Abandoned { .. } | Self::PassedOver { .. } | Self::Succeeded { .. } => true,
             Self::Waiting | Self::Ready | Self::Broken(_) | Self::Single(_) | Self::FanOut(_) => false,
         }
     }

@@ -121,6 +121,7 @@ fn summary<'r>(run: &'r Run, index: StepIndex, plan: &'r PlanStep) -> StepSummar
     match state {
         StepState::Waiting | StepState::Ready | StepState::Skipped => blank,
         StepState::Broken(failure) => StepSummary { failure: Some(failure), ..blank },
+        StepState::Abandoned { attempts } => StepSummary { attempts: *attempts, ..blank },
         StepState::PassedOver { attempts, failure } => {
             StepSummary { attempts: *attempts, failure: Some(failure), ..blank }
         }
@@ -169,6 +170,7 @@ pub(crate) fn status(run: &Run, step: StepIndex) -> StepStatus {
         Some(StepState::Ready) => StepStatus::Pending,
         Some(StepState::Broken(_)) => StepStatus::Stalled,
         Some(StepState::Skipped) => return StepStatus::Skipped,
+        Some(StepState::Abandoned { .. }) => return StepStatus::Canceled,
         Some(StepState::PassedOver { .. }) => return StepStatus::GaveUp,
         Some(StepState::Succeeded { .. }) => return StepStatus::Succeeded,
         Some(StepState::Single(slot)) => slot_status(slot),

@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 
 use crate::contract::{Check, Contract};
 use crate::limits::TaskLimits;
-use crate::plan::{Act, AgentAct, Approval, AwaitSignal, Case, OnGiveUp, Phase, Plan, PlanStep, Repeat, Wait};
+use crate::plan::{
+    Act, AgentAct, Approval, AwaitSignal, Case, Join, MaxFailures, OnGiveUp, Phase, Plan, PlanStep, Repeat, Wait,
+};
 
 /// The workflow that every plan made here is a version of.
 #[must_use]
@@ -27,7 +29,8 @@ pub fn workflow() -> WorkflowVersion {
 /// `"signal": "go"` (with `"timeout_ms"`) or `"emit": "type"`; `"signals": {"go": ["x"]}` beside the steps declares signals.
 /// `"of": "route.big"` is the case of a switch that the step is done in; the switch is among its needs.
 /// `"limits": {"cost_per_run": 1, "payload": 9, "tokens": 9, "tool_calls": 9}` are the agent's, and `"agent": "x"` is for
-/// steps that share one. `"repeat": {"until": …, "max": 3, "accept": true}` does a step in rounds. `"compensate": {…}` on a step is the step that undoes it, `compensate_<id>`; `"on_failure": […]`,
+/// steps that share one. `"join": 2` begins a step when two of its needs have succeeded, `{"of": ["a"], "quorum": 1}` of these.
+/// `"batch": 3` gives a member three items, `"max_failures": 1` lets one give up. `"repeat": {"until": …, "max": 3, "accept": true}` does a step in rounds. `"compensate": {…}` on a step is the step that undoes it, `compensate_<id>`; `"on_failure": […]`,
 /// `"finally": […]` and `"close_ms": 9` beside the steps say what a run does last. Retries wait 1 s, then 2 s, without jitter, unless said otherwise; `with` is `{}` and the output `null`.
 #[must_use]
 pub fn plan(spec: &Value) -> Plan {
@@ -64,10 +67,13 @@ fn step(spec: &Value, place: &dyn Fn(&Value) -> usize, phase: Phase) -> PlanStep
         phase,
         act,
         needs: needs.iter().map(place).collect(),
+        join: join(&spec["join"], needs, place),
         case: of_case.map(|(switch, case)| (place(&json!(switch)), case.parse().unwrap())),
         when: expression("when"),
         foreach: expression("foreach"),
         max_parallel: u32::try_from(spec["max_parallel"].as_u64().unwrap_or(64)).unwrap(),
+        batch: spec["batch"].as_u64().map(|it| u32::try_from(it).unwrap()),
+        max_failures: spec["max_failures"].as_u64().map(|it| MaxFailures::Count(u32::try_from(it).unwrap())),
         with: template(with, &json!({})),
         input: requires(&spec["takes"]),
         output: requires(&spec["gives"]),
@@ -116,6 +122,13 @@ fn approval(spec: &Value) -> Approval {
         expires: Duration::from_millis(spec["expires_ms"].as_u64().unwrap_or(10_000)),
         self_approval: spec["self"].as_bool().unwrap_or(false),
     }
+}
+
+/// How many of the needs are enough, or how many `of` some of them.
+fn join(spec: &Value, needs: &[Value], place: &dyn Fn(&Value) -> usize) -> Option<Join> {
+    let quorum = spec.as_u64().or_else(|| spec["quorum"].as_u64())?;
+    let of = spec["of"].as_array().map_or(needs, Vec::as_slice);
+    Some(Join { of: of.iter().map(place).collect(), quorum: usize::try_from(quorum).unwrap() })
 }
 
 fn repeat(spec: &Value) -> Option<Repeat> {

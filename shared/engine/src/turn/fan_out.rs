@@ -28,7 +28,7 @@ impl Turn<'_> {
                 refuse(&format!("the list has {} items, {FAN_OUT_MAX} are allowed", items.len()))
             }
             Value::Array(_) => match Arc::unwrap_or_clone(value) {
-                Value::Array(items) => Ok(items.into_iter().map(Arc::new).collect()),
+                Value::Array(items) => Ok(batched(items, self.run.plan.steps.get(place.step).and_then(|it| it.batch))),
                 _ => Ok(Vec::new()), // it is an array
             },
             Value::Null => refuse("it is null, not a list"),
@@ -132,4 +132,12 @@ impl Turn<'_> {
         let output = Payload::inline(Value::Array(values));
         self.end(step, StepState::Succeeded { output, attempts, members: Some(total) });
     }
+}
+
+/// What each member works on: an item, or a list of so many.
+fn batched(items: Vec<Value>, batch: Option<u32>) -> Vec<Arc<Value>> {
+    let Some(size) = batch.and_then(|it| usize::try_from(it).ok()).filter(|it| *it > 0) else {
+        return items.into_iter().map(Arc::new).collect();
+    };
+    items.chunks(size).map(|batch| Arc::new(Value::Array(batch.to_vec()))).collect()
 }
