@@ -72,7 +72,8 @@ fn within_max_parallel(run: &Run, step: StepIndex) -> Result<(), Violation> {
 fn needs_ended_first(run: &Run, step: StepIndex) -> Result<(), Violation> {
     let (Some(planned), Some(state)) = (run.plan.steps.get(step), run.steps.get(step)) else { return Ok(()) };
     let open = planned.needs.iter().filter(|n| !run.state(**n).is_some_and(StepState::is_ended)).count();
-    let started = state.state != StepState::Waiting;
+    let abandoned = matches!(state.state, StepState::Abandoned { .. });
+    let started = state.state != StepState::Waiting && !abandoned;
     let joins = state.state == StepState::Ready && joins::is_joined(run, step);
     hold("needs_end_before_a_step_starts", !started || open == 0 || joins, || {
         format!("{} with {open} open", planned.id)

@@ -25,13 +25,13 @@ impl Turn<'_> {
         let Some((planned, repeat)) = plan.steps.get(place.step).and_then(|it| Some((it, it.repeat.as_ref()?))) else {
             return false;
         };
+        approval::forget(self.run, place); // what people agreed to, or are asked now, has been done
         let round = self.run.slot(place).map_or(0, Slot::round);
         match repeat.until.evaluate_bool(&View::from(self.run, place).with_output(output)) {
             Ok(true) => return false,
             Err(error) => self.break_slot(place, "repeat.until", &error),
             Ok(false) if round.saturating_add(1) < repeat.max => {
                 self.run.edit_slot(place, |slot| slot.begin_round(output.clone()));
-                approval::forget(self.run, place); // what people agreed to has been done
                 self.run.set_slot(place, SlotState::Due);
             }
             Ok(false) if repeat.accept => return false,

@@ -44,6 +44,8 @@ pub struct Shape {
     pub fail: u64,
     /// Steps of other kinds than an agent's, in percent of the steps.
     pub kinds: u64,
+    /// Joins, in percent of the steps that could be one. What comes of such a run depends on the order of events.
+    pub joins: u64,
     /// Steps that are done in rounds, in percent of the steps.
     pub repeat: u64,
     /// Steps that are undone by another, in percent of those that could be, and plans with last steps, in percent.
@@ -66,6 +68,7 @@ impl Default for Shape {
             foreach: 35,
             fail: 15,
             kinds: 0,
+            joins: 0,
             repeat: 0,
             approvals: false,
             closing: 0,
@@ -89,6 +92,9 @@ pub fn random_spec(seed: u64, shape: &Shape) -> Value {
     }
     let shown: Map<_, _> = steps.iter().map(|s| (id(s), reference(s))).collect();
     let mut spec = json!({"steps": steps, "output": shown, "signals": {"go": null, "stop": null}});
+    if shape.joins > 0 {
+        random_joins(&mut dice, &mut spec, shape);
+    }
     if shape.closing > 0 {
         random_closing(&mut dice, &mut spec, shape);
     }
@@ -96,6 +102,21 @@ pub fn random_spec(seed: u64, shape: &Shape) -> Value {
         spec["deadline_ms"] = json!(500 + dice.below(3000));
     }
     spec
+}
+
+/// Makes joins of steps whose needs nobody else has: which of them succeed first depends on the order of events.
+fn random_joins(dice: &mut Dice, spec: &mut Value, shape: &Shape) {
+    let Some(steps) = spec["steps"].as_array_mut() else { return };
+    let needs: Vec<Vec<Value>> =
+        steps.iter().map(|step| step["needs"].as_array().cloned().unwrap_or_default()).collect();
+    for (step, own) in steps.iter_mut().zip(&needs) {
+        let alone = |need: &Value| needs.iter().filter(|of| of.contains(need)).count() == 1;
+        let of: Vec<_> = own.iter().filter(|need| alone(need)).cloned().collect();
+        if of.len() > 1 && dice.chance(shape.joins) {
+            let quorum = dice.below(of.len()) + 1;
+            step["join"] = json!({"of": of, "quorum": quorum});
+        }
+    }
 }
 
 /// Adds compensations, `on_failure` and `finally`.
