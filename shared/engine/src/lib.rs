@@ -44,18 +44,23 @@ mod weight;
 
 pub use apply::{Decision, apply};
 pub use approval::Held;
-pub use command::{CheckApproval, Command, DeadLetter, DispatchTask, EmitEvent, FinishRun, TimerId};
+pub use command::{
+    CheckApproval, Command, DeadLetter, DispatchTask, EmitEvent, FinishRun, ReportOutcome, StartRun, StopRun, TimerId,
+};
 pub use contract::{Check, Contract};
 pub use entry::{
-    ApprovalChecked, ApprovalDecided, Body, Channel, Decider, Entry, Failure, FailureKind, Kept, KeptOutcome, Pin,
-    Record, RunFinished, RunSubmitted, SignalReceived, Stamp, StepFailed, StepSucceeded, Usage, Verdict, Work,
+    ApprovalChecked, ApprovalDecided, Body, Channel, Decider, Entry, Failure, FailureKind, Kept, KeptOutcome, Parent,
+    Pin, Record, RunFinished, RunSubmitted, SignalReceived, Stamp, StepFailed, StepSucceeded, Usage, Verdict, Work,
+    WorkflowPin,
 };
 pub use fork::{NotKept, keep};
 pub use ignored::Ignored;
 pub use invariant::Violation;
 pub use limits::TaskLimits;
 pub use outstanding::outstanding;
-pub use plan::{Act, AgentAct, Approval, AwaitSignal, Case, OnGiveUp, Phase, Plan, PlanStep, StepIndex, Wait};
+pub use plan::{
+    Act, AgentAct, Approval, AwaitSignal, Case, OnGiveUp, Phase, Plan, PlanStep, StepIndex, Wait, WorkflowAct,
+};
 pub use state::{Members, Run, RunStatus, StepStatus, StepSummary};
 pub use token::{KeyId, RunKey, SigningKey, TaskToken};
 pub use waits::{AgentWait, Mending, Waits, waits};

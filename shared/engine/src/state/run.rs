@@ -13,11 +13,11 @@ use super::step::{Step, StepState};
 use super::summary::{StepSummary, summaries};
 use super::{Closing, RunStatus, slot};
 use crate::approval::Approvals;
-use crate::entry::{Failure, RunFinished};
+use crate::entry::{Failure, Parent, RunFinished};
 use crate::plan::{Act, Phase, Plan, StepIndex};
 use crate::signals::Signals;
 use crate::spending::Spending;
-use crate::token::{RunKey, TaskToken};
+use crate::token::{KeyId, RunKey, TaskToken};
 
 /// A run's state. Built by [`crate::apply`] from the run's entries, in order; nothing else changes it.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,6 +85,8 @@ pub(crate) struct Origin {
     pub(crate) definition: Sha256,
     /// The person who submitted it, as far as known.
     pub(crate) person: Option<String>,
+    pub(crate) signing_key: Option<KeyId>,
+    pub(crate) parent: Option<Parent>,
 }
 
 /// The coarse state that decides which entries are legal at all: the rows of the table in `apply.rs`.
@@ -232,7 +234,13 @@ impl Run {
     pub fn awaited_signals(&self) -> impl Iterator<Item = &SignalName> {
         self.awaiting.iter().filter_map(|place| match &self.plan.steps.get(place.step)?.act {
             Act::Signal(signal) => Some(&signal.name),
-            Act::Agent(_) | Act::Emit(_) | Act::Value | Act::Switch(_) | Act::Wait(_) | Act::Approval(_) => None,
+            Act::Agent(_)
+            | Act::Emit(_)
+            | Act::Workflow(_)
+            | Act::Value
+            | Act::Switch(_)
+            | Act::Wait(_)
+            | Act::Approval(_) => None,
         })
     }
 
@@ -387,7 +395,7 @@ impl Run {
         self.steps.get(step).map(|s| &s.state)
     }
 
-    fn step_in_flight(&self, step: StepIndex) -> u32 {
+    pub(super) fn step_in_flight(&self, step: StepIndex) -> u32 {
         match self.state(step) {
             Some(StepState::FanOut(fan)) => fan.in_flight,
             Some(StepState::Single(slot)) => u32::from(slot.state == slot::SlotState::InFlight),
