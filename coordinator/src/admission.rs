@@ -48,16 +48,26 @@ impl Admission {
     /// # Errors
     /// `ADMISSION` with what would have to change.
     pub fn check(&self) -> Result<(), Diagnosis> {
-        if self.storage_full.load(Ordering::Relaxed) {
-            let message = format!("the broker's storage is more than {STORAGE_PERCENT_MAX} % full");
-            return Err(Diagnosis::new(Code::ADMISSION, message).hint("give the broker more storage"));
-        }
+        self.check_storage()?;
         // Announcements come twice a second; what was started since the last one is counted here.
         let open: u64 = self.peers.borrow().values().map(|p| p.open_runs).sum();
         let started = self.started_since.fetch_add(1, Ordering::Relaxed);
         if open + started >= self.open_runs_max {
             let message = format!("{open} runs are open, the limit is {}", self.open_runs_max);
             return Err(Diagnosis::new(Code::ADMISSION, message).hint("submit again when some have ended"));
+        }
+        Ok(())
+    }
+
+    /// Whether a run may start that another one wants. It is no new work: if runs that wait for others could keep those
+    /// out, they would wait for ever.
+    ///
+    /// # Errors
+    /// `ADMISSION` with what would have to change.
+    pub fn check_storage(&self) -> Result<(), Diagnosis> {
+        if self.storage_full.load(Ordering::Relaxed) {
+            let message = format!("the broker's storage is more than {STORAGE_PERCENT_MAX} % full");
+            return Err(Diagnosis::new(Code::ADMISSION, message).hint("give the broker more storage"));
         }
         Ok(())
     }

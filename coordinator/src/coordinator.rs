@@ -33,7 +33,6 @@ use crate::pinned::Wanted;
 use crate::plans::PlanStore;
 use crate::policies::{Desk, Serving};
 use crate::retire::Retirement;
-use crate::runs::Waiters;
 use crate::schedules::Scheduler;
 use crate::submit::Submitter;
 use crate::tls::Certificates;
@@ -83,21 +82,22 @@ impl Coordinator {
         // Whoever retires a version has heard of us, or we know of it before we pin anything.
         ownership.announced().await;
         catalog.up_to_date().await.map_err(|e| unavailable(&e)).inspect_err(|_| stop_all.cancel())?;
-        let waiters = Arc::new(Waiters::default());
         let retired = Arc::clone(&trail);
-        let shared = Shared {
-            bus: bus.clone(),
-            plans: Arc::clone(&plans),
-            waiters: Arc::clone(&waiters),
-            trail,
-            access: Arc::clone(&access),
-        };
-        let schedules = Schedules::open(&bus).await.map_err(|e| provisioning(&e))?;
-        let ours = assigned(&config, &ownership);
-        let served = Served::start(template(&config), shared, ours.clone(), ownership.own.clone(), stop_all.clone());
         let admission = Admission::start(bus.clone(), ownership.peers.clone(), config.open_runs_max, stop_all.clone());
         let peers = ownership.peers.clone();
         let submitter = Arc::new(Submitter::new(bus.clone(), Arc::clone(&catalog), admission, peers, behaviour));
+        let shared = Shared {
+            bus: bus.clone(),
+            plans: Arc::clone(&plans),
+            waiters: Arc::default(),
+            submitter: Arc::clone(&submitter),
+            trail,
+            access: Arc::clone(&access),
+        };
+        let waiters = Arc::clone(&shared.waiters);
+        let schedules = Schedules::open(&bus).await.map_err(|e| provisioning(&e))?;
+        let ours = assigned(&config, &ownership);
+        let served = Served::start(template(&config), shared, ours.clone(), ownership.own.clone(), stop_all.clone());
         let (taker, namespace) = (Arc::clone(&submitter), config.namespace.clone());
         tokio::spawn(direct::take_jobs(bus.clone(), taker, namespace, stop_api.clone()));
         answer_peers(&bus, &config.id, &served, &stop_all);

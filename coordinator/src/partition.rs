@@ -11,6 +11,7 @@
 //! a model of one.
 
 mod cache;
+mod children;
 pub mod core;
 mod driver;
 pub mod effect;

@@ -1,4 +1,6 @@
-//! Plans: workflow versions with their agent versions pinned, compiled once and shared by all runs that use them.
+//! Plans: workflow versions with what their steps are pinned to, compiled once and shared by all runs that use them.
+
+mod contracts;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,17 +11,18 @@ use kapelle_bus::Bus;
 use kapelle_bus::keys::{self, Keys};
 use kapelle_bus::registry::{Kind, Registry};
 use kapelle_engine::{
-    Act, AgentAct, Approval, AwaitSignal, Case, Check, Contract, KeyId, OnGiveUp, Phase, Pin, Plan, PlanStep, Repeat,
-    Run, RunSubmitted, SigningKey, TaskLimits, Wait,
+    Act, AgentAct, Approval, AwaitSignal, Case, KeyId, OnGiveUp, Parent, Phase, Pin, Plan, PlanStep, Repeat, Run,
+    RunSubmitted, SigningKey, TaskLimits, TaskToken, Wait, WorkflowAct, WorkflowPin,
 };
 use kapelle_expression::{Root, Template};
-use kapelle_manifest::{Agent, Checker, InvalidSchema, Manifest, Step, Workflow};
+use kapelle_manifest::{Agent, Manifest, Step, Workflow};
 use kapelle_types::limits::CLOSING_DEFAULT;
 use kapelle_types::{RunId, Sha256, StepId, WorkflowVersion};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::partition::effect::Plans;
+use contracts::{contract, given, taken};
 
 /// Plans kept in memory; beyond it all are dropped and compiled again as they are needed.
 const PLANS_MAX: usize = 4_096;
@@ -52,7 +55,21 @@ pub enum PlanError {
 /// A compiled plan and the pins that it was compiled with: what makes two runs share it, beside their workflow.
 struct Pinned {
     pins: Vec<Pin>,
+    workflow_pins: Vec<WorkflowPin>,
     plan: Arc<Plan>,
+}
+
+/// What the steps of a workflow version are pinned to, each with its manifest, in the order of the steps.
+#[derive(Clone, Copy)]
+pub struct Parts<'p> {
+    /// The agents' pins.
+    pub pins: &'p [Pin],
+    /// The agents.
+    pub agents: &'p [Arc<Agent>],
+    /// The pins of the workflows that steps run.
+    pub workflow_pins: &'p [WorkflowPin],
+    /// Those workflows.
+    pub workflows: &'p [Arc<Workflow>],
 }
 
 /// The compiled plans.
@@ -115,6 +132,17 @@ impl PlanStore {
         Ok(Run::new(id, plan).with_key(key))
     }
 
+    /// The token of the attempt that a run was begun for; none if reports on it need none.
+    ///
+    /// # Errors
+    /// See [`PlanError`].
+    pub(crate) async fn token_of(&self, parent: &Parent) -> Result<Option<TaskToken>, PlanError> {
+        match parent.signing_key {
+            None => Ok(None),
+            Some(number) => Ok(Some(self.signing_key(number).await?.of_run(parent.run).token(&parent.task))),
+        }
+    }
+
     /// A signing key: from memory, or read. It is told only after it was found, so none is remembered as missing.
     async fn signing_key(&self, number: KeyId) -> Result<SigningKey, PlanError> {
         if let Some(key) = self.known_key(number) {
@@ -134,7 +162,7 @@ impl PlanStore {
         if let Some(plan) = self.known_plan(submitted) {
             return Ok(plan);
         }
-        let RunSubmitted { workflow, workflow_digest, pins, .. } = submitted;
+        let RunSubmitted { workflow, workflow_digest, pins, workflow_pins, .. } = submitted;
         let name = workflow.name.as_str();
         let found = self.registry.get(Kind::Workflow, name, &workflow.version).await?;
         let manifest = checked(found, workflow, *workflow_digest)?;
@@ -148,10 +176,19 @@ impl PlanStore {
             };
             agents.push(Arc::new(agent));
         }
-        self.compile(workflow, *workflow_digest, pins, &definition, &agents)
+        let mut workflows = Vec::with_capacity(workflow_pins.len());
+        for pin in workflow_pins {
+            let found = self.registry.get(Kind::Workflow, pin.workflow.name.as_str(), &pin.workflow.version).await?;
+            let Manifest::Workflow(below) = checked(found, &pin.workflow, pin.digest)? else {
+                return Err(missing(&pin.workflow));
+            };
+            workflows.push(Arc::new(below));
+        }
+        let parts = Parts { pins, agents: &agents, workflow_pins, workflows: &workflows };
+        self.compile(workflow, *workflow_digest, &definition, parts)
     }
 
-    /// Compiles a plan and keeps it. `agents` are in the order of the pins, which is that of the workflow's steps.
+    /// Compiles a plan and keeps it.
     ///
     /// # Errors
     /// [`PlanError::Broken`].
@@ -159,20 +196,23 @@ impl PlanStore {
         &self,
         workflow: &WorkflowVersion,
         digest: Sha256,
-        pins: &[Pin],
         definition: &Workflow,
-        agents: &[Arc<Agent>],
+        parts: Parts<'_>,
     ) -> Result<Arc<Plan>, PlanError> {
-        let plan = Arc::new(plan(workflow, definition, pins, agents)?);
+        let plan = Arc::new(plan(workflow, definition, parts)?);
         let mut plans = self.plans.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         if plans.values().map(Vec::len).sum::<usize>() >= PLANS_MAX {
             plans.clear();
         }
         let of_workflow = plans.entry(digest).or_default();
-        if let Some(there) = find(of_workflow, workflow, pins) {
+        if let Some(there) = find(of_workflow, workflow, parts.pins, parts.workflow_pins) {
             return Ok(there);
         }
-        of_workflow.push(Pinned { pins: pins.to_vec(), plan: Arc::clone(&plan) });
+        of_workflow.push(Pinned {
+            pins: parts.pins.to_vec(),
+            workflow_pins: parts.workflow_pins.to_vec(),
+            plan: Arc::clone(&plan),
+        });
         Ok(plan)
     }
 }
@@ -190,12 +230,18 @@ impl Plans for PlanStore {
 impl PlanStore {
     fn known_plan(&self, submitted: &RunSubmitted) -> Option<Arc<Plan>> {
         let plans = self.plans.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        find(plans.get(&submitted.workflow_digest)?, &submitted.workflow, &submitted.pins)
+        let compiled = plans.get(&submitted.workflow_digest)?;
+        find(compiled, &submitted.workflow, &submitted.pins, &submitted.workflow_pins)
     }
 }
 
-fn find(compiled: &[Pinned], workflow: &WorkflowVersion, pins: &[Pin]) -> Option<Arc<Plan>> {
-    let same = |c: &&Pinned| c.plan.workflow == *workflow && c.pins == pins;
+fn find(
+    compiled: &[Pinned],
+    workflow: &WorkflowVersion,
+    pins: &[Pin],
+    workflow_pins: &[WorkflowPin],
+) -> Option<Arc<Plan>> {
+    let same = |c: &&Pinned| c.plan.workflow == *workflow && c.pins == pins && c.workflow_pins == workflow_pins;
     compiled.iter().find(same).map(|c| Arc::clone(&c.plan))
 }
 
@@ -217,17 +263,14 @@ fn broken(what: &impl ToString, why: &impl ToString) -> PlanError {
     PlanError::Broken { what: what.to_string(), why: why.to_string() }
 }
 
-fn plan(
-    version: &WorkflowVersion,
-    workflow: &Workflow,
-    pins: &[Pin],
-    agents: &[Arc<Agent>],
-) -> Result<Plan, PlanError> {
+fn plan(version: &WorkflowVersion, workflow: &Workflow, parts: Parts<'_>) -> Result<Plan, PlanError> {
     let order = workflow.order().map_err(|e| broken(version, &e))?;
     let definitions = &workflow.spec.steps;
     let place: HashMap<&StepId, usize> = order.iter().enumerate().map(|(at, i)| (&definitions[*i].id, at)).collect();
     let pinned: HashMap<&StepId, (&Pin, &Agent)> =
-        pins.iter().zip(agents).map(|(pin, agent)| (&pin.step, (pin, &**agent))).collect();
+        parts.pins.iter().zip(parts.agents).map(|(pin, agent)| (&pin.step, (pin, &**agent))).collect();
+    let called: HashMap<&StepId, (&WorkflowPin, &Workflow)> =
+        parts.workflow_pins.iter().zip(parts.workflows).map(|(pin, it)| (&pin.step, (pin, &**it))).collect();
     let of_work = order.iter().map(|index| (Phase::Work, &definitions[*index]));
     let undone =
         order.iter().enumerate().filter_map(|(at, index)| Some((at, definitions[*index].compensate.as_deref()?)));
@@ -236,7 +279,7 @@ fn plan(
     let finally = workflow.spec.finally.iter().map(|step| (Phase::Finally, step));
     let mut steps = Vec::with_capacity(order.len());
     for (phase, step) in of_work.chain(undo).chain(on_failure).chain(finally) {
-        let pinned = pinned.get(&step.id).copied();
+        let (pinned, called) = (pinned.get(&step.id).copied(), called.get(&step.id).copied());
         let needs = if phase == Phase::Work { needs(step) } else { Vec::new() };
         let mut needs: Vec<usize> = needs.iter().filter_map(|id| place.get(id).copied()).collect();
         needs.sort_unstable();
@@ -244,15 +287,15 @@ fn plan(
         steps.push(PlanStep {
             id: step.id.clone(),
             phase,
-            act: act(step, pinned)?,
+            act: act(step, pinned, called)?,
             needs,
             case: step.case.as_ref().and_then(|it| Some((*place.get(&it.switch)?, it.case.clone()))),
             when: step.when.clone(),
             foreach: step.foreach.clone(),
             max_parallel: step.max_parallel.unwrap_or(u32::MAX),
             with: step.template().map_or_else(|| nothing(version), |(_, template)| Ok(template.clone()))?,
-            input: side(pinned, |agent| &agent.spec.input)?,
-            output: side(pinned, |agent| &agent.spec.output)?,
+            input: taken(pinned, called)?,
+            output: given(step, pinned, called)?,
             repeat: step.repeat.as_ref().map(repeat),
             retry: step.retry.clone().or_else(|| Some(pinned?.1.spec.retry.clone())).unwrap_or_default(),
             timeout: step.timeout.or_else(|| Some(pinned?.1.spec.role.limits.timeout)).unwrap_or_default(),
@@ -281,8 +324,12 @@ fn plan(
     })
 }
 
-/// What a step does; `pinned` is the agent version that does it, if one does.
-fn act(step: &Step, pinned: Option<(&Pin, &Agent)>) -> Result<Act, PlanError> {
+/// What a step does; `pinned` is the agent version that does it, `called` the workflow version that it runs.
+fn act(
+    step: &Step,
+    pinned: Option<(&Pin, &Agent)>,
+    called: Option<(&WorkflowPin, &Workflow)>,
+) -> Result<Act, PlanError> {
     use kapelle_manifest::Act as Declared;
     Ok(match &step.act {
         Declared::Agent(_) => {
@@ -307,6 +354,10 @@ fn act(step: &Step, pinned: Option<(&Pin, &Agent)>) -> Result<Act, PlanError> {
         Declared::Signal(name) => Act::Signal(AwaitSignal { name: name.clone(), timeout: step.timeout }),
         Declared::Emit(kind) => Act::Emit(kind.clone()),
         Declared::Approval(declared) => Act::Approval(Box::new(approval(declared))),
+        Declared::Workflow(call) => {
+            let (pin, _) = called.ok_or_else(|| missing(&step.id))?;
+            Act::Workflow(Box::new(WorkflowAct { version: pin.workflow.clone(), detach: call.detach }))
+        }
     })
 }
 
@@ -320,40 +371,9 @@ fn repeat(declared: &kapelle_manifest::Repeat) -> Repeat {
     Repeat { until: declared.until.clone(), max: declared.max, accept }
 }
 
-/// One side of the contract of a step's agent.
-fn side(
-    pinned: Option<(&Pin, &Agent)>,
-    of: impl Fn(&Agent) -> &kapelle_manifest::Contract,
-) -> Result<Option<Contract>, PlanError> {
-    pinned.map_or(Ok(None), |(pin, agent)| contract(of(agent)).map_err(|e| broken(&pin.agent, &e)))
-}
-
 /// What a step works on that works on nothing.
 fn nothing(version: &WorkflowVersion) -> Result<Template, PlanError> {
     Template::compile(&Value::Null).map_err(|_| broken(version, &"an empty template"))
-}
-
-/// A declared contract as the engine checks it; `None` for one that takes anything.
-fn contract(declared: &kapelle_manifest::Contract) -> Result<Option<Contract>, InvalidSchema> {
-    if declared.is_any() {
-        return Ok(None);
-    }
-    Ok(Some(Contract::new(Arc::new(Schema(declared.compile()?)))))
-}
-
-/// A compiled schema, as the engine sees it.
-#[derive(Debug)]
-struct Schema(Checker);
-
-impl Check for Schema {
-    fn violation(&self, value: &Value) -> Option<String> {
-        // Nearly all payloads keep their contract, and saying that they do is much cheaper than saying why not.
-        if self.0.accepts(value) {
-            return None;
-        }
-        let found: Vec<String> = self.0.violations(value).iter().map(ToString::to_string).collect();
-        Some(found.join("; "))
-    }
 }
 
 /// What a step waits for: what it names and what its expressions refer to.

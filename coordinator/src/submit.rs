@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use kapelle_bus::layout::PRESENCE_TTL;
 use kapelle_bus::{Bus, Refusal, payloads};
-use kapelle_engine::{Body, Entry, Record, RunSubmitted, behaviour};
+use kapelle_engine::{Body, Entry, Parent, Record, RunSubmitted, behaviour};
 use kapelle_proto::{decode_record, encode_record, stream};
 use kapelle_retry::{Policy, Verdict};
 use kapelle_telemetry::metrics::SUBMISSIONS_REFUSED;
@@ -35,6 +35,10 @@ const RECORD_PATIENCE: Duration = Duration::from_secs(15);
 const PREPARED_MAX: Duration = PRESENCE_TTL;
 /// How the keys of scheduled runs begin. Nobody else's do: whoever took such a key first would have its time not run.
 pub(crate) const SCHEDULED: &str = "schedule/";
+/// The label of a run that another one began, with the id of that one.
+pub(crate) const PARENT: &str = "parent";
+/// The label of a run below others, with the id of the one at the top.
+pub(crate) const ROOT: &str = "root";
 /// Labels of one run.
 const LABELS_MAX: usize = 32;
 /// Characters of a label's name or value.
@@ -65,6 +69,19 @@ pub struct Job {
     pub traceparent: Option<String>,
     /// Whether others than who sent it hear why it is refused: then nothing of the input is told.
     pub heard_by_others: bool,
+    /// The run that wants it, if one does.
+    pub below: Option<Below>,
+}
+
+/// What makes a job another run's.
+#[derive(Debug, Clone)]
+pub struct Below {
+    /// The id of the run, which derives from the attempt.
+    pub run: RunId,
+    /// Which attempt.
+    pub parent: Parent,
+    /// What is recorded together with the submission: the end of a run that nobody wants any more.
+    pub ended_by: Option<Entry>,
 }
 
 /// A job that was checked and is ready to be recorded.
@@ -124,7 +141,10 @@ impl Submitter {
     /// `ADMISSION`, `UNKNOWN_WORKFLOW`, `KEY_INVALID`, `REQUEST_INVALID`, `PAYLOAD_TOO_LARGE`, `INPUT_SYNTAX`,
     /// `INPUT_INVALID`, `UNKNOWN_AGENT`, `BROKER_UNAVAILABLE`.
     pub async fn prepare(&self, job: Job) -> Result<Prepared, Diagnosis> {
-        self.admission.check()?;
+        match job.below {
+            None => self.admission.check()?,
+            Some(_) => self.admission.check_storage()?,
+        }
         match &job.key {
             Some(key) if job.scheduled && key.starts_with(SCHEDULED) => {}
             key => check_key(key.as_deref())?,
@@ -134,6 +154,11 @@ impl Submitter {
         let resolved = self.catalog.resolve(&job.workflow, &job.version)?;
         let input = self.input(&job.input, &resolved, job.heard_by_others).await?;
         let behaviour = self.behaviour();
+        if job.below.is_some() && behaviour < self.behaviour {
+            let message = "a coordinator of an older release is still there, which would not know whose run this is";
+            return Err(Diagnosis::new(Code::OLDER_COORDINATOR, message));
+        }
+        let (parent, below) = job.below.map(|it| (it.parent, (it.run, it.ended_by))).unzip();
         let submitted = RunSubmitted {
             workflow: resolved.workflow.clone(),
             workflow_digest: resolved.digest,
@@ -147,9 +172,11 @@ impl Submitter {
             owner: None,
             forked_from: None,
             kept: Vec::new(),
+            workflow_pins: resolved.workflow_pins.clone(),
+            parent,
         };
         let asked = Asked { principal: job.principal, namespace: job.namespace, traceparent: job.traceparent };
-        Ok(asked.into_record(submitted, ticket, prepared_at))
+        Ok(asked.into_record(submitted, below, ticket, prepared_at))
     }
 
     async fn input(&self, text: &Bytes, resolved: &Resolved, heard_by_others: bool) -> Result<Payload, Diagnosis> {
@@ -261,20 +288,30 @@ struct Asked {
 }
 
 impl Asked {
-    /// A checked submission, ready to be recorded: with a key, it fixes the run.
-    fn into_record(self, submitted: RunSubmitted, ticket: Ticket, prepared_at: Instant) -> Prepared {
-        let run = match &submitted.key {
-            Some(key) => RunId::keyed(self.namespace.as_str(), &submitted.workflow.name, key),
-            None => RunId::from_uuid(Uuid::now_v7()),
+    /// A checked submission, ready to be recorded: with a key, it fixes the run, and so does the attempt that another run
+    /// wants it for.
+    fn into_record(
+        self,
+        submitted: RunSubmitted,
+        below: Option<(RunId, Option<Entry>)>,
+        ticket: Ticket,
+        prepared_at: Instant,
+    ) -> Prepared {
+        let keyed = submitted.key.is_some() || below.is_some();
+        let (run, ended_by) = match (below, &submitted.key) {
+            (Some(below), _) => below,
+            (None, Some(key)) => (RunId::keyed(self.namespace.as_str(), &submitted.workflow.name, key), None),
+            (None, None) => (RunId::from_uuid(Uuid::now_v7()), None),
         };
-        let (keyed, input, forked_from) = (submitted.key.is_some(), submitted.input.clone(), submitted.forked_from);
-        let record = encode_record(&[Entry {
+        let (input, forked_from) = (submitted.input.clone(), submitted.forked_from);
+        let first = Entry {
             id: printed(&run),
             principal: self.principal,
             traceparent: self.traceparent,
             body: Body::RunSubmitted(Box::new(submitted)),
-        }]);
-        Prepared { run, keyed, record, input, forked_from, ticket, prepared_at }
+        };
+        let entries: Vec<Entry> = [first].into_iter().chain(ended_by).collect();
+        Prepared { run, keyed, record: encode_record(&entries), input, forked_from, ticket, prepared_at }
     }
 }
 

@@ -113,6 +113,11 @@ fn tell(rebuilt: &Rebuilt, waits: &Waits, seen: Option<(AgentWait, Option<Seen>)
             let more = if *total > 1 { format!(", and {} more wait for theirs", total - 1) } else { String::new() };
             said(format!("step {step} waits until {}{more}", clock(*due)), Some(run.last_progress()), "")
         }
+        Waits::Runs { step, run, workflow, since, total } => {
+            let more = if *total > 1 { format!(", and {} more wait for theirs", total - 1) } else { String::new() };
+            let because = format!("step {step} waits for run {run} of {workflow}{more}");
+            said(because, Some(*since), format!("see what that waits for with `kapelle run why {run}`"))
+        }
         Waits::Agents(_) => match seen {
             Some((wait, seen)) => on_agent(&wait, seen.as_ref()),
             None => said("it is about to go on".into(), Some(run.last_progress()), ""),

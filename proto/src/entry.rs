@@ -1,7 +1,8 @@
 //! Entries of the run log, one by one. [`crate::encode_record`] and the API's history use these conversions.
 
 use kapelle_engine::{
-    Body, Entry, Kept, KeptOutcome, Pin, RunFinished, RunSubmitted, SignalReceived, StepFailed, StepSucceeded, Usage,
+    Body, Entry, Kept, KeptOutcome, Parent, Pin, RunFinished, RunSubmitted, SignalReceived, StepFailed, StepSucceeded,
+    Usage, WorkflowPin,
 };
 use kapelle_types::{Principal, StepRef, printed};
 
@@ -111,6 +112,8 @@ impl From<&RunSubmitted> for v1::RunSubmitted {
             forked_from: submitted.forked_from.as_ref().map(printed).unwrap_or_default(),
             kept: submitted.kept.iter().map(Into::into).collect(),
             person: submitted.person.clone(),
+            workflow_pins: submitted.workflow_pins.iter().map(Into::into).collect(),
+            parent: submitted.parent.as_ref().map(Into::into),
         }
     }
 }
@@ -142,6 +145,56 @@ impl TryFrom<v1::RunSubmitted> for RunSubmitted {
             },
             kept: wire.kept.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             person: wire.person,
+            workflow_pins: wire.workflow_pins.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            parent: wire.parent.map(TryInto::try_into).transpose()?,
+        })
+    }
+}
+
+impl From<&WorkflowPin> for v1::WorkflowPin {
+    fn from(pin: &WorkflowPin) -> Self {
+        let digest = pin.digest.0.to_vec().into();
+        Self { step: printed(&pin.step), workflow: printed(&pin.workflow), digest }
+    }
+}
+
+impl TryFrom<v1::WorkflowPin> for WorkflowPin {
+    type Error = DecodeError;
+
+    fn try_from(wire: v1::WorkflowPin) -> Result<Self, DecodeError> {
+        Ok(Self {
+            step: parsed(&wire.step, "workflow_pins.step")?,
+            workflow: parsed(&wire.workflow, "workflow_pins.workflow")?,
+            digest: digest(&wire.digest, "workflow_pins.digest")?,
+        })
+    }
+}
+
+impl From<&Parent> for v1::ParentRun {
+    fn from(parent: &Parent) -> Self {
+        Self {
+            run_id: printed(&parent.run),
+            step: printed(&parent.task.step),
+            attempt: parent.task.attempt,
+            signing_key: parent.signing_key.unwrap_or_default(),
+            root_run_id: printed(&parent.root),
+            depth: parent.depth,
+            awaited: parent.awaited,
+        }
+    }
+}
+
+impl TryFrom<v1::ParentRun> for Parent {
+    type Error = DecodeError;
+
+    fn try_from(wire: v1::ParentRun) -> Result<Self, DecodeError> {
+        Ok(Self {
+            run: parsed(&wire.run_id, "parent.run_id")?,
+            task: decode_id(&wire.step, wire.attempt)?,
+            signing_key: (wire.signing_key != 0).then_some(wire.signing_key),
+            root: parsed(&wire.root_run_id, "parent.root_run_id")?,
+            depth: wire.depth,
+            awaited: wire.awaited,
         })
     }
 }

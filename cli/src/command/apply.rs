@@ -4,9 +4,8 @@
 //! The coordinator checks again what it is given; here people get the line and the column.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use kapelle_manifest::{Agents, Layered, Manifest};
+use kapelle_manifest::{Agents, Layered};
 use kapelle_proto::v1;
 use serde::Serialize;
 
@@ -74,13 +73,9 @@ pub(crate) async fn apply(client: &Client, found: &[Found]) -> Result<Vec<Applie
     register(client, found, false).await
 }
 
-/// The agents among these manifests.
+/// The agents and workflows among these manifests.
 pub(crate) fn brought(found: &[Found]) -> Agents {
-    let agents = found.iter().filter_map(|f| match &f.sourced.manifest {
-        Manifest::Agent(agent) => Some(Arc::new(agent.clone())),
-        Manifest::Workflow(_) => None,
-    });
-    agents.collect()
+    found.iter().map(|f| &f.sourced.manifest).collect()
 }
 
 /// Has the coordinator check and register them; only check with `dry_run`.

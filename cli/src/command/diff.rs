@@ -129,6 +129,7 @@ fn consumers<'m>(new: &Agents, there: impl Iterator<Item = &'m Manifest>) -> Vec
         match manifest {
             Manifest::Agent(agent) => agents.insert(Arc::new(agent.clone())),
             Manifest::Workflow(workflow) => {
+                agents.insert_workflow(Arc::new(workflow.clone()));
                 let highest = workflows.entry(workflow.metadata.name.as_str()).or_insert(workflow);
                 if workflow.metadata.version > highest.metadata.version {
                     *highest = workflow;

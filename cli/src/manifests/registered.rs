@@ -3,20 +3,21 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use kapelle_manifest::{Agent, Agents, Catalog, Manifest, Performer};
+use kapelle_manifest::{Agent, Agents, Catalog, Manifest, Performer, Workflow};
 use kapelle_proto::v1;
-use kapelle_types::{AgentName, AgentVersion, Version};
+use kapelle_types::{AgentName, AgentVersion, Version, WorkflowName};
 use semver::VersionReq;
 
 use super::Found;
 use crate::client::Client;
 use crate::failure::Failure;
 
-/// The manifests of the agents that matter here, and the names of all, so that a typo finds its nearest.
+/// The manifests of the agents and workflows that matter here, and the names of all, so that a typo finds its nearest.
 #[derive(Debug, Default)]
 pub(crate) struct Registered {
     agents: Agents,
     names: Vec<AgentName>,
+    workflow_names: Vec<WorkflowName>,
     retired: BTreeSet<AgentVersion>,
 }
 
@@ -35,6 +36,14 @@ impl Catalog for Registered {
 
     fn capabilities(&self) -> Vec<String> {
         self.agents.capabilities()
+    }
+
+    fn workflow(&self, name: &WorkflowName, requirement: &VersionReq) -> Option<Arc<Workflow>> {
+        self.agents.workflow(name, requirement)
+    }
+
+    fn workflow_names(&self) -> Vec<WorkflowName> {
+        self.workflow_names.clone()
     }
 
     fn retired(&self, name: &AgentName) -> Vec<Version> {
@@ -93,7 +102,26 @@ pub(crate) async fn needed_by(client: &Client, found: &[Found]) -> Result<Regist
         }
         registered.names.push(name);
     }
+    let called = called_by(found);
+    for row in if called.is_empty() { vec![] } else { list(client, "Workflow").await? } {
+        let Ok(name) = row.name.parse::<WorkflowName>() else { continue };
+        if called.contains(&name)
+            && let Manifest::Workflow(workflow) = client.manifest(&row.kind, &row.name, &row.version).await?
+        {
+            registered.agents.insert_workflow(Arc::new(workflow));
+        }
+        registered.workflow_names.push(name);
+    }
     Ok(registered)
+}
+
+/// The workflows that steps of these manifests run.
+fn called_by(found: &[Found]) -> BTreeSet<WorkflowName> {
+    let steps = found.iter().filter_map(|f| match &f.sourced.manifest {
+        Manifest::Workflow(workflow) => Some(&workflow.spec.steps),
+        Manifest::Agent(_) => None,
+    });
+    steps.flatten().filter_map(|step| Some(step.act.call()?.wanted.name.clone())).collect()
 }
 
 /// Asks the coordinator for every version of everything.

@@ -78,6 +78,9 @@ pub(crate) struct Step {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) members: Option<Members>,
     pub(crate) error: Option<Error>,
+    /// The run that its latest attempt began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) run_id: Option<String>,
 }
 
 /// How far a `foreach` is.
@@ -166,6 +169,7 @@ impl From<v1::StepView> for Step {
             attempts: wire.attempts,
             members: (members.total > 0).then_some(members),
             error: wire.failure.map(Error::from),
+            run_id: (!wire.run_id.is_empty()).then_some(wire.run_id),
         }
     }
 }

@@ -262,7 +262,7 @@ fn view(run: &Run, held: &Held<'_>) -> v1::ApprovalView {
         groups: held.approval.groups.clone(),
         quorum: held.approval.quorum,
         agreed: held.agreed.iter().map(|it| it.person.clone()).collect(),
-        agent: held.agent.map(printed).unwrap_or_default(),
+        agent: held.agent.map(printed).or_else(|| held.runs.map(printed)).unwrap_or_default(),
         arguments: json(&held.arguments),
         edited: held.edited,
         digest: held.digest.to_string(),

@@ -41,12 +41,11 @@ impl RegistryApi {
         let manifests: Result<Vec<Manifest>, Diagnosis> = request.manifests.iter().map(read).collect();
         let manifests = manifests?;
         let snapshot = self.context.catalog.snapshot();
-        let brought = manifests.iter().filter_map(|m| match m {
-            Manifest::Agent(agent) => Some(Arc::new(agent.clone())),
-            Manifest::Workflow(_) => None,
-        });
         // A file that still has what is retired does not bring it back.
-        let brought = brought.filter(|agent| snapshot.standing_of(&agent.version()).is_none());
+        let brought = manifests.iter().filter(|m| match m {
+            Manifest::Agent(agent) => snapshot.standing_of(&agent.version()).is_none(),
+            Manifest::Workflow(_) => true,
+        });
         let together = Layered(brought.collect::<Agents>(), &*snapshot);
         let mut records: Vec<Registered> = Vec::with_capacity(manifests.len());
         for (manifest, source) in manifests.iter().zip(&request.manifests) {

@@ -87,6 +87,7 @@ fn job(request: v1::SubmitRequest, caller: &Caller, traceparent: Option<String>)
         namespace: caller.namespace.clone().unwrap_or_default(),
         traceparent,
         heard_by_others: false,
+        below: None,
     }
 }
 

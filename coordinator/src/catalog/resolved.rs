@@ -1,6 +1,6 @@
 //! A workflow version with its agents pinned and its contract compiled: all that a submission needs.
 
-use kapelle_engine::Pin;
+use kapelle_engine::{Pin, WorkflowPin};
 use kapelle_manifest::Checker;
 use kapelle_types::{Code, Diagnosis, Sha256, WorkflowVersion};
 use serde_json::Value;
@@ -13,6 +13,8 @@ pub struct Resolved {
     pub digest: Sha256,
     /// The agent version of each step, in the order of the steps.
     pub pins: Vec<Pin>,
+    /// The workflow version of each step that runs one, in the order of the steps.
+    pub workflow_pins: Vec<WorkflowPin>,
     pub(super) contract: Checker,
 }
 

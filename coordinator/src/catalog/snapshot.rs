@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use kapelle_bus::registry::{Kind, Registered, Standing};
 use kapelle_bus::tasks::QueueLimits;
-use kapelle_engine::RunSubmitted;
+use kapelle_engine::{RunSubmitted, WorkflowPin};
 use kapelle_expression::nearest;
 use kapelle_manifest::{Agent, Checker, Graph, Manifest, Nobody, Workflow};
 use kapelle_types::{AgentName, AgentVersion, Code, Diagnosis, Sha256, Version, WorkflowName, WorkflowVersion};
 use semver::VersionReq;
 
 use super::Resolved;
-use crate::plans::{PlanStore, pin};
+use crate::plans::{Parts, PlanStore, pin};
 
 /// A registered version with what is known about it.
 #[derive(Clone)]
@@ -222,6 +222,17 @@ impl Snapshot {
         registered.map(|entry| entry.record.digest).ok_or_else(foreign)
     }
 
+    /// The digest of a workflow's manifest, as it is registered.
+    ///
+    /// # Errors
+    /// `UNKNOWN_WORKFLOW`: the workflow is of another catalog.
+    fn workflow_digest(&self, workflow: &Workflow) -> Result<Sha256, Diagnosis> {
+        let registered =
+            self.workflows.get(&workflow.metadata.name).and_then(|all| all.get(&workflow.metadata.version));
+        let foreign = || Diagnosis::new(Code::UNKNOWN_WORKFLOW, format!("{} is not registered", workflow.version()));
+        registered.map(|entry| entry.record.digest).ok_or_else(foreign)
+    }
+
     pub(super) fn resolve(&self, name: &str, requirement: &str, plans: &PlanStore) -> Result<Arc<Resolved>, Diagnosis> {
         let key = (name.to_owned(), requirement.to_owned());
         if let Some(resolved) = self.resolved.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
@@ -237,22 +248,29 @@ impl Snapshot {
         let workflow = &entry.manifest;
         let version = WorkflowVersion { name: workflow.metadata.name.clone(), version: entry.record.version.clone() };
         let mut pins = Vec::new();
-        let mut agents = Vec::new();
+        let (mut agents, mut workflow_pins, mut workflows) = (Vec::new(), Vec::new(), Vec::new());
         for step in workflow.every_step() {
             let unknown = |nobody: Nobody| {
                 Diagnosis::new(nobody.code, format!("step {} of {version}: {nobody}", step.id)).hint(nobody.hint)
             };
+            if let Some(call) = step.act.call() {
+                let below = call.resolve(&self).map_err(unknown)?;
+                let (workflow, digest) = (below.version(), self.workflow_digest(&below)?);
+                workflow_pins.push(WorkflowPin { step: step.id.clone(), workflow, digest });
+                workflows.push(below);
+            }
             let Some(performer) = step.act.performer() else { continue };
             let agent = performer.resolve(&self).map_err(unknown)?;
             pins.push(pin(&step.id, &agent, self.agent_digest(&agent)?));
             agents.push(agent);
         }
         let digest: Sha256 = entry.record.digest;
+        let parts = Parts { pins: &pins, agents: &agents, workflow_pins: &workflow_pins, workflows: &workflows };
         plans
-            .compile(&version, digest, &pins, workflow, &agents)
+            .compile(&version, digest, workflow, parts)
             .map_err(|e| Diagnosis::new(Code::PLAN_MISSING, e.to_string()))?;
         let contract = compiled(workflow, &version)?;
-        Ok(Resolved { workflow: version, digest, pins, contract })
+        Ok(Resolved { workflow: version, digest, pins, workflow_pins, contract })
     }
 
     /// The versions of an earlier submission, if none of its agents is on its way out.
@@ -267,7 +285,7 @@ impl Snapshot {
         let workflow = self.workflow(&version).ok_or_else(missing)?;
         let contract = compiled(&workflow, &version)?;
         let (digest, pins) = (submitted.workflow_digest, submitted.pins.clone());
-        Ok(Resolved { workflow: version, digest, pins, contract })
+        Ok(Resolved { workflow: version, digest, pins, workflow_pins: submitted.workflow_pins.clone(), contract })
     }
 
     fn workflow_entry(&self, name: &str, requirement: &str) -> Result<&Entry<Workflow>, Diagnosis> {
@@ -318,6 +336,14 @@ impl kapelle_manifest::Catalog for &Snapshot {
 
     fn capabilities(&self) -> Vec<String> {
         kapelle_manifest::capabilities(self.agents_in_use())
+    }
+
+    fn workflow(&self, name: &WorkflowName, requirement: &VersionReq) -> Option<Arc<Workflow>> {
+        highest(self.workflows.get(name)?, requirement).map(|entry| Arc::clone(&entry.manifest))
+    }
+
+    fn workflow_names(&self) -> Vec<WorkflowName> {
+        self.workflows.keys().cloned().collect()
     }
 
     fn retired(&self, name: &AgentName) -> Vec<Version> {

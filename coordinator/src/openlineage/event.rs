@@ -194,6 +194,8 @@ mod tests {
             key: None,
             behaviour: 2,
             signing_key: None,
+            workflow_pins: vec![],
+            parent: None,
             labels: Default::default(),
             owner: None,
             forked_from: None,

@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::children::Family;
 use super::core::{Core, CoreConfig};
 use super::effect::{Effect, Item, Loaded, Token};
 use super::load;
@@ -104,7 +105,9 @@ impl Driver {
             core.discovered(open, clock::now());
         }
         let (sender, done) = mpsc::channel(DONE_WAITING_MAX);
-        let performer = Performer::new(bus.clone(), Arc::clone(&shared.access), &config.coordinator, sender);
+        let family = Family::new(bus.clone(), Arc::clone(&shared.plans), Arc::clone(&shared.submitter));
+        let access = Arc::clone(&shared.access);
+        let performer = Performer::new(bus.clone(), access, family, &config.coordinator, sender);
         let (observed, tasks) = watch::channel(None);
         let observer = tokio::spawn(observe(bus.clone(), partition, observed));
         Ok(Self {

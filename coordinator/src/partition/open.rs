@@ -127,7 +127,7 @@ impl OpenRuns {
         row.held = run.held().next().is_some();
         row.last_progress = now;
         row.queued = row.queued.max(now);
-        row.in_flight = u32::try_from(run.in_flight()).unwrap_or(u32::MAX);
+        row.in_flight = u32::try_from(run.tasks_in_flight()).unwrap_or(u32::MAX);
         row.looks = 0;
         row.due = due(run, now, 0);
         self.stalled += usize::from(row.status == RunStatus::Stalled);

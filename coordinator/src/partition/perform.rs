@@ -16,6 +16,7 @@ use kapelle_types::{Payload, Principal, RunId, Timestamp, WorkflowVersion, limit
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
+use super::children::{Family, Kin, Wish};
 use super::effect::{Order, Token};
 use super::event::{self, Told};
 use crate::access::{Access, run_named};
@@ -26,6 +27,7 @@ pub struct Performer {
     bus: Bus,
     principal: Principal,
     access: Arc<Access>,
+    family: Family,
     done: mpsc::Sender<Vec<Token>>,
     latency: metrics::Histogram,
 }
@@ -44,6 +46,8 @@ enum Message {
     Control(RunId, Bytes),
     /// The check of what people agreed to: what it finds is found when it is sent.
     Check(RunId, Option<String>, CheckApproval),
+    /// A run that another one wants, wants no more, or waits for.
+    Kin(Box<Kin>),
 }
 
 /// An event of a run, ready to be told.
@@ -64,9 +68,15 @@ enum Sent {
 impl Performer {
     /// A performer that reports to `done`.
     #[must_use]
-    pub(crate) fn new(bus: Bus, access: Arc<Access>, coordinator: &str, done: mpsc::Sender<Vec<Token>>) -> Self {
+    pub(super) fn new(
+        bus: Bus,
+        access: Arc<Access>,
+        family: Family,
+        coordinator: &str,
+        done: mpsc::Sender<Vec<Token>>,
+    ) -> Self {
         let principal = Principal(format!("coordinator:{coordinator}"));
-        Self { bus, principal, access, done, latency: kapelle_telemetry::metrics::PUBLISH.histogram(&[]) }
+        Self { bus, principal, access, family, done, latency: kapelle_telemetry::metrics::PUBLISH.histogram(&[]) }
     }
 
     /// Sends all orders without waiting for one before the next. Their acknowledgements are awaited in the background;
@@ -170,6 +180,12 @@ impl Performer {
                 let report = self.done(traceparent, *event);
                 Message::Event(Box::new(Telling { run: run_id, told, report }))
             }
+            Command::StartRun(start) => self.kin(order.principal, traceparent, Wish::Start(*start)),
+            Command::StopRun(stop) => self.kin(order.principal, traceparent, Wish::Stop(*stop)),
+            Command::ReportOutcome(mut report) => {
+                report.outcome = self.finish(report.outcome).await;
+                self.kin(order.principal, traceparent, Wish::Report(run_id, order.workflow, *report))
+            }
             Command::WithdrawTask { task, agent } => {
                 Message::Withdraw(TaskSubject { agent, run_id, task }, order.proof)
             }
@@ -186,6 +202,10 @@ impl Performer {
                 Message::Control(run_id, self.record(traceparent, Body::RunFinished(Box::new(finish))))
             }
         }
+    }
+
+    fn kin(&self, principal: Principal, traceparent: Option<String>, wish: Wish) -> Message {
+        Message::Kin(Box::new(Kin { coordinator: self.principal.clone(), principal, traceparent, wish }))
     }
 
     fn record(&self, traceparent: Option<String>, body: Body) -> Bytes {
@@ -279,6 +299,10 @@ impl Performer {
                 let checked = self.checked(*run, check)?;
                 let record = self.record(traceparent.clone(), Body::ApprovalChecked(checked));
                 Sent::Pending(bus.append(*run, Channel::Control, record).await?)
+            }
+            Message::Kin(kin) => {
+                self.family.see_to(kin).await?;
+                Sent::Done
             }
             Message::Withdraw(subject, proof) => {
                 bus.withdraw_task(subject, proof.as_ref()).await?;

@@ -17,6 +17,7 @@ use crate::listing::{Answer, Query};
 use crate::pinned::{Pinned, Wanted};
 use crate::plans::PlanStore;
 use crate::runs::Waiters;
+use crate::submit::Submitter;
 
 /// How long a partition that cannot be taken is left alone.
 const TAKE_AGAIN: Duration = Duration::from_millis(500);
@@ -43,6 +44,8 @@ pub struct Shared {
     pub plans: Arc<PlanStore>,
     /// Who waits for which run.
     pub waiters: Arc<Waiters>,
+    /// Who records the runs that runs want.
+    pub submitter: Arc<Submitter>,
     /// Where refusals are put on record.
     pub(crate) trail: Arc<Trail>,
     /// Whether those who agreed still may.

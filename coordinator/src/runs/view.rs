@@ -1,9 +1,9 @@
 //! A run's state as the API shows it.
 
-use kapelle_engine::{Channel, Record, Run, RunStatus, StepSummary, apply};
+use kapelle_engine::{Act, Channel, Record, Run, RunStatus, StepSummary, apply};
 use kapelle_proto::v1;
 use kapelle_proto::v1::log_entry::Body as WireBody;
-use kapelle_types::{Payload, printed};
+use kapelle_types::{Payload, RunId, StepRef, TaskId, printed};
 
 /// The view of a run.
 pub(crate) fn view(run: &Run) -> v1::RunView {
@@ -18,7 +18,7 @@ pub(crate) fn view(run: &Run) -> v1::RunView {
         status: v1::RunStatus::from(run.status()) as i32,
         output: outcome.and_then(|o| o.output.as_ref()).map(json).unwrap_or_default(),
         error: error.as_ref().map(Into::into),
-        steps: run.steps().map(|s| step(&s)).collect(),
+        steps: run.steps().map(|s| step(run, &s)).collect(),
         submitted_at_unix_nanos: run.submitted_at().map_or(0, |t| t.nanos()),
         finished_at_unix_nanos: if run.is_finished() { run.last_progress().nanos() } else { 0 },
         idempotency_key: run.key().map(str::to_owned),
@@ -35,7 +35,7 @@ pub(crate) fn json(payload: &Payload) -> bytes::Bytes {
     payload.value.as_ref().and_then(|v| serde_json::to_vec(v).ok()).unwrap_or_default().into()
 }
 
-fn step(summary: &StepSummary<'_>) -> v1::StepView {
+fn step(run: &Run, summary: &StepSummary<'_>) -> v1::StepView {
     let members = summary.members;
     v1::StepView {
         step: printed(summary.id),
@@ -50,7 +50,16 @@ fn step(summary: &StepSummary<'_>) -> v1::StepView {
         members_done: members.map_or(0, |m| m.done),
         members_running: members.map_or(0, |m| m.running),
         failure: summary.failure.map(Into::into),
+        run_id: begun(run, summary).map(|id| printed(&id)).unwrap_or_default(),
     }
+}
+
+/// The run that the latest attempt of a step began.
+fn begun(run: &Run, summary: &StepSummary<'_>) -> Option<RunId> {
+    let planned = run.plan().steps.iter().find(|it| it.id == *summary.id)?;
+    let begins = matches!(planned.act, Act::Workflow(_)) && planned.foreach.is_none() && summary.attempts > 0;
+    let task = TaskId { step: StepRef { step: summary.id.clone(), item: None }, attempt: summary.attempts };
+    begins.then(|| RunId::of_attempt(run.id(), &task))
 }
 
 /// An entry as readers may see it: whoever may read a run may not speak for its tasks.

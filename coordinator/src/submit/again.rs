@@ -16,7 +16,7 @@ use kapelle_engine::{Body, Kept, NotKept, Plan, RunSubmitted, behaviour, keep};
 use kapelle_types::{Caller, Code, Diagnosis, Payload, RunId, StepId, limits};
 use tokio::time::Instant;
 
-use super::{Asked, Prepared, Submitter, check_key};
+use super::{Asked, PARENT, Prepared, ROOT, Submitter, check_key};
 use crate::catalog::Resolved;
 use crate::identity::spelled;
 use crate::plans::PlanStore;
@@ -79,6 +79,9 @@ impl Submitter {
         };
         let old = again.old.run.id();
         let mut labels = first.labels.clone();
+        if first.parent.is_some() {
+            labels.retain(|label, _| label != PARENT && label != ROOT);
+        }
         let label = if again.fork.is_some() { FORKED_FROM } else { RESTARTED_FROM };
         labels.insert(label.to_owned(), old.to_string());
         let owner = again.old.run.submitted_by().filter(|owner| **owner != again.caller.principal);
@@ -96,6 +99,9 @@ impl Submitter {
             kept: Vec::new(),
             // Who asks for it anew may not agree to what it does.
             person: again.caller.person.as_deref().or(Some(again.caller.principal.0.as_str())).map(spelled),
+            workflow_pins: resolved.workflow_pins.clone(),
+            // Nobody waits for it: the run above has what the old one came to, or begins one of its own.
+            parent: None,
         };
         if let Some(fork) = &again.fork {
             let plan = plans.plan(&submitted).await.map_err(|e| Diagnosis::new(Code::PLAN_MISSING, e.to_string()))?;
@@ -106,7 +112,7 @@ impl Submitter {
             namespace: again.caller.namespace.clone().unwrap_or_default(),
             traceparent: again.traceparent,
         };
-        Ok(asked.into_record(submitted, ticket, prepared_at))
+        Ok(asked.into_record(submitted, None, ticket, prepared_at))
     }
 
     /// What the fork keeps, large payloads stored.
@@ -125,7 +131,8 @@ impl Submitter {
                 workflow.as_ref().and_then(|it| it.spec.steps.iter().find(|s| s.id == *step).cloned())
             };
             let pinned = |submitted: &RunSubmitted| submitted.pins.iter().find(|pin| pin.step == *step).cloned();
-            defined(&before) == defined(&after) && pinned(first) == pinned(new)
+            let runs = |submitted: &RunSubmitted| submitted.workflow_pins.iter().find(|pin| pin.step == *step).cloned();
+            defined(&before) == defined(&after) && pinned(first) == pinned(new) && runs(first) == runs(new)
         };
         let mut kept = keep(&old.run, plan, from, same).map_err(|why| not_kept(old.run.id(), from, &why))?;
         // All of them travel in one entry: only as much as fits beside the input is inline.

@@ -8,6 +8,7 @@ mod approvals;
 mod audit;
 mod callers;
 mod contracts;
+mod family;
 mod fleet;
 mod issuer;
 mod keys;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use kapelle_engine::{
-    ApprovalChecked, ApprovalDecided, Body, DeadLetter, Decider, Entry, Failure, FailureKind, Kept, KeptOutcome, Pin,
-    RunFinished, RunStatus, RunSubmitted, SignalReceived, StepFailed, StepSucceeded, TaskLimits, TaskToken, TimerId,
-    Usage, Verdict, Work,
+    ApprovalChecked, ApprovalDecided, Body, DeadLetter, Decider, Entry, Failure, FailureKind, Kept, KeptOutcome,
+    Parent, Pin, RunFinished, RunStatus, RunSubmitted, SignalReceived, StepFailed, StepSucceeded, TaskLimits,
+    TaskToken, TimerId, Usage, Verdict, Work, WorkflowPin,
 };
 use kapelle_proto::{DeadLetterRecord, Task};
 use kapelle_types::{
@@ -175,6 +175,8 @@ fn kept() -> impl Strategy<Value = Kept> {
 
 fn submitted() -> impl Strategy<Value = Body> {
     let pin = (step_id(), agent(), digest()).prop_map(|(step, agent, digest)| Pin { step, agent, digest });
+    let workflow_pin =
+        (step_id(), workflow(), digest()).prop_map(|(step, workflow, digest)| WorkflowPin { step, workflow, digest });
     let labels = prop::collection::btree_map(any::<String>(), any::<String>(), 0..4);
     (
         workflow(),
@@ -186,9 +188,11 @@ fn submitted() -> impl Strategy<Value = Body> {
         labels,
         option::of(1..u32::MAX),
         (option::of(".+"), option::of(run_id()), vec(kept(), 0..4), option::of(any::<String>())),
+        (vec(workflow_pin, 0..4), option::of(parent())),
     )
-        .prop_map(|(workflow, workflow_digest, pins, input, key, behaviour, labels, signing_key, fork)| {
+        .prop_map(|(workflow, workflow_digest, pins, input, key, behaviour, labels, signing_key, fork, family)| {
             let (owner, forked_from, kept, person) = fork;
+            let (workflow_pins, parent) = family;
             Body::RunSubmitted(Box::new(RunSubmitted {
                 workflow,
                 workflow_digest,
@@ -202,8 +206,16 @@ fn submitted() -> impl Strategy<Value = Body> {
                 forked_from,
                 kept,
                 person,
+                workflow_pins,
+                parent,
             }))
         })
+}
+
+fn parent() -> impl Strategy<Value = Parent> {
+    (run_id(), task_id(), option::of(1..u32::MAX), run_id(), any::<u32>(), any::<bool>()).prop_map(
+        |(run, task, signing_key, root, depth, awaited)| Parent { run, task, signing_key, root, depth, awaited },
+    )
 }
 
 fn finished() -> impl Strategy<Value = Body> {

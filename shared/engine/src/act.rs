@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   Agent, Emit ─────▶ InFlight, a command ──report──▶ Done, or Retrying …
+//!   Workflow ────────▶ the same; too deep: Broken
 //!   Value, Switch ───▶ Done
 //!   Wait ────────────▶ Awaiting(its time), a timer ──wake──▶ Done           a time that has passed: Done
 //!   Signal ──────────▶ Awaiting(its timeout) ──signal──▶ Done               one that came before: Done
@@ -11,6 +12,7 @@
 
 use std::time::Duration;
 
+use kapelle_types::limits::RUN_DEPTH_MAX;
 use kapelle_types::{Code, Payload, TaskId, Timestamp, duration};
 use serde_json::Value;
 
@@ -35,7 +37,11 @@ impl Turn<'_> {
         }
         approval::edit(self.run, place, |hold| hold.stage = HoldStage::Used);
         match &planned.act {
-            Act::Agent(_) | Act::Emit(_) => {
+            Act::Workflow(_) if self.run.depth() >= RUN_DEPTH_MAX => {
+                let why = format!("{RUN_DEPTH_MAX} runs stand above this one, and no more may stand above another");
+                self.break_act(place, Code::RUN_TOO_DEEP, "workflow", &why);
+            }
+            Act::Agent(_) | Act::Emit(_) | Act::Workflow(_) => {
                 self.run.set_slot(place, SlotState::InFlight);
                 self.commands.extend(Command::attempt(self.run, place, planned, task, input));
             }

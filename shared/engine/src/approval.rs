@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 
 use kapelle_expression::Error;
-use kapelle_types::{AgentVersion, Payload, Sha256, StepRef, Timestamp, canonical};
+use kapelle_types::{AgentVersion, Payload, Sha256, StepRef, Timestamp, WorkflowVersion, canonical};
 use serde_json::{Value, json};
 
 use crate::command::{CheckApproval, Command, TimerId};
@@ -75,6 +75,8 @@ pub struct Held<'r> {
     pub approval: &'r Approval,
     /// Who would do it, if an agent would.
     pub agent: Option<&'r AgentVersion>,
+    /// Which workflow would be run, if one would.
+    pub runs: Option<&'r WorkflowVersion>,
     /// What it would be given.
     pub arguments: Payload,
     /// What is agreed to.
@@ -123,6 +125,7 @@ impl Run {
                 step: place.name(&self.plan)?,
                 approval: planned.approval()?,
                 agent: planned.agent(),
+                runs: planned.runs(),
                 arguments: arguments(self, *place, planned).ok()?,
                 digest: hold.digest,
                 asked_at: hold.asked_at,
@@ -213,7 +216,7 @@ pub(crate) fn digest(run: &Run, place: Place, planned: &PlanStep, arguments: &Pa
         "run": run.id.to_string(),
         "step": place.name(&run.plan).map(|it| it.to_string()),
         "kind": planned.act.name(),
-        "agent": planned.agent().map(ToString::to_string),
+        "agent": planned.agent().map(ToString::to_string).or_else(|| planned.runs().map(ToString::to_string)),
         "arguments": arguments.value.as_deref(),
         "workflow": run.plan.workflow.to_string(),
         "definition": definition,

@@ -53,7 +53,7 @@ pub(crate) fn leaves(run: &Run, step: StepIndex) -> Result<(), Ignored> {
 impl Turn<'_> {
     /// It is decided how the run is to end; first come its last steps.
     pub(crate) fn close(&mut self, status: RunStatus, output: Option<Payload>, error: Option<Failure>) {
-        withdraw(self.run, |_| true, &mut self.commands);
+        withdraw(self.run, false, |_| true, &mut self.commands);
         remove_dead_letters(self.run, &mut self.commands);
         cancel_deadline(self.run, status, &mut self.commands);
         self.forget_pending();

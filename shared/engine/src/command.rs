@@ -4,11 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use kapelle_types::{AgentVersion, InvalidName, Payload, Sha256, StepRef, TaskId, Timestamp};
+use kapelle_types::{AgentVersion, InvalidName, Payload, RunId, Sha256, StepRef, TaskId, Timestamp, WorkflowVersion};
 
-use crate::entry::{Decider, Failure, RunFinished};
+use crate::approval;
+use crate::entry::{Decider, Failure, Parent, RunFinished};
 use crate::limits::TaskLimits;
-use crate::plan::{Act, PlanStep};
+use crate::plan::{Act, PlanStep, WorkflowAct};
 use crate::state::{Place, Run, Slot};
 use crate::token::TaskToken;
 
@@ -19,6 +20,14 @@ pub enum Command {
     DispatchTask(Box<DispatchTask>),
     /// Tell whoever subscribes, then report that it was done.
     EmitEvent(Box<EmitEvent>),
+    /// Begin a run of another workflow. If nobody waits for its end, report that it is begun; if it is there already and has
+    /// ended, report on its end again.
+    StartRun(Box<StartRun>),
+    /// End a run that was begun, or was to be: if it is not there yet, it is recorded and ended at once, so that whoever still
+    /// begins it finds it ended.
+    StopRun(Box<StopRun>),
+    /// The outcome of a run is decided that another run waits for: report on the attempt.
+    ReportOutcome(Box<ReportOutcome>),
     /// Take an attempt that nobody waits for any more out of its queue.
     WithdrawTask {
         /// The attempt.
@@ -90,6 +99,41 @@ pub struct EmitEvent {
     pub token: Option<TaskToken>,
 }
 
+/// A run to be begun. Its id derives from the attempt, so that there is one however often it is begun.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StartRun {
+    /// Its id.
+    pub run: RunId,
+    /// Of what.
+    pub workflow: WorkflowVersion,
+    /// Its input.
+    pub input: Payload,
+    /// Which attempt it is for.
+    pub parent: Parent,
+    /// The person who asked for this run, as far as known: they asked for what it begins, too.
+    pub person: Option<String>,
+    /// What a report on the attempt has to show, if this run has a key.
+    pub token: Option<TaskToken>,
+}
+
+/// A run that shall be no more.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StopRun {
+    /// Which, and what it would be if it is not there yet.
+    pub start: StartRun,
+    /// At once, without what cancelling may do.
+    pub terminate: bool,
+}
+
+/// The end of a run, for the attempt that waits for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReportOutcome {
+    /// The attempt.
+    pub parent: Parent,
+    /// How the run ended.
+    pub outcome: RunFinished,
+}
+
 impl Command {
     /// What carries out an attempt of a step that ends by a report; nothing for other steps.
     pub(crate) fn attempt(run: &Run, place: Place, planned: &PlanStep, task: TaskId, input: Payload) -> Option<Self> {
@@ -108,14 +152,23 @@ impl Command {
             Act::Emit(kind) => {
                 Some(Self::EmitEvent(Box::new(EmitEvent { task, kind: kind.clone(), data: input, token })))
             }
+            Act::Workflow(act) => Some(Self::StartRun(Box::new(StartRun::of(run, act, task, input)))),
             Act::Value | Act::Switch(_) | Act::Wait(_) | Act::Signal(_) | Act::Approval(_) => None,
         }
     }
 
-    /// Takes an attempt back that is not waited for any more. An event that was told cannot be taken back.
-    pub(crate) fn withdraw(planned: &PlanStep, task: TaskId) -> Option<Self> {
+    /// Takes an attempt back that is not waited for any more. An event that was told cannot be taken back, and a run that is
+    /// not waited for goes its own way.
+    pub(crate) fn withdraw(run: &Run, place: Place, task: TaskId, terminate: bool) -> Option<Self> {
+        let planned = run.plan.steps.get(place.step)?;
         match &planned.act {
             Act::Agent(act) => Some(Self::WithdrawTask { task, agent: act.version.clone() }),
+            Act::Workflow(act) if !act.detach => {
+                let input = approval::arguments(run, place, planned).unwrap_or_else(|_| Payload::null());
+                let start = StartRun::of(run, act, task, input);
+                Some(Self::StopRun(Box::new(StopRun { start, terminate })))
+            }
+            Act::Workflow(_) => None,
             Act::Emit(_) | Act::Value | Act::Switch(_) | Act::Wait(_) | Act::Signal(_) | Act::Approval(_) => None,
         }
     }
@@ -132,6 +185,19 @@ pub struct CheckApproval {
     pub agreed: u64,
     /// Those who did.
     pub deciders: Vec<Decider>,
+}
+
+impl StartRun {
+    fn of(run: &Run, act: &WorkflowAct, task: TaskId, input: Payload) -> Self {
+        Self {
+            run: RunId::of_attempt(run.id, &task),
+            workflow: act.version.clone(),
+            input,
+            token: run.token(&task),
+            parent: run.as_parent(task, !act.detach),
+            person: run.submitted_by_person().map(str::to_owned),
+        }
+    }
 }
 
 /// A step that gave up, with everything a person needs to judge it.

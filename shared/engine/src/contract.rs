@@ -45,8 +45,8 @@ impl PartialEq for Contract {
 /// Why a step may not be given this input.
 pub(crate) fn input(run: &Run, place: Place, planned: &PlanStep, input: &Payload) -> Option<Failure> {
     let how = enforced(run, planned.input.as_ref())?.violation(input)?;
-    let (name, agent) = (place.name(&run.plan)?, planned.agent()?);
-    let message = format!("step `{name}`: `with` breaks the input contract of {agent}: {how}");
+    let (name, whose) = (place.name(&run.plan)?, planned.whose());
+    let message = format!("step `{name}`: `with` breaks the input contract of {whose}: {how}");
     Some(Failure::of_run(Code::INPUT_CONTRACT, message))
 }
 
@@ -54,8 +54,7 @@ pub(crate) fn input(run: &Run, place: Place, planned: &PlanStep, input: &Payload
 pub(crate) fn output(run: &Run, place: Place, output: &Payload) -> Option<Failure> {
     let planned = run.plan.steps.get(place.step)?;
     let how = enforced(run, planned.output.as_ref())?.violation(output)?;
-    let whose = planned.agent().map_or_else(|| format!("step `{}`", planned.id), ToString::to_string);
-    let message = format!("the output breaks the contract of {whose}: {how}");
+    let message = format!("the output breaks the contract of {}: {how}", planned.whose());
     Some(Failure::of_run(Code::OUTPUT_CONTRACT, message))
 }
 

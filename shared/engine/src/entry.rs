@@ -161,6 +161,10 @@ pub struct RunSubmitted {
     pub kept: Vec<Kept>,
     /// The person who asked for it, as far as known.
     pub person: Option<String>,
+    /// The workflow version that each step was pinned to which runs one, in the order of the workflow's steps.
+    pub workflow_pins: Vec<WorkflowPin>,
+    /// The run that wanted this one, if one did.
+    pub parent: Option<Parent>,
 }
 
 /// A step that is not done again.
@@ -207,6 +211,34 @@ pub struct Pin {
     pub agent: AgentVersion,
     /// Digest of that immutable manifest.
     pub digest: Sha256,
+}
+
+/// The version of another workflow that a step of this run runs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct WorkflowPin {
+    /// The step.
+    pub step: StepId,
+    /// The workflow version.
+    pub workflow: WorkflowVersion,
+    /// Digest of that immutable manifest.
+    pub digest: Sha256,
+}
+
+/// The attempt that a run was begun for. It says nothing secret: the token of the attempt derives from the key that it names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parent {
+    /// The run that wants it.
+    pub run: RunId,
+    /// The attempt of that run's step.
+    pub task: TaskId,
+    /// The signing key of that run.
+    pub signing_key: Option<KeyId>,
+    /// The run at the top: that run, or the one at its top.
+    pub root: RunId,
+    /// How many runs stand above: at least 1.
+    pub depth: u32,
+    /// Whether the attempt ends with this run; otherwise it ended when this run was begun.
+    pub awaited: bool,
 }
 
 /// Who worked on an attempt and for how long.

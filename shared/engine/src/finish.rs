@@ -3,7 +3,7 @@
 use kapelle_types::Payload;
 
 use crate::closing;
-use crate::command::{Command, TimerId};
+use crate::command::{Command, ReportOutcome, TimerId};
 use crate::entry::{Failure, RunFinished};
 use crate::plan::{OnGiveUp, StepIndex};
 use crate::state::{Halt, Place, Run, RunStatus, Slot, SlotState, StepState};
@@ -23,7 +23,10 @@ impl Turn<'_> {
     /// Decides the outcome. What is in flight is withdrawn, timers are cancelled, dead letters removed; the entry that
     /// is applied is the one that decided.
     pub(crate) fn decide(&mut self, status: RunStatus, output: Option<Payload>, error: Option<Failure>) {
-        withdraw(self.run, |step| !self.run.is_off(step), &mut self.commands);
+        let terminate = status == RunStatus::Terminated;
+        // Closing has cancelled the runs of the work; they may be closing themselves, and that ends now as well.
+        let still = |step| !self.run.is_off(step) || (terminate && self.run.runs_another(step));
+        withdraw(self.run, terminate, still, &mut self.commands);
         remove_dead_letters(self.run, &mut self.commands);
         if self.run.closing.is_some() {
             self.commands.push(Command::CancelTimer { timer: TimerId::Closing });
@@ -34,12 +37,13 @@ impl Turn<'_> {
         let outcome = RunFinished { status, output, error, decided_seq: self.stamp.seq };
         self.run.outcome = Some(Box::new(outcome.clone()));
         self.forget_pending();
+        self.commands.extend(report_outcome(self.run, &outcome));
         self.commands.push(Command::FinishRun(Box::new(outcome)));
     }
 
     /// Lets a run accept nothing but its end. What is in flight is withdrawn; dead letters stay for people to see.
     pub(crate) fn halt(&mut self, halt: Halt) {
-        withdraw(self.run, |_| true, &mut self.commands);
+        withdraw(self.run, false, |_| true, &mut self.commands);
         self.run.halt = Some(halt);
         self.forget_pending();
     }
@@ -53,29 +57,29 @@ impl Turn<'_> {
     }
 }
 
-/// Takes back queued attempts and timers of these steps.
-pub(crate) fn withdraw(run: &Run, of: impl Fn(StepIndex) -> bool, commands: &mut Vec<Command>) {
-    each_slot(run, |place, slot| {
-        let Some(planned) = run.plan.steps.get(place.step).filter(|_| of(place.step)) else { return };
-        match &slot.state {
-            SlotState::InFlight => {
-                let task = place.task(&run.plan, slot.attempt);
-                commands.extend(task.and_then(|task| Command::withdraw(planned, task)));
-            }
-            SlotState::Awaiting(Some(_)) => commands.extend(
-                place.task(&run.plan, slot.attempt).map(|task| Command::CancelTimer { timer: TimerId::Wake(task) }),
-            ),
-            SlotState::Retrying(_) => commands.extend(
-                place
-                    .task(&run.plan, slot.attempt.saturating_add(1))
-                    .map(|task| Command::CancelTimer { timer: TimerId::Retry(task) }),
-            ),
-            SlotState::Awaiting(None)
-            | SlotState::Due
-            | SlotState::GaveUp(_)
-            | SlotState::Broken(_)
-            | SlotState::Done => {}
+/// Tells the attempt that waits for this run how it ended.
+pub(crate) fn report_outcome(run: &Run, outcome: &RunFinished) -> Option<Command> {
+    let parent = run.parent().filter(|parent| parent.awaited)?.clone();
+    Some(Command::ReportOutcome(Box::new(ReportOutcome { parent, outcome: outcome.clone() })))
+}
+
+/// Takes back queued attempts of these steps, runs that they wait for, and timers. Those runs are terminated if this one is.
+pub(crate) fn withdraw(run: &Run, terminate: bool, of: impl Fn(StepIndex) -> bool, commands: &mut Vec<Command>) {
+    each_slot(run, |place, slot| match &slot.state {
+        _ if !of(place.step) => {}
+        SlotState::InFlight => {
+            let task = place.task(&run.plan, slot.attempt);
+            commands.extend(task.and_then(|task| Command::withdraw(run, place, task, terminate)));
         }
+        SlotState::Awaiting(Some(_)) => commands.extend(
+            place.task(&run.plan, slot.attempt).map(|task| Command::CancelTimer { timer: TimerId::Wake(task) }),
+        ),
+        SlotState::Retrying(_) => commands.extend(
+            place
+                .task(&run.plan, slot.attempt.saturating_add(1))
+                .map(|task| Command::CancelTimer { timer: TimerId::Retry(task) }),
+        ),
+        SlotState::Awaiting(None) | SlotState::Due | SlotState::GaveUp(_) | SlotState::Broken(_) | SlotState::Done => {}
     });
 }
 

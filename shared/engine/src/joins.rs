@@ -53,7 +53,7 @@ impl Turn<'_> {
 
     /// Nobody waits for a step any more: what it has asked for is taken back.
     fn abandon(&mut self, step: StepIndex) {
-        withdraw(self.run, |it| it == step, &mut self.commands);
+        withdraw(self.run, false, |it| it == step, &mut self.commands);
         let members = self.run.fan_out_mut(step).map(|fan| 0..u32::try_from(fan.members.len()).unwrap_or(u32::MAX));
         let of_members = members.into_iter().flatten().map(|item| Place::member(step, item));
         for place in of_members.chain([Place::whole(step)]) {

@@ -46,11 +46,14 @@ mod weight;
 
 pub use apply::{Decision, apply};
 pub use approval::Held;
-pub use command::{CheckApproval, Command, DeadLetter, DispatchTask, EmitEvent, FinishRun, TimerId};
+pub use command::{
+    CheckApproval, Command, DeadLetter, DispatchTask, EmitEvent, FinishRun, ReportOutcome, StartRun, StopRun, TimerId,
+};
 pub use contract::{Check, Contract};
 pub use entry::{
-    ApprovalChecked, ApprovalDecided, Body, Channel, Decider, Entry, Failure, FailureKind, Kept, KeptOutcome, Pin,
-    Record, RunFinished, RunSubmitted, SignalReceived, Stamp, StepFailed, StepSucceeded, Usage, Verdict, Work,
+    ApprovalChecked, ApprovalDecided, Body, Channel, Decider, Entry, Failure, FailureKind, Kept, KeptOutcome, Parent,
+    Pin, Record, RunFinished, RunSubmitted, SignalReceived, Stamp, StepFailed, StepSucceeded, Usage, Verdict, Work,
+    WorkflowPin,
 };
 pub use fork::{NotKept, keep};
 pub use ignored::Ignored;
@@ -59,7 +62,7 @@ pub use limits::TaskLimits;
 pub use outstanding::outstanding;
 pub use plan::{
     Act, AgentAct, Approval, AwaitSignal, Case, Join, MaxFailures, OnGiveUp, Phase, Plan, PlanStep, Repeat, StepIndex,
-    Wait,
+    Wait, WorkflowAct,
 };
 pub use state::{Members, Run, RunStatus, StepStatus, StepSummary};
 pub use token::{KeyId, RunKey, SigningKey, TaskToken};

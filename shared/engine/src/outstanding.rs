@@ -13,8 +13,8 @@ use kapelle_types::Timestamp;
 
 use crate::approval;
 use crate::command::{Command, DeadLetter, TimerId};
-use crate::finish::{cancel_deadline, each_slot, remove_dead_letters, remove_revived, withdraw};
-use crate::state::{Place, Run, Slot, SlotState, Stage};
+use crate::finish::{cancel_deadline, each_slot, remove_dead_letters, remove_revived, report_outcome, withdraw};
+use crate::state::{Place, Run, RunStatus, Slot, SlotState, Stage};
 
 /// The commands that bring about everything the run still waits for, timers that are due included.
 ///
@@ -27,12 +27,12 @@ pub fn outstanding(run: &Run, now: Timestamp) -> Vec<Command> {
         Stage::Pending => {}
         Stage::Finished => finished(run, &mut commands),
         Stage::Halted => {
-            withdraw(run, |_| true, &mut commands);
+            withdraw(run, false, |_| true, &mut commands);
             deadline(run, &mut commands);
             dead_letters(run, &mut commands);
         }
         Stage::Open => {
-            withdraw(run, |step| run.is_off(step), &mut commands);
+            withdraw(run, false, |step| run.is_off(step), &mut commands);
             let expired = run.deadline().is_some_and(|deadline| deadline <= now);
             deadline(run, &mut commands);
             each_slot(run, |place, slot| match &slot.state {
@@ -58,7 +58,8 @@ pub fn outstanding(run: &Run, now: Timestamp) -> Vec<Command> {
 
 fn finished(run: &Run, commands: &mut Vec<Command>) {
     let Some(outcome) = run.outcome() else { return };
-    withdraw(run, |_| true, commands);
+    withdraw(run, outcome.status == RunStatus::Terminated, |_| true, commands);
+    commands.extend(report_outcome(run, outcome));
     remove_dead_letters(run, commands);
     remove_revived(run, commands);
     if !run.marked {

@@ -141,6 +141,7 @@ pub struct Repeat {
 /// |---|---|---|
 /// | `Agent` | a task in the queue of the agent version | by the worker's report |
 /// | `Emit` | an event to be published | by the coordinator's report that it was |
+/// | `Workflow` | a run of that workflow | by the coordinator's report on its end, or that it was begun |
 /// | `Value`, `Switch` | nothing: `with`, or the name of a case, is the output | at once |
 /// | `Wait` | a durable timer | when it goes off |
 /// | `Signal` | a place in the line for that signal, with a timer if it has a timeout | when a signal comes, or came before |
@@ -151,6 +152,8 @@ pub enum Act {
     Agent(Box<AgentAct>),
     /// Something is told to whoever subscribes: a CloudEvent of this type with `with` as its data.
     Emit(String),
+    /// Another workflow is run.
+    Workflow(Box<WorkflowAct>),
     /// Nothing but an expression.
     Value,
     /// One of several cases is chosen; the first that applies.
@@ -172,6 +175,15 @@ pub struct AgentAct {
     pub limits: TaskLimits,
     /// What all tasks of the agent version may cost together in one run; the same at each of its steps.
     pub cost_per_run: Option<Usd>,
+}
+
+/// Another workflow's run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkflowAct {
+    /// The workflow version.
+    pub version: WorkflowVersion,
+    /// Whether nobody waits for its end: the step has ended when the run is begun.
+    pub detach: bool,
 }
 
 /// A case of a switch.
@@ -240,7 +252,7 @@ impl Act {
     #[must_use]
     pub const fn is_reported(&self) -> bool {
         match self {
-            Self::Agent(_) | Self::Emit(_) => true,
+            Self::Agent(_) | Self::Emit(_) | Self::Workflow(_) => true,
             Self::Value | Self::Switch(_) | Self::Wait(_) | Self::Signal(_) | Self::Approval(_) => false,
         }
     }
@@ -251,6 +263,7 @@ impl Act {
         match self {
             Self::Agent(_) => "agent",
             Self::Emit(_) => "emit",
+            Self::Workflow(_) => "workflow",
             Self::Value => "value",
             Self::Switch(_) => "switch",
             Self::Wait(_) => "wait",
@@ -265,6 +278,12 @@ impl PlanStep {
     #[must_use]
     pub fn agent(&self) -> Option<&AgentVersion> {
         self.agent_act().map(|act| &act.version)
+    }
+
+    /// The workflow version that it runs, if it runs one.
+    #[must_use]
+    pub fn runs(&self) -> Option<&WorkflowVersion> {
+        if let Act::Workflow(act) = &self.act { Some(&act.version) } else { None }
     }
 
     /// What the agent that does it may use up; no limits of its own if it is none.
@@ -291,7 +310,24 @@ impl PlanStep {
     fn agent_act(&self) -> Option<&AgentAct> {
         match &self.act {
             Act::Agent(act) => Some(act),
-            Act::Emit(_) | Act::Value | Act::Switch(_) | Act::Wait(_) | Act::Signal(_) | Act::Approval(_) => None,
+            Act::Emit(_)
+            | Act::Workflow(_)
+            | Act::Value
+            | Act::Switch(_)
+            | Act::Wait(_)
+            | Act::Signal(_)
+            | Act::Approval(_) => None,
+        }
+    }
+
+    /// Whose contract it is that its input and its output have to keep, as people read it.
+    pub(crate) fn whose(&self) -> String {
+        match &self.act {
+            Act::Agent(act) => act.version.to_string(),
+            Act::Workflow(act) => act.version.to_string(),
+            Act::Emit(_) | Act::Value | Act::Switch(_) | Act::Wait(_) | Act::Signal(_) | Act::Approval(_) => {
+                format!("step `{}`", self.id)
+            }
         }
     }
 }

@@ -39,6 +39,7 @@
 //! until that is retried, failed or answered by a late success. STALLED is shown before PAUSED, PAUSED before WAITING.
 
 mod closing;
+mod family;
 mod halt;
 mod origin;
 mod place;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use kapelle_types::{AgentVersion, SignalName, StepRef, Timestamp};
+use kapelle_types::{AgentVersion, RunId, SignalName, StepRef, Timestamp, WorkflowVersion};
 
 use crate::entry::Failure;
 use crate::finish::each_slot;
@@ -67,6 +67,19 @@ pub enum Waits {
         /// How many steps and members wait for a timer.
         total: usize,
     },
+    /// Runs that it began, where no agent works beside them.
+    Runs {
+        /// The first step or member that waits for one.
+        step: StepRef,
+        /// Which one.
+        run: RunId,
+        /// Of what.
+        workflow: WorkflowVersion,
+        /// Since when, at the latest.
+        since: Timestamp,
+        /// How many steps and members wait for one.
+        total: usize,
+    },
     /// Agents, each with its tasks, the longest waited for first.
     Agents(Vec<AgentWait>),
 }
@@ -116,7 +129,10 @@ pub fn waits(run: &Run) -> Waits {
         RunStatus::Waiting => {
             people(run).or_else(|| signal(run)).or_else(|| timer(run)).unwrap_or(Waits::Agents(Vec::new()))
         }
-        RunStatus::Running => Waits::Agents(agents(run)),
+        RunStatus::Running => match agents(run) {
+            none if none.is_empty() => runs(run).unwrap_or(Waits::Agents(none)),
+            agents => Waits::Agents(agents),
+        },
     }
 }
 
@@ -178,7 +194,13 @@ fn people(run: &Run) -> Option<Waits> {
 fn signal(run: &Run) -> Option<Waits> {
     let names = |place: &Place| match &run.plan.steps.get(place.step)?.act {
         Act::Signal(signal) => Some((*place, signal.name.clone())),
-        Act::Agent(_) | Act::Emit(_) | Act::Value | Act::Switch(_) | Act::Wait(_) | Act::Approval(_) => None,
+        Act::Agent(_)
+        | Act::Emit(_)
+        | Act::Workflow(_)
+        | Act::Value
+        | Act::Switch(_)
+        | Act::Wait(_)
+        | Act::Approval(_) => None,
     };
     let mut waiting = run.awaiting.iter().filter_map(names);
     let (place, signal) = waiting.next()?;
@@ -219,6 +241,30 @@ fn agents(run: &Run) -> Vec<AgentWait> {
     });
     let mut found: Vec<AgentWait> = found.into_values().collect();
     found.sort_by_key(|wait| wait.since);
+    found
+}
+
+fn runs(run: &Run) -> Option<Waits> {
+    let mut found = None;
+    each_slot(run, |place, slot| {
+        let Some(workflow) = run.plan.steps.get(place.step).and_then(|planned| planned.runs()) else { return };
+        let (SlotState::InFlight, Some(task)) = (&slot.state, place.task(&run.plan, slot.attempt)) else { return };
+        if run.is_off(place.step) {
+            return;
+        }
+        match &mut found {
+            Some(Waits::Runs { total, .. }) => *total += 1,
+            _ => {
+                found = Some(Waits::Runs {
+                    run: RunId::of_attempt(run.id(), &task),
+                    step: task.step,
+                    workflow: workflow.clone(),
+                    since: since(slot),
+                    total: 1,
+                });
+            }
+        }
+    });
     found
 }
 
@@ -289,6 +335,22 @@ mod tests {
         assert_eq!(told("submit [1, 2]", 1, 0), a);
         let (step, signal, due) = ("b:0".parse().unwrap(), "go".parse().unwrap(), Some(Timestamp::from_millis(6_000)));
         assert_eq!(told("fire wake=a=1", 2, 5_000), Waits::Signal { step, signal, due, total: 2 });
+    }
+
+    #[test]
+    fn who_waits_for_a_run_says_which() {
+        let spec = json!({"steps": [{"id": "a", "foreach": "input", "workflow": "other@1.0.0"}, {"id": "b"}]});
+        let mut run = fresh(Arc::new(plan(&spec)));
+        let mut told = |text: &str, seq: u64| {
+            let (entry, channel) = entry(text);
+            let _ = apply(&mut run, &entry, channel, Stamp { seq, at: Timestamp::from_millis(7) });
+            waits(&run)
+        };
+        assert!(matches!(told("submit [1, 2]", 1), Waits::Agents(agents) if agents.len() == 1));
+        let Waits::Runs { step, run: child, workflow, since, total } = told("ok b 1", 2) else { panic!("it waits") };
+        let told = (step.to_string(), workflow.to_string(), since, total);
+        assert_eq!(told, ("a:0".into(), "other@1.0.0".into(), Timestamp::from_millis(7), 2));
+        assert_eq!(child, RunId::of_attempt(run.id(), &kapelle_types::TaskId { step, attempt: 1 }));
     }
 
     fn told(waits: &Waits) -> String {

@@ -1,4 +1,4 @@
-//! What a step does: an agent's work, a value, a choice, a wait, a signal, an event, an approval.
+//! What a step does: an agent's work, a value, a choice, a wait, a signal, an event, an approval, another workflow.
 //!
 //! It is written as the one field of the step that says so; which other fields then mean something stands in [`MEANS`].
 
@@ -9,21 +9,23 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::approval::Approval;
+use crate::call::Call;
 use crate::issue::Issue;
 use crate::performer::Performer;
 use crate::read::{Fields, Issues, Part};
 use crate::write;
 
 /// The fields that say what a step does.
-const KINDS: &[&str] = &["agent", "capability", "value", "switch", "wait", "signal", "emit", "approval"];
+const KINDS: &[&str] = &["agent", "capability", "value", "switch", "wait", "signal", "emit", "approval", "workflow"];
 /// The fields that mean something only beside some of them.
 const MEANS: &[(&str, &[&str])] = &[
-    ("with", &["agent", "capability", "emit", "approval"]),
-    ("retry", &["agent", "capability", "emit"]),
-    ("repeat", &["agent", "capability"]),
+    ("with", &["agent", "capability", "emit", "approval", "workflow"]),
+    ("retry", &["agent", "capability", "emit", "workflow"]),
+    ("repeat", &["agent", "capability", "workflow"]),
     ("timeout", &["agent", "capability", "signal"]),
-    ("on_give_up", &["agent", "capability", "emit", "signal", "approval"]),
-    ("approve", &["agent", "capability"]),
+    ("on_give_up", &["agent", "capability", "emit", "signal", "approval", "workflow"]),
+    ("approve", &["agent", "capability", "workflow"]),
+    ("detach", &["workflow"]),
 ];
 /// Characters of an event's type.
 const EVENT_CHARS_MAX: usize = 120;
@@ -45,6 +47,8 @@ pub enum Act {
     Emit(String),
     /// People have to agree: `approval`; `with` is what they are shown.
     Approval(Approval),
+    /// Another workflow is run: `workflow`; `with` is its input.
+    Workflow(Call),
 }
 
 /// One case of a switch.
@@ -79,6 +83,7 @@ impl Act {
             Self::Signal(_) => "signal",
             Self::Emit(_) => "emit",
             Self::Approval(_) => "approval",
+            Self::Workflow(_) => "workflow",
         }
     }
 
@@ -92,10 +97,20 @@ impl Act {
     pub const fn performer(&self) -> Option<&Performer> {
         match self {
             Self::Agent(performer) => Some(performer),
-            Self::Value(_) | Self::Switch(_) | Self::Wait(_) | Self::Signal(_) | Self::Emit(_) | Self::Approval(_) => {
-                None
-            }
+            Self::Value(_)
+            | Self::Switch(_)
+            | Self::Wait(_)
+            | Self::Signal(_)
+            | Self::Emit(_)
+            | Self::Approval(_)
+            | Self::Workflow(_) => None,
         }
+    }
+
+    /// The workflow that it runs, if it does.
+    #[must_use]
+    pub const fn call(&self) -> Option<&Call> {
+        if let Self::Workflow(call) = self { Some(call) } else { None }
     }
 
     /// The template that it works on, if that is not the step's `with`, and where in the step it stands.
@@ -105,7 +120,12 @@ impl Act {
             Self::Value(value) => Some((&["value"], value)),
             Self::Wait(Wait::For(time)) => Some((&["wait"], time)),
             Self::Wait(Wait::Until(time)) => Some((&["wait", "until"], time)),
-            Self::Agent(_) | Self::Switch(_) | Self::Signal(_) | Self::Emit(_) | Self::Approval(_) => None,
+            Self::Agent(_)
+            | Self::Switch(_)
+            | Self::Signal(_)
+            | Self::Emit(_)
+            | Self::Approval(_)
+            | Self::Workflow(_) => None,
         }
     }
 
@@ -150,6 +170,7 @@ impl Act {
             "signal" => part.name(issues).map(Self::Signal),
             "emit" => read_emit(&part, issues).map(Self::Emit),
             "approval" => Approval::read(&part, issues).map(Self::Approval),
+            "workflow" => Call::read(&part, fields.optional("detach").as_ref(), issues).map(Self::Workflow),
             _ => Performer::read(kind, &part, issues).map(Self::Agent),
         }
     }
@@ -230,7 +251,7 @@ fn read_emit(part: &Part<'_>, issues: &mut Issues) -> Option<String> {
 
 impl Serialize for Act {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let mut map = s.serialize_map(Some(1))?;
+        let mut map = s.serialize_map(None)?;
         match self {
             Self::Agent(Performer::Agent(agent)) => map.serialize_entry("agent", agent)?,
             Self::Agent(Performer::Capability(capability)) => map.serialize_entry("capability", capability)?,
@@ -246,6 +267,12 @@ impl Serialize for Act {
             Self::Signal(name) => map.serialize_entry("signal", name)?,
             Self::Emit(kind) => map.serialize_entry("emit", kind)?,
             Self::Approval(approval) => map.serialize_entry("approval", approval)?,
+            Self::Workflow(call) => {
+                map.serialize_entry("workflow", &call.wanted)?;
+                if call.detach {
+                    map.serialize_entry("detach", &true)?;
+                }
+            }
         }
         map.end()
     }

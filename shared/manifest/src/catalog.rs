@@ -1,14 +1,14 @@
-//! Which agents there are: what a workflow is checked against.
+//! Which agents and workflows there are: what a workflow is checked against.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use kapelle_types::{AgentName, Version};
+use kapelle_types::{AgentName, Version, WorkflowName};
 use semver::VersionReq;
 
-use crate::Agent;
+use crate::{Agent, Manifest, Workflow};
 
-/// The agents that are registered, or about to be.
+/// What is registered, or about to be.
 pub trait Catalog {
     /// The agent with the highest version that matches.
     fn agent(&self, name: &AgentName, requirement: &VersionReq) -> Option<Arc<Agent>>;
@@ -18,6 +18,10 @@ pub trait Catalog {
     fn capable(&self, capability: &str) -> Vec<Arc<Agent>>;
     /// Every capability that some agent declares, in order.
     fn capabilities(&self) -> Vec<String>;
+    /// The workflow with the highest version that matches.
+    fn workflow(&self, name: &WorkflowName, requirement: &VersionReq) -> Option<Arc<Workflow>>;
+    /// The names of all workflows.
+    fn workflow_names(&self) -> Vec<WorkflowName>;
     /// The versions of an agent that are registered and that nobody gets any more; the other answers leave them out.
     fn retired(&self, _name: &AgentName) -> Vec<Version> {
         vec![]
@@ -46,26 +50,47 @@ pub fn capabilities<'a>(agents: impl IntoIterator<Item = &'a Arc<Agent>>) -> Vec
     declared.collect::<BTreeSet<_>>().into_iter().cloned().collect()
 }
 
-/// Agents in memory: those of one file or folder, or of a test.
+/// Agents in memory, and the workflows beside them: those of one file or folder, or of a test.
 #[derive(Debug, Clone, Default)]
-pub struct Agents(Vec<Arc<Agent>>);
+pub struct Agents {
+    agents: Vec<Arc<Agent>>,
+    workflows: Vec<Arc<Workflow>>,
+}
 
 impl Agents {
     /// Adds an agent.
     pub fn insert(&mut self, agent: Arc<Agent>) {
-        self.0.push(agent);
+        self.agents.push(agent);
+    }
+
+    /// Adds a workflow.
+    pub fn insert_workflow(&mut self, workflow: Arc<Workflow>) {
+        self.workflows.push(workflow);
+    }
+}
+
+impl<'m> FromIterator<&'m Manifest> for Agents {
+    fn from_iter<I: IntoIterator<Item = &'m Manifest>>(manifests: I) -> Self {
+        let mut all = Self::default();
+        for manifest in manifests {
+            match manifest {
+                Manifest::Agent(agent) => all.insert(Arc::new(agent.clone())),
+                Manifest::Workflow(workflow) => all.insert_workflow(Arc::new(workflow.clone())),
+            }
+        }
+        all
     }
 }
 
 impl FromIterator<Arc<Agent>> for Agents {
     fn from_iter<I: IntoIterator<Item = Arc<Agent>>>(agents: I) -> Self {
-        Self(agents.into_iter().collect())
+        Self { agents: agents.into_iter().collect(), workflows: vec![] }
     }
 }
 
 impl Catalog for Agents {
     fn agent(&self, name: &AgentName, requirement: &VersionReq) -> Option<Arc<Agent>> {
-        self.0
+        self.agents
             .iter()
             .filter(|agent| agent.metadata.name == *name && requirement.matches(agent.metadata.version.semver()))
             .max_by(|a, b| a.metadata.version.cmp(&b.metadata.version))
@@ -73,18 +98,28 @@ impl Catalog for Agents {
     }
 
     fn agent_names(&self) -> Vec<AgentName> {
-        let mut names: Vec<AgentName> = self.0.iter().map(|agent| agent.metadata.name.clone()).collect();
+        let mut names: Vec<AgentName> = self.agents.iter().map(|agent| agent.metadata.name.clone()).collect();
         names.sort();
         names.dedup();
         names
     }
 
     fn capable(&self, wanted: &str) -> Vec<Arc<Agent>> {
-        capable(&self.0, wanted)
+        capable(&self.agents, wanted)
     }
 
     fn capabilities(&self) -> Vec<String> {
-        capabilities(&self.0)
+        capabilities(&self.agents)
+    }
+
+    fn workflow(&self, name: &WorkflowName, requirement: &VersionReq) -> Option<Arc<Workflow>> {
+        let fits = |it: &&Arc<Workflow>| it.metadata.name == *name && requirement.matches(it.metadata.version.semver());
+        self.workflows.iter().filter(fits).max_by(|a, b| a.metadata.version.cmp(&b.metadata.version)).cloned()
+    }
+
+    fn workflow_names(&self) -> Vec<WorkflowName> {
+        let names: BTreeSet<&WorkflowName> = self.workflows.iter().map(|it| &it.metadata.name).collect();
+        names.into_iter().cloned().collect()
     }
 }
 
@@ -116,6 +151,21 @@ impl<A: Catalog, B: Catalog> Catalog for Layered<A, B> {
     fn capabilities(&self) -> Vec<String> {
         let declared: BTreeSet<String> = [self.0.capabilities(), self.1.capabilities()].concat().into_iter().collect();
         declared.into_iter().collect()
+    }
+
+    fn workflow(&self, name: &WorkflowName, requirement: &VersionReq) -> Option<Arc<Workflow>> {
+        match (self.0.workflow(name, requirement), self.1.workflow(name, requirement)) {
+            (Some(a), Some(b)) if b.metadata.version > a.metadata.version => Some(b),
+            (Some(a), _) => Some(a),
+            (None, b) => b,
+        }
+    }
+
+    fn workflow_names(&self) -> Vec<WorkflowName> {
+        let mut names = [self.0.workflow_names(), self.1.workflow_names()].concat();
+        names.sort();
+        names.dedup();
+        names
     }
 
     fn retired(&self, name: &AgentName) -> Vec<Version> {

@@ -68,13 +68,15 @@ fn checked(part: &Part<'_>, step: Option<Step>, issues: &mut Issues) -> Option<S
     }
     let step = step?;
     match step.act {
-        Act::Agent(_) | Act::Emit(_) | Act::Value(_) => {}
+        Act::Agent(_) | Act::Emit(_) | Act::Value(_) | Act::Workflow(_) => {}
         Act::Switch(_) | Act::Wait(_) | Act::Signal(_) | Act::Approval(_) => {
             let kind = step.act.field();
             let message = format!("`{kind}` is nothing that a run does last");
             let issue = Issue::rule(&part.pointer.field(kind), message).on_key();
             issues.push(
-                issue.label("not here").hint("an agent works, an event is told (`emit`), or a value is computed"),
+                issue
+                    .label("not here")
+                    .hint("an agent works, a workflow is run, an event is told (`emit`), or a value is computed"),
             );
         }
     }

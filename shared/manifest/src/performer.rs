@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use kapelle_types::{AgentName, Code};
+use kapelle_types::{AgentName, Code, InvalidName};
 use semver::VersionReq;
 use serde::{Serialize, Serializer};
 
@@ -23,10 +23,13 @@ pub enum Performer {
 }
 
 /// An agent and the versions of it that will do: `licence-review@^1`; the name alone takes any.
+pub type AgentRequirement = Requirement<AgentName>;
+
+/// What is registered by a name, and the versions of it that will do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AgentRequirement {
-    /// The agent.
-    pub name: AgentName,
+pub struct Requirement<N> {
+    /// The name.
+    pub name: N,
     /// The versions; the highest registered one that matches is taken.
     pub versions: VersionReq,
 }
@@ -124,7 +127,7 @@ fn ambiguous(capability: &str, several: &[Arc<Agent>]) -> Nobody {
     Nobody { code: Code::UNKNOWN_AGENT, message, label: "not clear who", hint }
 }
 
-impl fmt::Display for AgentRequirement {
+impl<N: fmt::Display> fmt::Display for Requirement<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.versions == VersionReq::STAR {
             true => write!(f, "{}", self.name),
@@ -133,18 +136,18 @@ impl fmt::Display for AgentRequirement {
     }
 }
 
-impl Serialize for AgentRequirement {
+impl<N: fmt::Display> Serialize for Requirement<N> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         s.collect_str(self)
     }
 }
 
-/// Why a text is not an agent with its versions.
+/// Why a text is not a name with versions.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct InvalidRequirement(String);
+pub struct InvalidRequirement(pub(crate) String);
 
-impl FromStr for AgentRequirement {
+impl<N: FromStr<Err = InvalidName>> FromStr for Requirement<N> {
     type Err = InvalidRequirement;
 
     fn from_str(text: &str) -> Result<Self, InvalidRequirement> {

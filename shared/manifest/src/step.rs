@@ -31,7 +31,7 @@ pub struct Step {
     /// The steps that have to end before it: those that are written down, then those that its expressions refer to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<StepId>,
-    /// The agent's input, or the event's data; `None` for steps that take neither.
+    /// The agent's or the workflow's input, or the event's data; `None` for steps that take neither.
     #[serde(serialize_with = "write::optional_template", skip_serializing_if = "Option::is_none")]
     pub with: Option<Template>,
     /// Whether it is done at all; evaluated once, before `foreach`. A step that is not done is SKIPPED.
@@ -110,7 +110,7 @@ pub enum OnGiveUp {
 
 impl Step {
     /// What DESIGN knows and this version does not.
-    const LATER: &[&str] = &["degraded", "fallback", "handoff", "loop", "parallel", "priority", "workflow"];
+    const LATER: &[&str] = &["degraded", "fallback", "handoff", "loop", "parallel", "priority"];
 
     /// Everything that the step's expressions refer to.
     #[must_use]

@@ -84,6 +84,8 @@ codes! {
     PROMPT_INVALID = "K0127";
     /// A model agent uses a secret that its access does not name.
     MODEL_SECRET = "K0128";
+    /// A workflow runs itself, without a condition.
+    RUNS_ITSELF = "K0130";
 
     // 02xx: submitting and steering runs
     /// The workflow is not registered.
@@ -172,6 +174,10 @@ codes! {
     SIGNAL_TIMEOUT = "K0316";
     /// A run keeps as many signals that nobody waits for as it may.
     TOO_MANY_SIGNALS = "K0317";
+    /// A step would begin a run below too many others.
+    RUN_TOO_DEEP = "K0318";
+    /// The run that a step waited for was ended by somebody.
+    CHILD_ENDED = "K0319";
     /// A step was repeated as often as it may be, and was not good enough.
     REPEAT_MAX = "K0323";
     /// Too few of the steps that a step joins succeeded.

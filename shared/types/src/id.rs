@@ -6,12 +6,17 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{InvalidName, WorkflowName};
+use crate::{InvalidName, TaskId, WorkflowName};
 
 /// The namespace of run ids that are derived from an idempotency key (UUIDv5 of "kapelle.dev/run").
 const KEYED_RUNS: Uuid = Uuid::from_u128(0x6b61_7065_6c6c_5e72_8a75_6e2e_6b65_7973);
 
-/// One run. UUIDv7, or UUIDv5 of (namespace, workflow, key) where the client gave an idempotency key.
+/// The namespace of the ids of runs that other runs begin (UUIDv5 of "kapelle.dev/run/attempt"). It is another one, so that no
+/// key that a client chooses gives such an id.
+const RUNS_OF_ATTEMPTS: Uuid = Uuid::from_u128(0x6b61_7065_6c6c_5e72_8a75_6e2e_6368_696c);
+
+/// One run. UUIDv7, or UUIDv5 of (namespace, workflow, key) where the client gave an idempotency key, or of the
+/// attempt that it was begun for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RunId(Uuid);
@@ -22,6 +27,12 @@ impl RunId {
     pub fn keyed(namespace: &str, workflow: &WorkflowName, key: &str) -> Self {
         let name = format!("{namespace}\u{0}{workflow}\u{0}{key}");
         Self(Uuid::new_v5(&KEYED_RUNS, name.as_bytes()))
+    }
+
+    /// The run that an attempt of another run's step begins: the same attempt always begins the same run.
+    #[must_use]
+    pub fn of_attempt(parent: Self, task: &TaskId) -> Self {
+        Self(Uuid::new_v5(&RUNS_OF_ATTEMPTS, format!("{parent}\u{0}{task}").as_bytes()))
     }
 
     /// Wraps a UUID that the caller made (UUIDv7 for jobs without a key).

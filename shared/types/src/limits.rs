@@ -29,6 +29,8 @@ pub const APPROVAL_LIFE_DEFAULT: Duration = Duration::from_secs(72 * 3600);
 pub const APPROVAL_QUORUM_MAX: u32 = 20;
 /// Groups that an approval may name.
 pub const APPROVAL_GROUPS_MAX: usize = 20;
+/// Runs that may stand above a run: deeper is nobody's plan but a workflow that runs itself, and each takes its memory.
+pub const RUN_DEPTH_MAX: u32 = 8;
 /// Bytes of one expression's source.
 pub const EXPRESSION_BYTES_MAX: usize = 4 * 1024;
 /// Nesting of one expression's syntax tree: 48 levels fit a 2 MiB stack many times over.

@@ -73,6 +73,17 @@ pub(super) fn command(command: &Command) -> String {
             format!("dispatch {} to {} within {} ms{until} {input}", it.task, it.agent, it.timeout.as_millis())
         }
         Command::EmitEvent(it) => format!("emit {} {} {}", it.task, it.kind, value(&it.data)),
+        Command::StartRun(it) => {
+            let awaited = if it.parent.awaited { "" } else { " detached" };
+            format!("start run {} of {} for {}{awaited} {}", it.run, it.workflow, it.parent.task, value(&it.input))
+        }
+        Command::StopRun(it) => {
+            let how = if it.terminate { "terminate" } else { "cancel" };
+            format!("{how} run {} for {}", it.start.run, it.start.parent.task)
+        }
+        Command::ReportOutcome(it) => {
+            format!("report to {} of {}: {}", it.parent.task, it.parent.run, outcome(&it.outcome))
+        }
         Command::WithdrawTask { task, agent } => format!("withdraw {task} from {agent}"),
         Command::StartTimer { timer, due } => format!("start timer {} for {}", timer_id(timer), at(*due)),
         Command::CancelTimer { timer } => format!("cancel timer {}", timer_id(timer)),

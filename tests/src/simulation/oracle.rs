@@ -50,10 +50,13 @@ impl Identity {
         match command {
             Command::DispatchTask(task) => Some(Self::Dispatch(task.task.clone())),
             Command::EmitEvent(event) => Some(Self::Dispatch(event.task.clone())),
+            Command::StartRun(start) => Some(Self::Dispatch(start.parent.task.clone())),
             Command::StartTimer { timer, .. } => Some(Self::Timer(timer.clone())),
             Command::WriteDeadLetter(letter) => Some(Self::DeadLetter(letter.task.clone())),
             Command::FinishRun(_) => Some(Self::Finish),
             Command::WithdrawTask { .. }
+            | Command::StopRun(_)
+            | Command::ReportOutcome(_)
             | Command::CancelTimer { .. }
             | Command::CheckApproval(_)
             | Command::RemoveDeadLetter { .. } => None,

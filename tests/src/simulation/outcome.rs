@@ -62,7 +62,7 @@ impl World {
             Act::Agent(_) => *got == self.agents.output(run, place),
             Act::Value => got == planned.with.source(),
             Act::Switch(cases) => cases.iter().any(|case| got == case.name.as_str()),
-            Act::Wait(_) | Act::Emit(_) => got.is_null(),
+            Act::Wait(_) | Act::Emit(_) | Act::Workflow(_) => got.is_null(),
             Act::Signal(_) => *got == signalled(),
             Act::Approval(_) => got["decision"].is_string(),
         }

@@ -84,6 +84,8 @@ impl Job {
             kept: self.kept.clone(),
             person: None,
             signing_key: Some(1),
+            workflow_pins: vec![],
+            parent: None,
         }))
     }
 }

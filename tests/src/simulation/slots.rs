@@ -177,6 +177,9 @@ impl Slots {
                 Command::EmitEvent(event) => {
                     self.begun(run, &event.task, at)?;
                 }
+                Command::StartRun(start) => {
+                    self.begun(run, &start.parent.task, at)?;
+                }
                 Command::StartTimer { timer: TimerId::Retry(task), due } => {
                     self.not_before.insert(task.clone(), *due);
                 }

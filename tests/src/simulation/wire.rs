@@ -94,6 +94,13 @@ impl World {
                 let body = succeeded(run, &event.task, serde_json::Value::Null);
                 self.append_report(run, vec![entry(String::new(), body)]);
             }
+            Command::StartRun(start) => {
+                // A run below is a task of nobody's queue here: it is begun and ends at once, whenever it is begun again.
+                let body = succeeded(run, &start.parent.task, serde_json::Value::Null);
+                self.append_report(run, vec![entry(String::new(), body)]);
+            }
+            // It has ended when it was begun, and no run of this world stands below another.
+            Command::StopRun(_) | Command::ReportOutcome(_) => {}
             Command::WithdrawTask { task, .. } => self.tasks.withdraw(&(run, task)),
             Command::StartTimer { timer, due } => self.start_timer(run, timer, due),
             Command::CancelTimer { timer } => {

@@ -203,12 +203,9 @@ fn draft(app: &App, args: &mut Args, place: &Place, samples: &[Sample]) -> Resul
 /// The manifests, checked as `apply` checks them.
 fn checked(draft: &Draft, there: Option<&There>) -> Result<(Vec<Found>, Agent), Failure> {
     let (found, agent) = draft.manifests()?;
-    let agents = there.map_or(&[][..], |it| it.registered.manifests.as_slice()).iter().filter_map(|it| match it {
-        Manifest::Agent(agent) => Some(std::sync::Arc::new(agent.clone())),
-        Manifest::Workflow(_) => None,
-    });
-    let agents: kapelle_manifest::Agents = agents.collect();
-    manifests::check(&found, &Layered(brought(&found), agents))?;
+    let registered: kapelle_manifest::Agents =
+        there.map_or(&[][..], |it| it.registered.manifests.as_slice()).iter().collect();
+    manifests::check(&found, &Layered(brought(&found), registered))?;
     Ok((found, agent))
 }
 

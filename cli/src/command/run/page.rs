@@ -46,6 +46,11 @@ pub(crate) fn describe(run: &Run, now: Timestamp) -> String {
         }
     }
     let _ = write!(text, "\n{}\n", steps(&run.steps));
+    for step in &run.steps {
+        if let Some(below) = &step.run_id {
+            let _ = writeln!(text, "step `{}` runs {below}", step.step);
+        }
+    }
     text.push_str(&trouble(run));
     text
 }

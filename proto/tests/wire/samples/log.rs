@@ -8,9 +8,9 @@ use kapelle_proto::v1::payload_data::Content;
 use kapelle_proto::v1::step_failure::Kind;
 use kapelle_proto::v1::{
     ApprovalChecked, ApprovalDecided, ApprovalDecider, CancelRequested, FailRequested, KeptMembers, KeptSkipped,
-    KeptStep, LogEntry, LogRecord, PauseRequested, PayloadData, PayloadReference, ResourceUsage, ResumeRequested,
-    RetryRequested, RunFinished, RunStatus, RunSubmitted, SignalReceived, StepFailed, StepFailure, StepPin,
-    StepSucceeded, TerminateRequested, TimerFired, WorkDone,
+    KeptStep, LogEntry, LogRecord, ParentRun, PauseRequested, PayloadData, PayloadReference, ResourceUsage,
+    ResumeRequested, RetryRequested, RunFinished, RunStatus, RunSubmitted, SignalReceived, StepFailed, StepFailure,
+    StepPin, StepSucceeded, TerminateRequested, TimerFired, WorkDone, WorkflowPin,
 };
 
 use super::{RUN, at};
@@ -33,6 +33,12 @@ pub(super) fn samples() -> Vec<Sample> {
         Sample::named("members", kept("review", Outcome::Members(members()))),
         Sample::new(KeptSkipped {}),
         Sample::new(members()),
+        Sample::named(
+            "below",
+            RunSubmitted { workflow_pins: vec![workflow_pin()], parent: Some(parent()), ..submitted() },
+        ),
+        Sample::new(workflow_pin()),
+        Sample::new(parent()),
         Sample::new(pin("review", "licence-review@1.2.0", 2)),
         Sample::new(work()),
         Sample::new(usage()),
@@ -139,6 +145,22 @@ fn submitted() -> RunSubmitted {
         behaviour: 1,
         labels: [("domain".into(), "intake".into())].into(),
         ..RunSubmitted::default()
+    }
+}
+
+fn workflow_pin() -> WorkflowPin {
+    WorkflowPin { step: "deliver".into(), workflow: "delivery@1.1.0".into(), digest: digest(4) }
+}
+
+fn parent() -> ParentRun {
+    ParentRun {
+        run_id: "0192f3c4-5a6b-7c8d-9e0f-112233445566".into(),
+        step: "order:3".into(),
+        attempt: 2,
+        signing_key: 3,
+        root_run_id: "0192f3c4-5a6b-7c8d-9e0f-aabbccddeeff".into(),
+        depth: 2,
+        awaited: true,
     }
 }
 

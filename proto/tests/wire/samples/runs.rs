@@ -65,6 +65,7 @@ pub(super) fn samples() -> Vec<Sample> {
         Sample::new(step()),
         Sample::named("awaits", step_that_awaits()),
         Sample::named("repeated", StepView { round: Some(3), ..step() }),
+        Sample::named("began", step_that_began()),
         Sample::new(SignalRequest {
             run_id: RUN.into(),
             name: "customer-answer".into(),
@@ -252,6 +253,17 @@ fn step_that_awaits() -> StepView {
         kind: "signal".into(),
         signal: "customer-answer".into(),
         due_unix_millis: Some(1_763_800_000_000),
+        ..StepView::default()
+    }
+}
+
+fn step_that_began() -> StepView {
+    StepView {
+        step: "deliver".into(),
+        status: "RUNNING".into(),
+        attempts: 1,
+        kind: "workflow".into(),
+        run_id: RUN.into(),
         ..StepView::default()
     }
 }

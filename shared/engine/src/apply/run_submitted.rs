@@ -27,6 +27,8 @@ pub(super) fn apply(turn: &mut Turn<'_>, entry: &Entry, submitted: &RunSubmitted
         behaviour: submitted.behaviour,
         definition: submitted.workflow_digest,
         person: submitted.person.clone(),
+        signing_key: submitted.signing_key,
+        parent: submitted.parent.clone(),
     };
     turn.run.heap_bytes += origin_bytes(&origin);
     turn.run.origin = Some(Box::new(origin));

@@ -50,10 +50,9 @@ pub(super) fn apply(turn: &mut Turn<'_>, report: &StepSucceeded) -> Result<(), I
 /// Takes back what the slot's old state had asked for.
 fn take_back(turn: &mut Turn<'_>, place: Place, old: &SlotState, dispatched: Attempt, succeeded: Attempt) {
     let plan = turn.plan();
-    let Some(planned) = plan.steps.get(place.step) else { return };
     let command = match old {
         SlotState::InFlight if succeeded != dispatched => {
-            place.task(&plan, dispatched).and_then(|task| Command::withdraw(planned, task))
+            place.task(&plan, dispatched).and_then(|task| Command::withdraw(turn.run, place, task, false))
         }
         SlotState::Retrying(_) => {
             let next = dispatched.saturating_add(1);

@@ -85,7 +85,13 @@ fn wake(turn: &mut Turn<'_>, task: &TaskId) -> Result<(), Ignored> {
             turn.run.edit_slot(place, |slot| slot.remember(at, &failure));
             give_up(turn, place, planned);
         }
-        Act::Agent(_) | Act::Emit(_) | Act::Value | Act::Switch(_) | Act::Wait(_) | Act::Approval(_) => {
+        Act::Agent(_)
+        | Act::Emit(_)
+        | Act::Workflow(_)
+        | Act::Value
+        | Act::Switch(_)
+        | Act::Wait(_)
+        | Act::Approval(_) => {
             turn.succeed(place, &Payload::null());
         }
     }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use kapelle_types::{Payload, Principal, RunId, Sha256, Timestamp};
 
 use super::run::Run;
+use crate::entry::Parent;
+use crate::token::KeyId;
 
 /// What the submission said.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +24,8 @@ pub(crate) struct Origin {
     pub(crate) definition: Sha256,
     /// The person who submitted it, as far as known.
     pub(crate) person: Option<String>,
+    pub(crate) signing_key: Option<KeyId>,
+    pub(crate) parent: Option<Parent>,
 }
 
 impl Run {

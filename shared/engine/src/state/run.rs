@@ -215,7 +215,13 @@ impl Run {
     pub fn awaited_signals(&self) -> impl Iterator<Item = &SignalName> {
         self.awaiting.iter().filter_map(|place| match &self.plan.steps.get(place.step)?.act {
             Act::Signal(signal) => Some(&signal.name),
-            Act::Agent(_) | Act::Emit(_) | Act::Value | Act::Switch(_) | Act::Wait(_) | Act::Approval(_) => None,
+            Act::Agent(_)
+            | Act::Emit(_)
+            | Act::Workflow(_)
+            | Act::Value
+            | Act::Switch(_)
+            | Act::Wait(_)
+            | Act::Approval(_) => None,
         })
     }
 
@@ -328,7 +334,7 @@ impl Run {
         self.steps.get(step).map(|s| &s.state)
     }
 
-    fn step_in_flight(&self, step: StepIndex) -> u32 {
+    pub(super) fn step_in_flight(&self, step: StepIndex) -> u32 {
         match self.state(step) {
             Some(StepState::FanOut(fan)) => fan.in_flight,
             Some(StepState::Single(slot)) => u32::from(slot.state == slot::SlotState::InFlight),

@@ -12,6 +12,7 @@ use crate::contract::{Check, Contract};
 use crate::limits::TaskLimits;
 use crate::plan::{
     Act, AgentAct, Approval, AwaitSignal, Case, Join, MaxFailures, OnGiveUp, Phase, Plan, PlanStep, Repeat, Wait,
+    WorkflowAct,
 };
 
 /// The workflow that every plan made here is a version of.
@@ -26,7 +27,7 @@ pub fn workflow() -> WorkflowVersion {
 ///
 /// `"takes": ["x"]` and `"gives": ["x"]` on a step and `"result": ["x"]` beside them are contracts that want these fields.
 /// A step is an agent's unless it has one of `"value": …`, `"switch": [{"case": "x", "when": …}]`, `"wait": …`, `"until": …`,
-/// `"signal": "go"` (with `"timeout_ms"`) or `"emit": "type"`; `"signals": {"go": ["x"]}` beside the steps declares signals.
+/// `"signal": "go"` (with `"timeout_ms"`), `"emit": "type"` or `"workflow": "name@1.0.0"` (with `"detach": true`); `"signals": {"go": ["x"]}` beside the steps declares signals.
 /// `"of": "route.big"` is the case of a switch that the step is done in; the switch is among its needs.
 /// `"limits": {"cost_per_run": 1, "payload": 9, "tokens": 9, "tool_calls": 9}` are the agent's, and `"agent": "x"` is for
 /// steps that share one. `"join": 2` begins a step when two of its needs have succeeded, `{"of": ["a"], "quorum": 1}` of these.
@@ -107,6 +108,9 @@ fn act<'s>(spec: &'s Value, id: &str) -> (Act, &'s Value) {
         (Act::Wait(Wait::Until), &spec["until"])
     } else if let Some(kind) = spec["emit"].as_str() {
         (Act::Emit(kind.to_owned()), &spec["with"])
+    } else if let Some(version) = spec["workflow"].as_str() {
+        let detach = spec["detach"] == json!(true);
+        (Act::Workflow(Box::new(WorkflowAct { version: version.parse().unwrap(), detach })), &spec["with"])
     } else {
         (Act::Agent(Box::new(agent(spec, id))), &spec["with"])
     }

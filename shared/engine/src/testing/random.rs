@@ -225,14 +225,15 @@ fn random_step(dice: &mut Dice, index: usize, before: &[Map<String, Value>], sha
 
 /// Makes a step one of another kind, or leaves it to its agent.
 fn random_kind(dice: &mut Dice, step: &mut Map<String, Value>, shape: &Shape) {
-    let (field, value) = match dice.below(if shape.approvals { 8 } else { 7 }) {
+    let (field, value) = match dice.below(if shape.approvals { 9 } else { 8 }) {
         0 => ("value", json!({"n": dice.below(10), "list": list(dice, 4)})),
         1 => ("switch", json!([{"case": "big", "when": "input.n > 4"}, {"case": "go", "when": "input.go"}])),
         2 => ("switch", json!([{"case": "big", "when": "input.n > 4"}, {"case": "small"}])),
         3 => ("wait", json!(dice.below(3))),
         4 => ("signal", json!(["go", "stop"][dice.below(2)])),
         5 => ("emit", json!("something.happened")),
-        7 => ("approve", json!({"quorum": dice.below(2) + 1, "expires_ms": 3_600_000})),
+        6 => ("workflow", json!("other@1.0.0")),
+        8 => ("approve", json!({"quorum": dice.below(2) + 1, "expires_ms": 3_600_000})),
         _ => return,
     };
     step.insert(field.into(), value);

@@ -9,6 +9,7 @@
 //!   3 timeout a 1    3 lost a 1    3 returned a 1
 //!   4 fire retry=a=2    4 fire wake=a=1    4 fire deadline    4 signal [id=<id>] go {"x": 1}
 //!   0 fork {"n": 1} {"a": 7, "each": [8, 9], "no": "skipped"} (what it keeps, a list being a `foreach`'s)
+//!   0 submit-below 2 (for a step of a run that two stand above)
 //!   0 submit-1 {} (under behaviour 1)    3 forged ok a 1 (with another run's token)    3 bare ok a 1 (without a token)
 //!   5 decide a approve bob [legal] | reject bob | edit bob {"x": 1} | override bob    5 stale a approve bob (of another digest)
 //!   6 checked a [why it is void]
@@ -25,7 +26,7 @@ use serde_json::Value;
 use super::plans::{plan, workflow};
 use crate::{
     ApprovalChecked, ApprovalDecided, Body, Channel, Command, Decider, Entry, Failure, FailureKind, Kept, KeptOutcome,
-    Plan, Run, RunFinished, RunKey, RunStatus, RunSubmitted, SignalReceived, Stamp, StepFailed, StepSucceeded,
+    Parent, Plan, Run, RunFinished, RunKey, RunStatus, RunSubmitted, SignalReceived, Stamp, StepFailed, StepSucceeded,
     TaskToken, Usage, Verdict, Work, apply, behaviour, invariant, outstanding,
 };
 
@@ -87,6 +88,17 @@ pub fn describe(command: &Command) -> String {
     match command {
         Command::DispatchTask(task) => format!("dispatch {} {}", task.task, json(&task.input)),
         Command::EmitEvent(event) => format!("emit {} {} {}", event.task, event.kind, json(&event.data)),
+        Command::StartRun(start) => {
+            let detach = if start.parent.awaited { "" } else { " detached" };
+            format!("start run of {} for {}{detach} {}", start.workflow, start.parent.task, json(&start.input))
+        }
+        Command::StopRun(stop) => {
+            let how = if stop.terminate { "terminate" } else { "cancel" };
+            format!("{how} run for {}", stop.start.parent.task)
+        }
+        Command::ReportOutcome(report) => {
+            format!("report {} to {} of the run above", report.outcome.status, report.parent.task)
+        }
         Command::WithdrawTask { task, .. } => format!("withdraw {task}"),
         Command::StartTimer { timer, due } => format!("start timer {timer} at {}", due.millis()),
         Command::CancelTimer { timer } => format!("cancel timer {timer}"),
@@ -127,6 +139,8 @@ pub fn submission(input: Value) -> Body {
         forked_from: None,
         kept: Vec::new(),
         person: Some("ada".to_owned()),
+        workflow_pins: Vec::new(),
+        parent: None,
     }))
 }
 
@@ -183,6 +197,7 @@ fn body(what: &str, rest: &str) -> Body {
     match what {
         "submit" => submission(value(rest)),
         "fork" => fork(rest),
+        "submit-below" => below(submission(Value::Null), value(rest).as_u64()),
         "submit-1" => unsigned(submission(value(rest))),
         "forged" => with_token(rest, |task| Some(RunKey::from_bytes([8; 32]).token(task))),
         "bare" => with_token(rest, |_| None),
@@ -263,6 +278,16 @@ fn aim(run: &Run, body: &mut Body) {
         }
         _ => {}
     }
+}
+
+/// The same submission, for a step `up` of a run that so many others stand above.
+fn below(body: Body, above: Option<u64>) -> Body {
+    let Body::RunSubmitted(submitted) = body else { unreachable!("it is a submission") };
+    let root = "0192f3c4-5a6b-7c8d-9e0f-aaaaaaaaaaaa".parse().unwrap();
+    let depth = u32::try_from(above.unwrap_or_default()).unwrap() + 1;
+    let task = TaskId { step: "up".parse().unwrap(), attempt: 1 };
+    let parent = Some(Parent { run: root, task, signing_key: Some(1), root, depth, awaited: true });
+    Body::RunSubmitted(Box::new(RunSubmitted { parent, ..*submitted }))
 }
 
 /// The same submission as the release before tokens and contracts wrote it.

@@ -30,6 +30,10 @@ pub struct World {
     pub events: BTreeSet<TaskId>,
     /// What was agreed to and is not checked yet.
     pub checks: BTreeMap<StepRef, CheckApproval>,
+    /// Runs that were begun and have not ended.
+    pub children: BTreeSet<TaskId>,
+    /// Runs that were ended before they were begun, or while they went on: they are never begun again.
+    pub stopped: BTreeSet<TaskId>,
     /// Durable timers.
     pub timers: BTreeMap<TimerId, Timestamp>,
     /// Dead letters.
@@ -70,6 +74,8 @@ impl World {
             queue: BTreeMap::new(),
             events: BTreeSet::new(),
             checks: BTreeMap::new(),
+            children: BTreeSet::new(),
+            stopped: BTreeSet::new(),
             timers: BTreeMap::new(),
             dead: BTreeSet::new(),
             marks: Vec::new(),
@@ -135,6 +141,16 @@ impl World {
                 Command::EmitEvent(event) => {
                     self.events.insert(event.task.clone());
                 }
+                Command::StartRun(start) => {
+                    if !self.stopped.contains(&start.parent.task) {
+                        self.children.insert(start.parent.task.clone());
+                    }
+                }
+                Command::StopRun(stop) => {
+                    self.children.remove(&stop.start.parent.task);
+                    self.stopped.insert(stop.start.parent.task.clone());
+                }
+                Command::ReportOutcome(report) => panic!("no run stands above: {report:?}"),
                 Command::WithdrawTask { task, .. } => {
                     self.queue.remove(task);
                 }
@@ -162,6 +178,7 @@ impl World {
     pub fn forget(&mut self, task: &TaskId) {
         self.queue.remove(task);
         self.events.remove(task);
+        self.children.remove(task);
     }
 
     /// What a reconciler does.
@@ -195,6 +212,10 @@ impl World {
             return true;
         }
         if let Some(task) = self.events.pop_first() {
+            let _ = self.log_and_perform(self.agents.answer(&task));
+            return true;
+        }
+        if let Some(task) = self.children.pop_first() {
             let _ = self.log_and_perform(self.agents.answer(&task));
             return true;
         }

@@ -6,11 +6,11 @@ use kapelle_types::{AgentVersion, Code, StepId};
 use serde_json::{Value, json};
 
 use super::given::{Given, Sources};
-use super::outputs::Outputs;
+use super::outputs::{Outputs, Taker};
 use super::steps;
 use crate::catalog::Catalog;
 use crate::issue::{Issue, choice, suggestion};
-use crate::{Agent, Step, Workflow};
+use crate::{Step, Workflow};
 
 /// Warnings of one step; whoever mends these sees the next.
 const WARNINGS_MAX: usize = 5;
@@ -23,22 +23,22 @@ const STAND_IN: &str =
 
 /// Everything that can never fit.
 pub(super) fn check(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Issue> {
-    each(workflow, catalog, |sources, step, agent, with| match fields(step, agent, with) {
-        issues if issues.is_empty() => impossible(&sources.given(step, false), step, agent, with),
+    each(workflow, catalog, |sources, step, taker, with| match fields(step, taker, with) {
+        issues if issues.is_empty() => impossible(&sources.given(step, false), step, taker, with),
         issues => issues,
     })
 }
 
 /// Everything that need not fit: some of what can be given would be refused, or may not be there at all.
 pub(super) fn warnings(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Issue> {
-    each(workflow, catalog, |sources, step, agent, with| {
+    each(workflow, catalog, |sources, step, taker, with| {
         let given = sources.given(step, true);
         let absent = given.absent.iter().map(|(at, why)| {
             let issue = Issue::new(Code::CONTRACT_MISFIT, &with.below(at), format!("{why}; then the run stalls"));
             issue.label("may be missing").hint(STAND_IN)
         });
-        let differences = differences(&given, agent);
-        let refused = differences.iter().map(|it| doubtful(it, agent, with));
+        let differences = differences(&given, taker);
+        let refused = differences.iter().map(|it| doubtful(it, taker, with));
         absent.chain(refused).take(WARNINGS_MAX).collect()
     })
 }
@@ -57,46 +57,46 @@ pub struct Misfit {
 /// What the steps of a workflow may be given and their agents would refuse, whether for certain or possibly.
 #[must_use]
 pub fn misfits(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Misfit> {
-    each(workflow, catalog, |sources, step, agent, _| {
+    each(workflow, catalog, |sources, step, taker, _| {
+        let Taker::Agent(agent) = taker else { return vec![] };
         let misfit = |difference| Misfit { step: step.id.clone(), agent: agent.version(), difference };
-        differences(&sources.given(step, true), agent).into_iter().map(misfit).collect()
+        differences(&sources.given(step, true), taker).into_iter().map(misfit).collect()
     })
 }
 
 /// What of a step's `with` its agent would refuse, as far as it is known what is given.
-fn differences(given: &Given, agent: &Agent) -> Vec<Difference> {
-    match compatible(&given.contract, &agent.spec.input) {
+fn differences(given: &Given, taker: Taker<'_>) -> Vec<Difference> {
+    match compatible(&given.contract, taker.input()) {
         Verdict::Breaking(all) => all.into_iter().filter(|it| is_known(it, &given.unknown)).collect(),
         Verdict::Compatible | Verdict::Undecided(_) => vec![],
     }
 }
 
-/// Looks at every step whose agent is known.
+/// Looks at every step of which it is known who takes what it is given.
 fn each<T>(
     workflow: &Workflow,
     catalog: &dyn Catalog,
-    look: impl Fn(&Sources<'_>, &Step, &Agent, &Pointer) -> Vec<T>,
+    look: impl Fn(&Sources<'_>, &Step, Taker<'_>, &Pointer) -> Vec<T>,
 ) -> Vec<T> {
     let outputs = Outputs::of(workflow, catalog);
     let sources = Sources::new(workflow, &outputs);
-    let steps = steps::every(workflow).zip(&outputs.agents);
-    let known = steps.filter_map(|((pointer, step), agent)| Some((pointer, step, agent.as_ref()?)));
-    known.flat_map(|(pointer, step, agent)| look(&sources, step, agent, &pointer.field("with"))).collect()
+    let steps = steps::every(workflow).enumerate();
+    let known = steps.filter_map(|(index, (pointer, step))| Some((pointer, step, outputs.taker(index)?)));
+    known.flat_map(|(pointer, step, taker)| look(&sources, step, taker, &pointer.field("with"))).collect()
 }
 
 /// The fields that `with` sends against those that the agent takes, where both are written down.
-fn fields(step: &Step, agent: &Agent, with: &Pointer) -> Vec<Issue> {
+fn fields(step: &Step, taker: Taker<'_>, with: &Pointer) -> Vec<Issue> {
     let Some(Value::Object(sent)) = step.with.as_ref().map(|with| with.source()) else { return vec![] };
-    let schema = agent.spec.input.schema();
+    let schema = taker.input().schema();
     let combining = ["$ref", "allOf", "anyOf", "oneOf", "if", "not", "$dynamicRef"];
     if combining.iter().any(|keyword| schema.get(*keyword).is_some()) {
         return vec![];
     }
-    let version = agent.version();
     let mut issues = Vec::new();
     for name in schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
         if !sent.contains_key(name) {
-            let issue = misfit(with, format!("the agent `{version}` needs `{name}`")).on_key();
+            let issue = misfit(with, format!("{taker} needs `{name}`")).on_key();
             issues.push(issue.label(format!("`{name}` is missing")).hint(format!("add it: `with: {{ {name}: … }}`")));
         }
     }
@@ -114,15 +114,15 @@ fn fields(step: &Step, agent: &Agent, with: &Pointer) -> Vec<Issue> {
             near if near.starts_with("did") => near,
             _ => format!("of what it takes {}", choice(known)),
         };
-        let issue = misfit(&with.field(name), format!("the agent `{version}` does not take `{name}`")).on_key();
+        let issue = misfit(&with.field(name), format!("{taker} does not take `{name}`")).on_key();
         issues.push(issue.label("not taken").hint(hint));
     }
     issues
 }
 
 /// The smallest parts of what is given of which nothing is taken.
-fn impossible(given: &Given, step: &Step, agent: &Agent, with: &Pointer) -> Vec<Issue> {
-    let input = &agent.spec.input;
+fn impossible(given: &Given, step: &Step, taker: Taker<'_>, with: &Pointer) -> Vec<Issue> {
+    let input = taker.input();
     let names = step.with.iter().filter_map(|with| with.source().as_object()).flat_map(|sent| sent.keys());
     let alone = |name: &String| {
         let schema = given.contract.schema();
@@ -133,39 +133,37 @@ fn impossible(given: &Given, step: &Step, agent: &Agent, with: &Pointer) -> Vec<
     };
     let wrong: Vec<Issue> = names
         .filter(|name| disjoint(&alone(name), input))
-        .map(|name| never(&alone(name), &format!("/{name}"), agent, &with.field(name)))
+        .map(|name| never(&alone(name), &format!("/{name}"), taker, &with.field(name)))
         .collect();
     if wrong.is_empty() && disjoint(&given.contract, input) {
-        return vec![never(&given.contract, "", agent, with)];
+        return vec![never(&given.contract, "", taker, with)];
     }
     wrong
 }
 
 /// Nothing of what is given at `below` is taken.
-fn never(given: &Contract, below: &str, agent: &Agent, with: &Pointer) -> Issue {
-    let version = agent.version();
-    let why = match compatible(given, &agent.spec.input) {
+fn never(given: &Contract, below: &str, taker: Taker<'_>, with: &Pointer) -> Issue {
+    let why = match compatible(given, taker.input()) {
         Verdict::Breaking(differences) => differences.into_iter().find(|it| it.pointer.starts_with(below)),
         Verdict::Compatible | Verdict::Undecided(_) => None,
     };
     let why = why.map_or(String::new(), |it| format!(": {} (rule {})", it.message, it.rule));
-    misfit(with, format!("the agent `{version}` takes nothing of what can be given here{why}"))
+    misfit(with, format!("{taker} takes nothing of what can be given here{why}"))
         .label("never fits")
-        .hint(format!("give something else, or widen the input of `{}`", version.name))
+        .hint(format!("give something else, or widen the input of `{}`", taker.name()))
 }
 
 /// Some of what is given is not taken.
-fn doubtful(difference: &Difference, agent: &Agent, with: &Pointer) -> Issue {
+fn doubtful(difference: &Difference, taker: Taker<'_>, with: &Pointer) -> Issue {
     let example = difference.witness.as_ref().map_or(String::new(), |witness| {
         let text = witness.to_string();
         let short: String = text.chars().take(EXAMPLE_CHARS_MAX).collect();
         format!("by their schemas this could be given: `{short}{}`; ", if short == text { "" } else { "…" })
     });
     let Difference { message, rule, .. } = difference;
-    let version = agent.version();
-    misfit(&with.below(&difference.pointer), format!("the agent `{version}` may refuse this: {message} (rule {rule})"))
+    misfit(&with.below(&difference.pointer), format!("{taker} may refuse this: {message} (rule {rule})"))
         .label("need not fit")
-        .hint(format!("{example}declare what is given more narrowly, or widen the input of `{}`", version.name))
+        .hint(format!("{example}declare what is given more narrowly, or widen the input of `{}`", taker.name()))
 }
 
 /// Whether a difference lies where it is known what is given. An unknown part may be the cause of what combining rules

@@ -52,6 +52,7 @@ pub(super) fn check(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Issue> {
             issues.push(issue.label("the name is taken").hint(hint));
         }
         issues.extend(performer(&pointer, step, catalog));
+        issues.extend(itself(workflow, &pointer, step));
     }
     for (index, step) in steps.iter().enumerate() {
         issues.extend(unknown_needs(workflow, index, step));
@@ -84,13 +85,29 @@ pub(super) fn unknown_step(workflow: &Workflow, id: &StepId, pointer: &Pointer) 
 }
 
 fn performer(pointer: &Pointer, step: &Step, catalog: &dyn Catalog) -> Vec<Issue> {
-    match step.act.performer().map(|performer| performer.resolve(catalog)) {
-        Some(Err(nobody)) => {
+    let agent = step.act.performer().and_then(|performer| performer.resolve(catalog).err());
+    let workflow = step.act.call().and_then(|call| call.resolve(catalog).err());
+    match agent.or(workflow) {
+        Some(nobody) => {
             let pointer = pointer.field(step.act.field());
             vec![Issue::new(nobody.code, &pointer, nobody.message).label(nobody.label).hint(nobody.hint)]
         }
-        Some(Ok(_)) | None => vec![],
+        None => vec![],
     }
+}
+
+/// A workflow that always runs itself never ends, but at the bound on the runs that may stand above one another.
+fn itself(workflow: &Workflow, pointer: &Pointer, step: &Step) -> Option<Issue> {
+    let call = step.act.call()?;
+    // What undoes a step, and what is done on failure, is not done by every run.
+    let by_each =
+        [&workflow.spec.steps, &workflow.spec.finally].iter().any(|all| all.iter().any(|it| it.id == step.id));
+    if call.wanted.name != workflow.metadata.name || !by_each || step.is_conditional() || step.foreach.is_some() {
+        return None;
+    }
+    let message = format!("each run of `{}` would begin another one, without an end", call.wanted.name);
+    let issue = Issue::new(Code::RUNS_ITSELF, &pointer.field("workflow"), message);
+    Some(issue.label("runs itself").hint("say when the step is done: `when: ${…}`"))
 }
 
 /// A case that a step is done in has to be one of a switch that is decided once.

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use kapelle_manifest::{Agents, Manifest, Sourced, check, parse, schedules, warnings};
 
@@ -33,14 +32,8 @@ fn the_examples_come_out_without_a_warning() {
             assert!(workflow.spec.input.compile().unwrap().accepts(&schedule.input), "{}", schedule.name);
         }
     }
-    let agents: Agents = manifests
-        .iter()
-        .filter_map(|it| match &it.manifest {
-            Manifest::Agent(agent) => Some(Arc::new(agent.clone())),
-            Manifest::Workflow(_) => None,
-        })
-        .collect();
-    let all = manifests.iter().flat_map(|it| check(it, &agents).into_iter().chain(warnings(it, &agents)));
+    let there: Agents = manifests.iter().map(|it| &it.manifest).collect();
+    let all = manifests.iter().flat_map(|it| check(it, &there).into_iter().chain(warnings(it, &there)));
     let told: Vec<String> = all.map(|it| it.render(false)).collect();
     assert!(told.is_empty(), "{}", told.join("\n"));
 }
