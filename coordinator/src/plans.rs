@@ -11,8 +11,8 @@ use kapelle_bus::Bus;
 use kapelle_bus::keys::{self, Keys};
 use kapelle_bus::registry::{Kind, Registry};
 use kapelle_engine::{
-    Act, AgentAct, Approval, AwaitSignal, Case, KeyId, OnGiveUp, Parent, Phase, Pin, Plan, PlanStep, Repeat, Run,
-    RunSubmitted, SigningKey, TaskLimits, TaskToken, Wait, WorkflowAct, WorkflowPin,
+    Act, AgentAct, Approval, AwaitSignal, Case, Join, KeyId, MaxFailures, OnGiveUp, Parent, Phase, Pin, Plan, PlanStep,
+    Repeat, Run, RunSubmitted, SigningKey, TaskLimits, TaskToken, Wait, WorkflowAct, WorkflowPin,
 };
 use kapelle_expression::{Root, Template};
 use kapelle_manifest::{Agent, Manifest, Step, Workflow};
@@ -289,10 +289,16 @@ fn plan(version: &WorkflowVersion, workflow: &Workflow, parts: Parts<'_>) -> Res
             phase,
             act: act(step, pinned, called)?,
             needs,
+            join: step.join.as_ref().map(|it| join(it, &place)),
             case: step.case.as_ref().and_then(|it| Some((*place.get(&it.switch)?, it.case.clone()))),
             when: step.when.clone(),
             foreach: step.foreach.clone(),
             max_parallel: step.max_parallel.unwrap_or(u32::MAX),
+            batch: step.batch,
+            max_failures: step.max_failures.map(|it| match it {
+                kapelle_manifest::MaxFailures::Count(count) => MaxFailures::Count(count),
+                kapelle_manifest::MaxFailures::Percent(percent) => MaxFailures::Percent(percent),
+            }),
             with: step.template().map_or_else(|| nothing(version), |(_, template)| Ok(template.clone()))?,
             input: taken(pinned, called)?,
             output: given(step, pinned, called)?,
@@ -364,6 +370,11 @@ fn act(
 fn approval(declared: &kapelle_manifest::Approval) -> Approval {
     let kapelle_manifest::Approval { title, reason, groups, quorum, expires, self_approval } = declared.clone();
     Approval { title, reason: reason.unwrap_or_default(), groups, quorum, expires, self_approval }
+}
+
+fn join(declared: &kapelle_manifest::Join, place: &HashMap<&StepId, usize>) -> Join {
+    let of = declared.of.iter().filter_map(|step| place.get(step).copied()).collect();
+    Join { of, quorum: declared.quorum as usize }
 }
 
 fn repeat(declared: &kapelle_manifest::Repeat) -> Repeat {

@@ -74,3 +74,66 @@ async fn a_draft_is_written_until_it_is_good_enough() {
     assert_eq!(accepted["output"]["score"], 5, "five rounds have to do");
     fleet.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_debate_until_they_agree_or_are_heard_twice() {
+    let (fleet, cli) = fleet("debate").await;
+    let unfair =
+        ended(&cli, "debate", json!({ "text": "We may change these terms at any time without notice." })).await;
+    assert_eq!(unfair["output"]["fair"], false, "{unfair}");
+    assert_eq!(unfair["output"]["votes"].as_array().unwrap().len(), 2, "two agree, and the third is not waited for");
+    assert!(statuses(&unfair).contains(&"second SKIPPED".to_owned()), "{unfair}");
+    let fair = ended(&cli, "debate", json!({ "text": "You may cancel at any time." })).await;
+    assert_eq!(fair["output"]["fair"], true, "whoever is heard first: {fair}");
+    fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_supervisor_puts_together_what_others_did() {
+    let (fleet, cli) = fleet("supervisor").await;
+    let report = ended(&cli, "sales-report", json!({ "numbers": { "north": [4, 8], "south": [1, 2, 3] } })).await;
+    let expected = json!({ "totals": { "north": 12, "south": 6 }, "total": 18, "leader": "north" });
+    assert_eq!(report["output"], expected);
+    fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parts_are_counted_and_one_that_cannot_be_read_is_left_out() {
+    let (fleet, cli) = fleet("map-reduce").await;
+    let lines = json!({ "lines": ["to be or", "not to be", "that is", "the question"] });
+    let counted = ended(&cli, "word-count", lines).await;
+    assert_eq!(counted["output"]["parts"], 2, "three lines, and one");
+    assert_eq!(counted["output"]["counts"]["be"], 2);
+    let partly = ended(&cli, "word-count", json!({ "lines": ["a", "b", "a", "\u{fffd}"] })).await;
+    assert_eq!(partly["output"], json!({ "counts": { "a": 2, "b": 1 }, "parts": 2 }));
+    let hardly = json!({ "lines": ["\u{fffd}", "b", "a", "\u{fffd}"] });
+    let started = cli.json(&["run", "start", "word-count", "--input", &hardly.to_string()]).await;
+    let run = started["run_id"].as_str().unwrap().to_owned();
+    eventually("more failed than may", || async {
+        let seen = cli.json(&["run", "describe", &run]).await;
+        (seen["status"] == "STALLED").then_some(())
+    })
+    .await;
+    fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_is_held_against_its_allow_list_before_it_runs() {
+    let (fleet, cli) = fleet("plan-and-execute").await;
+    let done = ended(&cli, "tidy-up", json!({ "wish": "double 4, then add 3" })).await;
+    assert_eq!((&done["output"]["value"], &done["steps"][1]["attempts"]), (&json!(11.0), &json!(3)), "{done}");
+    let refused = ended(&cli, "tidy-up", json!({ "wish": "double 4, then delete 3" })).await;
+    assert_eq!(refused["status"], "FAILED");
+    assert_eq!(refused["steps"][0]["error"]["code"], "K0309", "{refused}");
+    assert_eq!(refused["steps"][1]["attempts"], 0, "nothing was done");
+    fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn specialists_write_on_a_board_until_the_question_is_answered() {
+    let (fleet, cli) = fleet("blackboard").await;
+    let solved = ended(&cli, "blackboard", json!({ "facts": { "radius": 2 }, "wanted": "volume" })).await;
+    assert_eq!(solved["output"]["facts"], json!({ "radius": 2, "area": 12, "height": 10, "volume": 120 }), "{solved}");
+    assert_eq!(solved["steps"][0]["attempts"], 3, "a round finds out what the one before made known");
+    fleet.stop().await;
+}

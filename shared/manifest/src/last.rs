@@ -23,6 +23,7 @@ use crate::step::{OnGiveUp, Step};
 /// What means nothing in a step that is done last.
 const MEANINGLESS: &[(&str, &str)] = &[
     ("needs", "what a run does last is done in the order of the file"),
+    ("join", "it waits for nothing"),
     ("case", "say with `when` in which case it is done"),
     ("compensate", "nothing undoes what a run does last"),
     ("approve", "nobody is asked for what a run does last"),

@@ -21,6 +21,7 @@ mod check;
 mod contracts;
 mod graph;
 mod issue;
+mod join;
 mod last;
 mod limits;
 mod manifest;
@@ -54,6 +55,7 @@ pub use change::{Change, Side, changes, keeps_promise, may_replace, next_breakin
 pub use check::{Misfit, check, misfits, warnings};
 pub use contracts::schema_digest;
 pub use graph::{Graph, Loss, Use};
+pub use join::{Join, MaxFailures};
 pub use kapelle_contract::{Checker, Contract, Difference, InvalidSchema, Verdict, Violation, infer};
 pub use limits::{CONCURRENCY_DEFAULT, CONCURRENCY_MAX, Limits};
 pub use manifest::{API_VERSION, Manifest};

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use crate::act::Act;
 use crate::approval::Approval;
 use crate::issue::Issue;
+use crate::join::{Join, MaxFailures};
 use crate::read::{Fields, Issues, Part};
 use crate::repeat::Repeat;
 use crate::{last, retry, write};
@@ -31,6 +32,9 @@ pub struct Step {
     /// The steps that have to end before it: those that are written down, then those that its expressions refer to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<StepId>,
+    /// Which of these it waits for; all if it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub join: Option<Join>,
     /// The agent's or the workflow's input, or the event's data; `None` for steps that take neither.
     #[serde(serialize_with = "write::optional_template", skip_serializing_if = "Option::is_none")]
     pub with: Option<Template>,
@@ -43,6 +47,12 @@ pub struct Step {
     /// Items worked on at a time; all if it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_parallel: Option<u32>,
+    /// Items that a member works on, as a list, if they are more than one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<u32>,
+    /// Members that may give up before the step does; their output is null.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_failures: Option<MaxFailures>,
     /// When it is done again after it succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repeat: Option<Repeat>,
@@ -153,6 +163,10 @@ impl Step {
         let act = Act::read(&mut fields, Self::LATER, issues);
         let case = fields.optional("case").map(|it| it.name(issues));
         let needs = fields.optional("needs").map_or(Some(vec![]), |it| read_needs(&it, issues));
+        let join = match fields.optional("join") {
+            Some(part) => Join::read(&part, needs.as_deref().unwrap_or_default(), issues),
+            None => Some(None),
+        };
         let means = |field| act.as_ref().is_none_or(|act| act.means(field));
         let with = match fields.optional("with") {
             Some(part) => part.template(issues).map(Some),
@@ -164,6 +178,9 @@ impl Step {
         let parallel_part = fields.optional("max_parallel");
         let fan_out_max = u32::try_from(FAN_OUT_MAX).unwrap_or(u32::MAX);
         let max_parallel = parallel_part.as_ref().map(|it| it.count(1, fan_out_max, issues));
+        let (batch_part, failures_part) = (fields.optional("batch"), fields.optional("max_failures"));
+        let batch = batch_part.as_ref().map(|it| it.count(2, fan_out_max, issues));
+        let max_failures = failures_part.as_ref().map(|it| MaxFailures::read(it, fan_out_max, issues));
         let repeat = fields.optional("repeat").map(|it| Repeat::read(&it, issues));
         let retry = fields.optional("retry").map(|it| retry::read(&it, issues));
         let timeout = fields.optional("timeout").map(|it| it.duration(issues));
@@ -174,8 +191,10 @@ impl Step {
         };
         let approve = fields.optional("approve").map(|it| Approval::read(&it, issues));
         fields.close(Self::LATER, issues);
-        if let Some(part) = parallel_part.filter(|_| foreach.is_none()) {
-            let issue = Issue::rule(&part.pointer, "`max_parallel` means nothing without `foreach`");
+        let of_lists = [("max_parallel", parallel_part), ("batch", batch_part), ("max_failures", failures_part)];
+        for (field, part) in of_lists.into_iter().filter(|_| foreach.is_none()) {
+            let Some(part) = part else { continue };
+            let issue = Issue::rule(&part.pointer, format!("`{field}` means nothing without `foreach`"));
             issues.push(issue.on_key().hint("remove it, or say what list the step works on: `foreach: ${…}`"));
         }
         Some(Self {
@@ -183,10 +202,13 @@ impl Step {
             act: act?,
             case: transpose(case)?,
             needs: needs?,
+            join: join?,
             with: with?,
             when: transpose(when)?,
             foreach: transpose(foreach)?,
             max_parallel: transpose(max_parallel)?,
+            batch: transpose(batch)?,
+            max_failures: transpose(max_failures)?,
             repeat: transpose(repeat)?,
             retry: transpose(retry)?,
             timeout: transpose(timeout)?,
@@ -206,6 +228,12 @@ impl Step {
     #[must_use]
     pub fn is_optional(&self) -> bool {
         self.is_conditional() || self.on_give_up == Some(OnGiveUp::Continue)
+    }
+
+    /// Whether some of its members may give null because they gave up.
+    #[must_use]
+    pub fn has_null_members(&self) -> bool {
+        self.max_failures.is_some() || self.on_give_up == Some(OnGiveUp::Continue)
     }
 
     /// Whether it is done only sometimes.
@@ -240,7 +268,7 @@ fn transpose<T>(field: Option<Option<T>>) -> Option<Option<T>> {
     }
 }
 
-fn read_needs(part: &Part<'_>, issues: &mut Issues) -> Option<Vec<StepId>> {
+pub(crate) fn read_needs(part: &Part<'_>, issues: &mut Issues) -> Option<Vec<StepId>> {
     let needs: Vec<Option<StepId>> = part.items(issues)?.iter().map(|it| it.name(issues)).collect();
     let mut unique = Vec::with_capacity(needs.len());
     for step in needs.into_iter().collect::<Option<Vec<_>>>()? {

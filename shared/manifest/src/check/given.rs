@@ -84,7 +84,8 @@ impl<'w> Sources<'w> {
     fn is_optional(&self, id: &StepId, seen_by: &Step) -> bool {
         let of_work = self.workflow.step(&seen_by.id).is_some();
         let undone = last::compensation_id(id).as_ref() == Some(&seen_by.id);
-        !undone && (!of_work || self.workflow.step(id).is_some_and(Step::is_optional))
+        let joined = seen_by.join.as_ref().is_some_and(|join| join.of.contains(id));
+        joined || !undone && (!of_work || self.workflow.step(id).is_some_and(Step::is_optional))
     }
 }
 
@@ -139,13 +140,22 @@ impl<'w> Builder<'_, 'w> {
             Root::Outputs(id) => {
                 let output = self.output(id)?;
                 let schema = match path {
-                    [] => Some(json!({ "type": "array", "items": { "$ref": output.at.fragment() } })),
+                    [] => {
+                        let member = json!({ "$ref": output.at.fragment() });
+                        let nothing = json!({ "type": "null" });
+                        let nullable = self.sources.workflow.step(id).is_some_and(Step::has_null_members);
+                        let items = if nullable { json!({ "anyOf": [member, nothing] }) } else { member };
+                        Some(json!({ "type": "array", "items": items }))
+                    }
                     _ => self.walk(reference, &output, 1, at),
                 };
                 self.or_null(reference, id, schema, at)
             }
-            Root::Status(_) => Some(json!({ "enum": ["SUCCEEDED", "SKIPPED", "GAVE_UP"] })),
+            Root::Status(_) => Some(json!({ "enum": ["SUCCEEDED", "SKIPPED", "GAVE_UP", "CANCELED"] })),
             Root::Item => {
+                if self.step.batch.is_some() {
+                    return None; // a list of items of the list
+                }
                 let list = self.step.foreach.as_ref().and_then(sole_path)?.clone();
                 let (part, from, first) = match &list.root {
                     Root::Input => (self.input()?, 0, Some(Segment::Index(0))),

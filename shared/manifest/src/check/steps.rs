@@ -56,6 +56,7 @@ pub(super) fn check(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Issue> {
     }
     for (index, step) in steps.iter().enumerate() {
         issues.extend(unknown_needs(workflow, index, step));
+        issues.extend(joins(workflow, index, step));
         issues.extend(case(workflow, index, step));
         issues.extend(signal(workflow, index, step));
     }
@@ -108,6 +109,26 @@ fn itself(workflow: &Workflow, pointer: &Pointer, step: &Step) -> Option<Issue> 
     let message = format!("each run of `{}` would begin another one, without an end", call.wanted.name);
     let issue = Issue::new(Code::RUNS_ITSELF, &pointer.field("workflow"), message);
     Some(issue.label("runs itself").hint("say when the step is done: `when: ${…}`"))
+}
+
+/// What is joined may be taken back, so nobody else may need it; and the step that joins it has to.
+fn joins(workflow: &Workflow, index: usize, step: &Step) -> Vec<Issue> {
+    let Some(join) = &step.join else { return Vec::new() };
+    let pointer = pointer(index).field("join");
+    let mut issues = Vec::new();
+    for one in &join.of {
+        let other = workflow.spec.steps.iter().find(|it| it.id != step.id && it.needs.contains(one));
+        if let Some(other) = other {
+            let message =
+                format!("`{one}` is taken back when others are enough, but the step `{}` needs it too", other.id);
+            let hint = format!("let `{}` need `{}`, or join other steps", other.id, step.id);
+            issues.push(Issue::rule(&pointer, message).label("needed elsewhere").hint(hint));
+        } else if !step.needs.contains(one) {
+            let message = format!("`{one}` is joined, but is not among what the step needs");
+            issues.push(Issue::rule(&pointer, message).label("not needed").hint(format!("name `{one}` under `needs`")));
+        }
+    }
+    issues
 }
 
 /// A case that a step is done in has to be one of a switch that is decided once.

@@ -67,6 +67,11 @@ fn shape() {
     shows("shape_protocol", &agent("protocol: jsonl", "protocol: json"));
     shows("shape_two_runtimes", &agent("protocol: jsonl } }", "protocol: jsonl }, native: {} }"));
     shows("shape_no_runtime", &agent("process: { command: [python3, licence_review.py], protocol: jsonl }", ""));
+    shows("join_too_many", &workflow("needs: [inventory]", "needs: [inventory]\n      join: { quorum: 2 }"));
+    shows("join_no_word", &workflow("needs: [inventory]", "needs: [inventory]\n      join: some"));
+    shows("join_needed_elsewhere", &workflow("needs: [inventory]", "needs: [inventory]\n      join: any"));
+    shows("list_words", &workflow("needs: [inventory]", "needs: [inventory]\n      max_failures: 10%\n      batch: 2"));
+    shows("list_share", &workflow("max_parallel: 64", "max_failures: a tenth"));
     let many = workflow("id: score", "id: Score").replace("on_give_up: fail", "on_giveup: fail\n      timeout: 0s");
     shows("shape_everything_at_once", &many);
 }
