@@ -124,7 +124,7 @@ async fn a_plan_is_held_against_its_allow_list_before_it_runs() {
     assert_eq!((&done["output"]["value"], &done["steps"][1]["attempts"]), (&json!(11.0), &json!(3)), "{done}");
     let refused = ended(&cli, "tidy-up", json!({ "wish": "double 4, then delete 3" })).await;
     assert_eq!(refused["status"], "FAILED");
-    assert_eq!(refused["steps"][0]["error"]["code"], "K0309", "{refused}");
+    assert_eq!(refused["steps"][0]["error"]["code"], "K0308", "{refused}");
     assert_eq!(refused["steps"][1]["attempts"], 0, "nothing was done");
     fleet.stop().await;
 }
