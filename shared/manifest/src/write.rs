@@ -28,10 +28,18 @@ pub(crate) fn optional_retry<S: Serializer>(policy: &Option<RetryPolicy>, s: S) 
     policy.as_ref().map(crate::retry::write).serialize(s)
 }
 
+pub(crate) fn expression<S: Serializer>(it: &Expression, s: S) -> Result<S::Ok, S::Error> {
+    enclosed(it).serialize(s)
+}
+
 pub(crate) fn optional_expression<S: Serializer>(it: &Option<Expression>, s: S) -> Result<S::Ok, S::Error> {
+    it.as_ref().map(enclosed).serialize(s)
+}
+
+fn enclosed(it: &Expression) -> String {
     // A comment would swallow the brace behind it.
-    let end = |source: &str| if source.contains("//") { "\n}" } else { "}" };
-    it.as_ref().map(|it| format!("${{{}{}", it.source(), end(it.source()))).serialize(s)
+    let end = if it.source().contains("//") { "\n}" } else { "}" };
+    format!("${{{}{end}", it.source())
 }
 
 pub(crate) fn optional_template<S: Serializer>(template: &Option<Template>, s: S) -> Result<S::Ok, S::Error> {

@@ -87,6 +87,7 @@ pub(crate) struct Origin {
     pub(crate) person: Option<String>,
     pub(crate) signing_key: Option<KeyId>,
     pub(crate) parent: Option<Parent>,
+    pub(crate) continued_from: Option<RunId>,
 }
 
 /// The coarse state that decides which entries are legal at all: the rows of the table in `apply.rs`.

@@ -86,6 +86,9 @@ pub fn random_spec(seed: u64, shape: &Shape) -> Value {
     }
     let shown: Map<_, _> = steps.iter().map(|s| (id(s), reference(s))).collect();
     let mut spec = json!({"steps": steps, "output": shown, "signals": {"go": null, "stop": null}});
+    if shape.kinds > 0 && dice.chance(20) {
+        spec["continue"] = json!({"when": "input.go", "with": "${input}", "retry": random_retry(&mut dice, shape)});
+    }
     if shape.closing > 0 {
         random_closing(&mut dice, &mut spec, shape);
     }
