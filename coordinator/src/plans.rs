@@ -1,6 +1,7 @@
 //! Plans: workflow versions with what their steps are pinned to, compiled once and shared by all runs that use them.
 
 mod contracts;
+mod going_on;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,8 +12,8 @@ use kapelle_bus::Bus;
 use kapelle_bus::keys::{self, Keys};
 use kapelle_bus::registry::{Kind, Registry};
 use kapelle_engine::{
-    Act, AgentAct, Approval, AwaitSignal, Case, Join, KeyId, MaxFailures, OnGiveUp, Parent, Phase, Pin, Plan, PlanStep,
-    Repeat, Run, RunSubmitted, SigningKey, TaskLimits, TaskToken, Wait, WorkflowAct, WorkflowPin,
+    Act, AgentAct, Approval, AwaitSignal, Bond, Case, Join, KeyId, MaxFailures, OnGiveUp, Parent, Phase, Pin, Plan,
+    PlanStep, Repeat, Run, RunSubmitted, SigningKey, TaskLimits, TaskToken, Wait, WorkflowAct, WorkflowPin,
 };
 use kapelle_expression::{Root, Template};
 use kapelle_manifest::{Agent, Manifest, Step, Workflow};
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::partition::effect::Plans;
 use contracts::{contract, given, taken};
+use going_on::going_on;
 
 /// Plans kept in memory; beyond it all are dropped and compiled again as they are needed.
 const PLANS_MAX: usize = 4_096;
@@ -271,6 +273,7 @@ fn plan(version: &WorkflowVersion, workflow: &Workflow, parts: Parts<'_>) -> Res
         parts.pins.iter().zip(parts.agents).map(|(pin, agent)| (&pin.step, (pin, &**agent))).collect();
     let called: HashMap<&StepId, (&WorkflowPin, &Workflow)> =
         parts.workflow_pins.iter().zip(parts.workflows).map(|(pin, it)| (&pin.step, (pin, &**it))).collect();
+    let next = workflow.spec.next.as_ref().map(|it| going_on(version, workflow, it)).transpose()?;
     let of_work = order.iter().map(|index| (Phase::Work, &definitions[*index]));
     let undone =
         order.iter().enumerate().filter_map(|(at, index)| Some((at, definitions[*index].compensate.as_deref()?)));
@@ -313,6 +316,8 @@ fn plan(version: &WorkflowVersion, workflow: &Workflow, parts: Parts<'_>) -> Res
             approve: step.approve.as_ref().map(|it| Box::new(approval(it))),
         });
     }
+    // Behind the work, so that what undoes the work has it in sight and is not undone itself.
+    steps.extend(next);
     let mut signals = BTreeMap::new();
     for (name, declared) in &workflow.spec.signals {
         signals.insert(name.clone(), contract(declared).map_err(|e| broken(version, &e))?);
@@ -362,7 +367,8 @@ fn act(
         Declared::Approval(declared) => Act::Approval(Box::new(approval(declared))),
         Declared::Workflow(call) => {
             let (pin, _) = called.ok_or_else(|| missing(&step.id))?;
-            Act::Workflow(Box::new(WorkflowAct { version: pin.workflow.clone(), detach: call.detach }))
+            let bond = if call.detach { Bond::Detached } else { Bond::Awaited };
+            Act::Workflow(Box::new(WorkflowAct { version: pin.workflow.clone(), bond }))
         }
     })
 }

@@ -78,8 +78,10 @@ pub struct Job {
 pub struct Below {
     /// The id of the run, which derives from the attempt.
     pub run: RunId,
-    /// Which attempt.
-    pub parent: Parent,
+    /// Which attempt; none if it goes on in the place of a run that nobody waits for.
+    pub parent: Option<Parent>,
+    /// The run that it goes on in the place of.
+    pub continued_from: Option<RunId>,
     /// What is recorded together with the submission: the end of a run that nobody wants any more.
     pub ended_by: Option<Entry>,
 }
@@ -158,7 +160,9 @@ impl Submitter {
             let message = "a coordinator of an older release is still there, which would not know whose run this is";
             return Err(Diagnosis::new(Code::OLDER_COORDINATOR, message));
         }
-        let (parent, below) = job.below.map(|it| (it.parent, (it.run, it.ended_by))).unzip();
+        let (parent, continued_from) =
+            job.below.as_ref().map_or((None, None), |it| (it.parent.clone(), it.continued_from));
+        let below = job.below.map(|it| (it.run, it.ended_by));
         let submitted = RunSubmitted {
             workflow: resolved.workflow.clone(),
             workflow_digest: resolved.digest,
@@ -174,6 +178,7 @@ impl Submitter {
             kept: Vec::new(),
             workflow_pins: resolved.workflow_pins.clone(),
             parent,
+            continued_from,
         };
         let asked = Asked { principal: job.principal, namespace: job.namespace, traceparent: job.traceparent };
         Ok(asked.into_record(submitted, below, ticket, prepared_at))

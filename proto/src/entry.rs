@@ -4,7 +4,7 @@ use kapelle_engine::{
     Body, Entry, Kept, KeptOutcome, Parent, Pin, RunFinished, RunSubmitted, SignalReceived, StepFailed, StepSucceeded,
     Usage, WorkflowPin,
 };
-use kapelle_types::{Principal, StepRef, printed};
+use kapelle_types::{Principal, RunId, StepRef, printed};
 
 use crate::error::{DecodeError, parsed};
 use crate::payload::digest;
@@ -114,6 +114,7 @@ impl From<&RunSubmitted> for v1::RunSubmitted {
             person: submitted.person.clone(),
             workflow_pins: submitted.workflow_pins.iter().map(Into::into).collect(),
             parent: submitted.parent.as_ref().map(Into::into),
+            continued_from: submitted.continued_from.as_ref().map(printed).unwrap_or_default(),
         }
     }
 }
@@ -139,14 +140,12 @@ impl TryFrom<v1::RunSubmitted> for RunSubmitted {
             signing_key: (wire.signing_key != 0).then_some(wire.signing_key),
             labels: wire.labels,
             owner: (!wire.owner.is_empty()).then_some(Principal(wire.owner)),
-            forked_from: match wire.forked_from.as_str() {
-                "" => None,
-                run => Some(parsed(run, "forked_from")?),
-            },
+            forked_from: other_run(&wire.forked_from, "forked_from")?,
             kept: wire.kept.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             person: wire.person,
             workflow_pins: wire.workflow_pins.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             parent: wire.parent.map(TryInto::try_into).transpose()?,
+            continued_from: other_run(&wire.continued_from, "continued_from")?,
         })
     }
 }
@@ -291,6 +290,7 @@ impl From<&RunFinished> for v1::RunFinished {
             output: finished.output.as_ref().map(Into::into),
             error: finished.error.as_ref().map(Into::into),
             decided_seq: finished.decided_seq,
+            continued_as: finished.continued_as.as_ref().map(printed).unwrap_or_default(),
         }
     }
 }
@@ -304,8 +304,14 @@ impl TryFrom<v1::RunFinished> for RunFinished {
             output: wire.output.map(|data| payload::decode(Some(data), "output")).transpose()?,
             error: wire.error.map(TryInto::try_into).transpose()?,
             decided_seq: wire.decided_seq,
+            continued_as: other_run(&wire.continued_as, "continued_as")?,
         })
     }
+}
+
+/// A run that is named if there is one.
+fn other_run(text: &str, field: &'static str) -> Result<Option<RunId>, DecodeError> {
+    if text.is_empty() { Ok(None) } else { parsed(text, field).map(Some) }
 }
 
 /// Most agents report no usage, and nothing is what they send.

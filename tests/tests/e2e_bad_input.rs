@@ -262,7 +262,8 @@ async fn throw_garbage(bus: &Bus, book: &Logbook) -> usize {
 /// a newer release, half a message.
 fn forgeries() -> Vec<Bytes> {
     let entry = |body| Entry { id: "forged".into(), principal: Principal("nobody".into()), traceparent: None, body };
-    let finished = RunFinished { status: RunStatus::Failed, output: None, error: None, decided_seq: 1 };
+    let finished =
+        RunFinished { status: RunStatus::Failed, output: None, error: None, decided_seq: 1, continued_as: None };
     let succeeded = |step: &str, attempt| {
         let task = TaskId { step: step.parse().unwrap(), attempt };
         let output = Payload::inline(json!("forged"));

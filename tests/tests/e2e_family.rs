@@ -8,10 +8,13 @@ use kapelle_proto::v1::{ListRunsRequest, RunStatus, RunSummary};
 use kapelle_tests::harness::{Fleet, eventually, job};
 use serde_json::{Value, json};
 
-/// The example that the guide speaks of.
+/// The examples that the guide speaks of.
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/patterns/sub-workflows");
+const COUNTDOWN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/patterns/countdown");
 /// Runs that begin another each.
 const ABOVE: usize = 200;
+/// How often those go on as another that they wait for next.
+const AGAIN: usize = 2;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_example_delivers_each_parcel() {
@@ -42,6 +45,33 @@ async fn the_example_delivers_each_parcel() {
     fleet.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_example_counts_down_in_runs_that_follow_each_other() {
+    let fleet = Fleet::start(1).await;
+    let cli = fleet.cli();
+    cli.json(&["apply", "-f", COUNTDOWN]).await;
+    let input = json!({ "from": 5 }).to_string();
+    let launched = cli.json(&["run", "start", "launch", "--input", &input]).await;
+    let run = launched["run_id"].as_str().unwrap();
+    let ended = eventually("the launch has ended", || async {
+        let seen = cli.json(&["run", "describe", run]).await;
+        (seen["status"] == "COMPLETED").then_some(seen)
+    })
+    .await;
+    assert_eq!(ended["output"], json!({ "left": 0 }), "{ended}");
+    let listed = cli.json(&["run", "list", "--parent", run]).await.to_string();
+    let (mut next, mut before) = (ended["steps"][0]["run_id"].clone(), Value::Null);
+    for left in (0..5).rev() {
+        let id = next.as_str().unwrap_or_else(|| panic!("{left} are left and nobody goes on"));
+        let seen = cli.json(&["run", "describe", id]).await;
+        assert_eq!((&seen["output"]["left"], &seen["continued_from"]), (&json!(left), &before), "{seen}");
+        assert!(listed.contains(id), "{id} is not in {listed}");
+        (before, next) = (next, seen["continued_as"].clone());
+    }
+    assert_eq!(next, Value::Null);
+    fleet.stop().await;
+}
+
 fn workflow(name: &str, steps: Value) -> Value {
     json!({
         "apiVersion": "kapelle.dev/v1", "kind": "Workflow",
@@ -65,8 +95,19 @@ async fn each_run_below_is_begun_once_whoever_is_killed() {
         "below",
         json!([{ "id": "waits", "wait": 2 }, { "id": "n", "needs": ["waits"], "value": "${input.n}" }]),
     );
-    let above = workflow("above", json!([{ "id": "sub", "workflow": "below@^1", "with": { "n": "${input.n}" } }]));
-    fleet.register(&[below, above]).await;
+    let mut rest = workflow("rest", json!([{ "id": "n", "value": "${input.n}" }]));
+    rest["spec"]["continue"] = json!({
+        "when": "${input.again > 0}", "with": { "n": "${input.n}", "again": "${input.again - 1}" },
+    });
+    let again = json!({ "n": "${steps.sub.output}", "again": AGAIN });
+    let above = workflow(
+        "above",
+        json!([
+            { "id": "sub", "workflow": "below@^1", "with": { "n": "${input.n}" } },
+            { "id": "rest", "needs": ["sub"], "workflow": "rest@^1", "with": again },
+        ]),
+    );
+    fleet.register(&[below, rest, above]).await;
     let mut expected = BTreeMap::new();
     for n in 0..ABOVE {
         let key = n.to_string();
@@ -87,5 +128,6 @@ async fn each_run_below_is_begun_once_whoever_is_killed() {
     }
     let below: BTreeSet<String> = runs_of(&fleet, "below").await.into_iter().map(|it| it.run_id).collect();
     assert_eq!((begun.len(), &below), (ABOVE, &begun));
+    assert_eq!(runs_of(&fleet, "rest").await.len(), ABOVE * (AGAIN + 1), "each goes on as one");
     fleet.stop().await;
 }

@@ -25,6 +25,12 @@ pub(crate) struct Run {
     pub(crate) finished_at: Option<String>,
     pub(crate) key: Option<String>,
     pub(crate) labels: BTreeMap<String, String>,
+    /// The run that it goes on in the place of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) continued_from: Option<String>,
+    /// The run that goes on in its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) continued_as: Option<String>,
     /// The run that it is a fork of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) forked_from: Option<String>,
@@ -135,6 +141,8 @@ impl From<v1::RunView> for Run {
             finished_at: moment(wire.finished_at_unix_nanos),
             key: wire.idempotency_key,
             labels: wire.labels.into_iter().collect(),
+            continued_from: (!wire.continued_from.is_empty()).then_some(wire.continued_from),
+            continued_as: (!wire.continued_as.is_empty()).then_some(wire.continued_as),
             forked_from: (!wire.forked_from.is_empty()).then_some(wire.forked_from),
             why: wire.why.map(Why::from),
             closing: (wire.closing != v1::RunStatus::Unspecified as i32).then(|| status_name(wire.closing)),

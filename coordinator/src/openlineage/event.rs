@@ -196,6 +196,7 @@ mod tests {
             signing_key: None,
             workflow_pins: vec![],
             parent: None,
+            continued_from: None,
             labels: Default::default(),
             owner: None,
             forked_from: None,
@@ -217,6 +218,7 @@ mod tests {
             }),
             error: None,
             decided_seq: 3,
+            continued_as: None,
         });
         event(&about, finished.as_ref().map_or(What::Started, What::Ended), Timestamp::from_millis(1_000))
     }

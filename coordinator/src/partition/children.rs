@@ -5,6 +5,7 @@
 //!                          │ it is there already and has ended ──▶ report again
 //!   parent ──StopRun───▶ append_first(child, RunSubmitted, CancelRequested) ── it is there already ──▶ CancelRequested
 //!   child ──ReportOutcome──▶ report on the parent's attempt, with its token
+//!   a run that is continued ──StartRun──▶ the same, detached; the parent, if there is one, is handed on
 //! ```
 //!
 //! The id of the child is the attempt's, so that each of these may be done again at any time. A run that is stopped before it
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 use kapelle_bus::Bus;
 use kapelle_engine::{
-    Body, Channel, Entry, Failure, FailureKind, ReportOutcome, RunFinished, RunStatus, StartRun, StepFailed,
+    Body, Channel, Entry, Failure, FailureKind, Parent, ReportOutcome, RunFinished, RunStatus, StartRun, StepFailed,
     StepSucceeded, StopRun, TaskToken, Usage, Work,
 };
 use kapelle_proto::{decode_record, encode_record};
@@ -96,6 +97,8 @@ impl Family {
                 self.report(kin, &attempt, Ok(output.into())).await
             }
             Ok(submitted) if submitted.existed => match self.end_of(start.run).await? {
+                // The one that went on in its place reports.
+                Some(outcome) if outcome.continued_as.is_some() => Ok(()),
                 Some(outcome) => self.report_end(kin, &attempt, (start.run, &start.workflow), &outcome).await,
                 None => Ok(()),
             },
@@ -121,11 +124,19 @@ impl Family {
                 Ok(_) | Err(_) => {}
             }
         }
-        let last = self.last_said(start.run).await?;
-        if last.is_none_or(|last| last.id != entry.id && !matches!(last.body, Body::RunFinished(_))) {
-            self.bus.append_now(start.run, Channel::Control, encode_record(&[entry])).await?;
+        let mut run = start.run;
+        loop {
+            let next = match self.last_said(run).await? {
+                Some(last) if last.id == entry.id => return Ok(()),
+                Some(Entry { body: Body::RunFinished(outcome), .. }) => outcome.continued_as,
+                // If another run goes on in its place before it reads this, it passes it on.
+                Some(_) | None => {
+                    return self.bus.append_now(run, Channel::Control, encode_record(&[entry])).await.map(drop);
+                }
+            };
+            let Some(next) = next else { return Ok(()) };
+            run = next;
         }
-        Ok(())
     }
 
     /// How a run ended, if its end is marked.
@@ -174,17 +185,23 @@ impl Family {
 /// What is submitted; `None` if the input cannot be fetched.
 fn job(kin: &Kin, start: &StartRun, ended_by: Option<Entry>) -> Option<Job> {
     let input = serde_json::to_vec(start.input.value.as_deref()?).ok()?;
-    let parent = start.parent.clone();
-    let labels = [(PARENT.to_owned(), parent.run.to_string()), (ROOT.to_owned(), parent.root.to_string())];
+    let Parent { run, root, .. } = &start.parent;
+    let (parent, labels, continued_from) = match &start.continues {
+        Some(it) => (it.above.clone(), it.labels.clone(), Some(*run)),
+        None => {
+            let labels = [(PARENT.to_owned(), run.to_string()), (ROOT.to_owned(), root.to_string())];
+            (Some(start.parent.clone()), labels.into(), None)
+        }
+    };
     Some(Job {
         workflow: start.workflow.name.to_string(),
         version: format!("={}", start.workflow.version),
         input: input.into(),
-        labels: labels.into(),
+        labels,
         principal: kin.principal.clone(),
         person: start.person.clone(),
         traceparent: kin.traceparent.clone(),
-        below: Some(Below { run: start.run, parent, ended_by }),
+        below: Some(Below { run: start.run, parent, continued_from, ended_by }),
         ..Job::default()
     })
 }
@@ -232,7 +249,7 @@ mod tests {
 
     fn ended(status: RunStatus, code: &str) -> RunFinished {
         let error = Some(failure(code, "it broke".to_owned(), false));
-        RunFinished { status, output: Some(json!(7).into()), error, decided_seq: 1 }
+        RunFinished { status, output: Some(json!(7).into()), error, decided_seq: 1, continued_as: None }
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub(crate) fn view(run: &Run) -> v1::RunView {
         closing: run.closing().map_or(0, |status| v1::RunStatus::from(status) as i32),
         submitted_by: run.submitted_by().map(printed).unwrap_or_default(),
         labels: run.labels().map(|l| l.iter().map(|(k, v)| (k.clone(), v.clone())).collect()).unwrap_or_default(),
+        continued_from: run.continued_from().as_ref().map(printed).unwrap_or_default(),
+        continued_as: run.continued_as().as_ref().map(printed).unwrap_or_default(),
         forked_from: run.forked_from().as_ref().map(printed).unwrap_or_default(),
         why: None,
     }

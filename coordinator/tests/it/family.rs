@@ -179,3 +179,49 @@ async fn what_can_never_fit_is_refused_and_so_is_what_is_not_there() {
     assert_eq!((run.status(), run.error.as_ref().unwrap().code.as_str()), (RunStatus::Stalled, "K0309"), "{run:?}");
     fleet.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_ends_a_run_ends_the_one_that_goes_on_below_it() {
+    let endless = workflow(
+        "endless",
+        json!({
+            "steps": [{ "id": "n", "value": "${input.n}" }, { "id": "rest", "needs": ["n"], "wait": "${input.n > 3 ? 3600 : 0}" }],
+            "continue": { "when": "${input.n < 9}", "with": { "n": "${input.n + 1}" } },
+            "output": "${steps.n.output}",
+        }),
+    );
+    let step = json!({ "id": "sub", "workflow": "endless", "with": { "n": 1 } });
+    let fleet = fleet(&[endless, above("above", step)]).await;
+    let run = fleet.submit_input("above", json!({})).await;
+    let mut open = begun(&fleet, &run).await;
+    for _ in 1..4 {
+        let view = fleet.until_ended(&open).await;
+        assert_eq!((view.status(), &view.labels["parent"]), (RunStatus::Completed, &run), "{view:?}");
+        let next = fleet.get(&view.continued_as).await;
+        assert_eq!(next.continued_from, open);
+        open = next.run_id;
+    }
+    eventually("it waits", || async { (fleet.get(&open).await.status() == RunStatus::Waiting).then_some(()) }).await;
+    assert_eq!(fleet.get(&run).await.status(), RunStatus::Running);
+    fleet.runs().cancel(steer(&run)).await.unwrap();
+    assert_eq!(fleet.until_ended(&open).await.status(), RunStatus::Canceled);
+    assert_eq!(fleet.until_ended(&run).await.status(), RunStatus::Canceled);
+    fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_go_on_waits_for_somebody() {
+    let mistaken = workflow(
+        "mistaken",
+        json!({
+            "input": { "schema": { "type": "object", "properties": { "n": { "type": "integer" } } } },
+            "steps": [{ "id": "n", "value": "${input.n}" }],
+            "continue": { "when": "${true}", "with": { "n": "many" } },
+        }),
+    );
+    let fleet = fleet(&[mistaken]).await;
+    let run = fleet.execute("mistaken", json!({ "n": 1 })).await;
+    assert_eq!((run.status(), run.error.as_ref().unwrap().code.as_str()), (RunStatus::Stalled, "K0309"), "{run:?}");
+    assert_eq!(run.continued_as, "");
+    fleet.stop().await;
+}

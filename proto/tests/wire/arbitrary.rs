@@ -188,11 +188,11 @@ fn submitted() -> impl Strategy<Value = Body> {
         labels,
         option::of(1..u32::MAX),
         (option::of(".+"), option::of(run_id()), vec(kept(), 0..4), option::of(any::<String>())),
-        (vec(workflow_pin, 0..4), option::of(parent())),
+        (vec(workflow_pin, 0..4), option::of(parent()), option::of(run_id())),
     )
         .prop_map(|(workflow, workflow_digest, pins, input, key, behaviour, labels, signing_key, fork, family)| {
             let (owner, forked_from, kept, person) = fork;
-            let (workflow_pins, parent) = family;
+            let (workflow_pins, parent, continued_from) = family;
             Body::RunSubmitted(Box::new(RunSubmitted {
                 workflow,
                 workflow_digest,
@@ -208,6 +208,7 @@ fn submitted() -> impl Strategy<Value = Body> {
                 person,
                 workflow_pins,
                 parent,
+                continued_from,
             }))
         })
 }
@@ -219,9 +220,9 @@ fn parent() -> impl Strategy<Value = Parent> {
 }
 
 fn finished() -> impl Strategy<Value = Body> {
-    (status(), option::of(payload()), option::of(failure()), any::<u64>()).prop_map(
-        |(status, output, error, decided_seq)| {
-            Body::RunFinished(Box::new(RunFinished { status, output, error, decided_seq }))
+    (status(), option::of(payload()), option::of(failure()), any::<u64>(), option::of(run_id())).prop_map(
+        |(status, output, error, decided_seq, continued_as)| {
+            Body::RunFinished(Box::new(RunFinished { status, output, error, decided_seq, continued_as }))
         },
     )
 }

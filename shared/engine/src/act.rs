@@ -20,7 +20,7 @@ use crate::approval::{self, HoldStage};
 use crate::command::Command;
 use crate::entry::Failure;
 use crate::outstanding;
-use crate::plan::{Act, AwaitSignal, Case, PlanStep, Wait};
+use crate::plan::{Act, AwaitSignal, Bond, Case, PlanStep, Wait};
 use crate::scope::View;
 use crate::signals;
 use crate::state::{Place, SlotState};
@@ -37,7 +37,7 @@ impl Turn<'_> {
         }
         approval::edit(self.run, place, |hold| hold.stage = HoldStage::Used);
         match &planned.act {
-            Act::Workflow(_) if self.run.depth() >= RUN_DEPTH_MAX => {
+            Act::Workflow(act) if act.bond != Bond::Continued && self.run.depth() >= RUN_DEPTH_MAX => {
                 let why = format!("{RUN_DEPTH_MAX} runs stand above this one, and no more may stand above another");
                 self.break_act(place, Code::RUN_TOO_DEEP, "workflow", &why);
             }

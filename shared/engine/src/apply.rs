@@ -90,6 +90,8 @@ fn transition(turn: &mut Turn<'_>, entry: &Entry, channel: Channel) -> Result<()
         (Stage::Pending, _) => Err(Ignored::NotSubmitted),
         (_, Body::RunSubmitted(_)) => Err(Ignored::Duplicate),
         (Stage::Finished, Body::RunFinished(_)) => run_finished::apply(turn),
+        (Stage::Finished, Body::CancelRequested { .. }) if turn.pass_on(false) => Ok(()),
+        (Stage::Finished, Body::TerminateRequested { .. }) if turn.pass_on(true) => Ok(()),
         (Stage::Finished, _) => Err(Ignored::RunFinished),
         (Stage::Open | Stage::Halted, Body::RunFinished(_)) => Err(Ignored::NotDecided),
         (Stage::Open | Stage::Halted, Body::CancelRequested { reason }) => cancel_requested::apply(turn, who, reason),

@@ -1,5 +1,6 @@
 //! Commands: what the engine asks the coordinator to do, in the imperative. Doing one twice is harmless.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use kapelle_types::{AgentVersion, InvalidName, Payload, RunId, Sha256, StepRef, 
 use crate::approval;
 use crate::entry::{Decider, Failure, Parent, RunFinished};
 use crate::limits::TaskLimits;
-use crate::plan::{Act, PlanStep, WorkflowAct};
+use crate::plan::{Act, Bond, PlanStep, WorkflowAct};
 use crate::state::{Place, Run, Slot};
 use crate::token::TaskToken;
 
@@ -112,8 +113,19 @@ pub struct StartRun {
     pub parent: Parent,
     /// The person who asked for this run, as far as known: they asked for what it begins, too.
     pub person: Option<String>,
+    /// Set if it goes on in the place of this run.
+    pub continues: Option<Continues>,
     /// What a report on the attempt has to show, if this run has a key.
     pub token: Option<TaskToken>,
+}
+
+/// What a run that goes on in the place of another has of that one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Continues {
+    /// The attempt that waits for the end of the last of them.
+    pub above: Option<Parent>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A run that shall be no more.
@@ -163,7 +175,7 @@ impl Command {
         let planned = run.plan.steps.get(place.step)?;
         match &planned.act {
             Act::Agent(act) => Some(Self::WithdrawTask { task, agent: act.version.clone() }),
-            Act::Workflow(act) if !act.detach => {
+            Act::Workflow(act) if act.bond != Bond::Detached => {
                 let input = approval::arguments(run, place, planned).unwrap_or_else(|_| Payload::null());
                 let start = StartRun::of(run, act, task, input);
                 Some(Self::StopRun(Box::new(StopRun { start, terminate })))
@@ -194,7 +206,9 @@ impl StartRun {
             workflow: act.version.clone(),
             input,
             token: run.token(&task),
-            parent: run.as_parent(task, !act.detach),
+            continues: (act.bond == Bond::Continued)
+                .then(|| Continues { above: run.parent().cloned(), labels: run.labels().cloned().unwrap_or_default() }),
+            parent: run.as_parent(task, act.bond == Bond::Awaited),
             person: run.submitted_by_person().map(str::to_owned),
         }
     }

@@ -165,6 +165,8 @@ pub struct RunSubmitted {
     pub workflow_pins: Vec<WorkflowPin>,
     /// The run that wanted this one, if one did.
     pub parent: Option<Parent>,
+    /// The run that it goes on in the place of.
+    pub continued_from: Option<RunId>,
 }
 
 /// A step that is not done again.
@@ -420,4 +422,6 @@ pub struct RunFinished {
     pub error: Option<Failure>,
     /// The sequence of the entry that decided it; the same whoever writes the mark.
     pub decided_seq: u64,
+    /// The run that goes on in its place, if one does.
+    pub continued_as: Option<RunId>,
 }

@@ -34,7 +34,8 @@ impl Turn<'_> {
             cancel_deadline(self.run, status, &mut self.commands);
         }
         self.run.heap_bytes += output.as_ref().map_or(0, payload_bytes);
-        let outcome = RunFinished { status, output, error, decided_seq: self.stamp.seq };
+        let outcome =
+            RunFinished { status, output, error, decided_seq: self.stamp.seq, continued_as: self.run.continued_as() };
         self.run.outcome = Some(Box::new(outcome.clone()));
         self.forget_pending();
         self.commands.extend(report_outcome(self.run, &outcome));
@@ -57,8 +58,11 @@ impl Turn<'_> {
     }
 }
 
-/// Tells the attempt that waits for this run how it ended.
+/// Tells the attempt that waits for this run how it ended, unless another goes on in its place: then that one will.
 pub(crate) fn report_outcome(run: &Run, outcome: &RunFinished) -> Option<Command> {
+    if outcome.continued_as.is_some() {
+        return None;
+    }
     let parent = run.parent().filter(|parent| parent.awaited)?.clone();
     Some(Command::ReportOutcome(Box::new(ReportOutcome { parent, outcome: outcome.clone() })))
 }

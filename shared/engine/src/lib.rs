@@ -47,7 +47,8 @@ mod weight;
 pub use apply::{Decision, apply};
 pub use approval::Held;
 pub use command::{
-    CheckApproval, Command, DeadLetter, DispatchTask, EmitEvent, FinishRun, ReportOutcome, StartRun, StopRun, TimerId,
+    CheckApproval, Command, Continues, DeadLetter, DispatchTask, EmitEvent, FinishRun, ReportOutcome, StartRun,
+    StopRun, TimerId,
 };
 pub use contract::{Check, Contract};
 pub use entry::{
@@ -61,8 +62,8 @@ pub use invariant::Violation;
 pub use limits::TaskLimits;
 pub use outstanding::outstanding;
 pub use plan::{
-    Act, AgentAct, Approval, AwaitSignal, Case, Join, MaxFailures, OnGiveUp, Phase, Plan, PlanStep, Repeat, StepIndex,
-    Wait, WorkflowAct,
+    Act, AgentAct, Approval, AwaitSignal, Bond, Case, Join, MaxFailures, OnGiveUp, Phase, Plan, PlanStep, Repeat,
+    StepIndex, Wait, WorkflowAct,
 };
 pub use state::{Members, Run, RunStatus, StepStatus, StepSummary};
 pub use token::{KeyId, RunKey, SigningKey, TaskToken};

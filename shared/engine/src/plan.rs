@@ -182,8 +182,19 @@ pub struct AgentAct {
 pub struct WorkflowAct {
     /// The workflow version.
     pub version: WorkflowVersion,
-    /// Whether nobody waits for its end: the step has ended when the run is begun.
-    pub detach: bool,
+    /// How the two runs hang together.
+    pub bond: Bond,
+}
+
+/// How a run and the one that it begins hang together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bond {
+    /// The attempt ends with the other run.
+    Awaited,
+    /// Nobody waits for the other run: the step has ended when it is begun.
+    Detached,
+    /// The other run goes on in the place of this one, which has nothing else to do any more.
+    Continued,
 }
 
 /// A case of a switch.
@@ -284,6 +295,12 @@ impl PlanStep {
     #[must_use]
     pub fn runs(&self) -> Option<&WorkflowVersion> {
         if let Act::Workflow(act) = &self.act { Some(&act.version) } else { None }
+    }
+
+    /// Whether the run that it begins goes on in the place of this one.
+    #[must_use]
+    pub fn continues(&self) -> bool {
+        matches!(&self.act, Act::Workflow(act) if act.bond == Bond::Continued)
     }
 
     /// What the agent that does it may use up; no limits of its own if it is none.

@@ -8,7 +8,7 @@
 //! A step is resolved as a submission resolves it and in no other way. Open runs are no part of it: they keep what they
 //! were pinned to.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use kapelle_types::{AgentName, AgentVersion, StepId, WorkflowName, WorkflowVersion};
@@ -16,7 +16,7 @@ use semver::VersionReq;
 
 use crate::catalog::Agents;
 use crate::performer::{AgentRequirement, Nobody, Performer};
-use crate::{Agent, Workflow};
+use crate::{Agent, Step, Workflow};
 
 /// Agents, workflows, and the steps that tie them together.
 #[derive(Debug, Clone)]
@@ -48,6 +48,17 @@ pub struct Loss {
     pub now: AgentVersion,
     /// Who would do it then; nobody means that the step breaks.
     pub then: Result<AgentVersion, Nobody>,
+}
+
+/// A step that runs another workflow, and which version that is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Above {
+    /// The workflow version.
+    pub workflow: WorkflowVersion,
+    /// Its step.
+    pub step: StepId,
+    /// What it runs now.
+    pub runs: WorkflowVersion,
 }
 
 impl Graph {
@@ -113,6 +124,35 @@ impl Graph {
             Some(Loss { used: used.clone(), now, then: then.by })
         })
         .collect()
+    }
+
+    /// The steps that run one of these workflow versions now, and those that run the workflows of these steps, however far
+    /// above: what becomes of the versions is felt by all of them.
+    #[must_use]
+    pub fn above(&self, below: impl IntoIterator<Item = WorkflowVersion>) -> Vec<Above> {
+        let mut catalog = Agents::default();
+        self.workflows.values().for_each(|it| catalog.insert_workflow(Arc::clone(it)));
+        let calls = self.workflows.iter().flat_map(|(version, it)| {
+            let calls = it.every_step().filter_map(|step| Some((step, step.act.call()?.resolve(&catalog).ok()?)));
+            let above = |(step, runs): (&Step, Arc<Workflow>)| Above {
+                workflow: version.clone(),
+                step: step.id.clone(),
+                runs: runs.version(),
+            };
+            calls.map(above).collect::<Vec<_>>()
+        });
+        let mut calls: Vec<Above> = calls.collect();
+        let mut felt: BTreeSet<WorkflowVersion> = below.into_iter().collect();
+        let mut found = Vec::new();
+        loop {
+            let (of_these, others) = calls.into_iter().partition::<Vec<_>, _>(|it| felt.contains(&it.runs));
+            if of_these.is_empty() {
+                return found;
+            }
+            felt.extend(of_these.iter().map(|it| it.workflow.clone()));
+            found.extend(of_these);
+            calls = others;
+        }
     }
 
     /// The agents as steps look for them.

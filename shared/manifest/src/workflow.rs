@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use kapelle_expression::{Reference, Template};
+use kapelle_expression::{Expression, Reference, Template};
 use kapelle_types::{SignalName, StepId, WorkflowName, WorkflowVersion};
 use serde::Serialize;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::issue::Issue;
 use crate::metadata::Metadata;
 use crate::order::{self, Cycle};
-use crate::read::{Fields, Issues, Part};
+use crate::read::{Fields, Issues, Part, optional};
 use crate::step::Step;
 use crate::{Contract, contracts, last, write};
 
@@ -49,9 +49,39 @@ pub struct WorkflowSpec {
     /// What that has to be like.
     #[serde(skip_serializing_if = "Contract::is_any")]
     pub result: Contract,
+    /// When another run goes on in the place of one that has done its steps.
+    #[serde(rename = "continue", skip_serializing_if = "Option::is_none")]
+    pub next: Option<Continuation>,
     /// How long a run may take.
     #[serde(serialize_with = "write::optional_duration", skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Duration>,
+}
+
+/// Work without an end, as runs that each do a part of it: `continue`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Continuation {
+    /// Whether another run goes on, over the input and the outputs of the steps.
+    #[serde(serialize_with = "write::expression")]
+    pub when: Expression,
+    /// What that one takes.
+    #[serde(serialize_with = "write::template")]
+    pub with: Template,
+}
+
+impl Continuation {
+    /// What the step is called that begins the other run.
+    #[must_use]
+    pub fn step_id() -> Option<StepId> {
+        "continue".parse().ok()
+    }
+
+    fn read(part: &Part<'_>, issues: &mut Issues) -> Option<Self> {
+        let mut fields = part.fields(issues)?;
+        let when = fields.required("when", issues).and_then(|it| it.expression(issues));
+        let with = fields.required("with", issues).and_then(|it| it.template(issues));
+        fields.close(&[], issues);
+        Some(Self { when: when?, with: with? })
+    }
 }
 
 impl Workflow {
@@ -112,6 +142,7 @@ impl WorkflowSpec {
         let output_part = fields.optional("output");
         let output = output_part.as_ref().map(|it| it.template(issues));
         let result = fields.optional("result").map_or(Some(Contract::any()), |it| contracts::read(&it, issues));
+        let next = optional(fields.optional("continue"), |it| Continuation::read(it, issues));
         let deadline = fields.optional("deadline").map(|it| it.duration(issues));
         fields.close(Self::LATER, issues);
         let steps = steps?;
@@ -132,6 +163,7 @@ impl WorkflowSpec {
             close_within: given(close_within)?,
             output,
             result: result?,
+            next: next?,
             deadline: given(deadline)?,
         })
     }

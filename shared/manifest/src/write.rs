@@ -29,14 +29,14 @@ pub(crate) fn optional_retry<S: Serializer>(policy: &Option<RetryPolicy>, s: S) 
 }
 
 pub(crate) fn expression<S: Serializer>(it: &Expression, s: S) -> Result<S::Ok, S::Error> {
-    written(it).serialize(s)
+    enclosed(it).serialize(s)
 }
 
 pub(crate) fn optional_expression<S: Serializer>(it: &Option<Expression>, s: S) -> Result<S::Ok, S::Error> {
-    it.as_ref().map(written).serialize(s)
+    it.as_ref().map(enclosed).serialize(s)
 }
 
-fn written(it: &Expression) -> String {
+fn enclosed(it: &Expression) -> String {
     // A comment would swallow the brace behind it.
     let end = if it.source().contains("//") { "\n}" } else { "}" };
     format!("${{{}{end}", it.source())

@@ -74,7 +74,11 @@ pub(super) fn command(command: &Command) -> String {
         }
         Command::EmitEvent(it) => format!("emit {} {} {}", it.task, it.kind, value(&it.data)),
         Command::StartRun(it) => {
-            let awaited = if it.parent.awaited { "" } else { " detached" };
+            let awaited = match (&it.continues, it.parent.awaited) {
+                (Some(_), _) => " in place of this one",
+                (None, true) => "",
+                (None, false) => " detached",
+            };
             format!("start run {} of {} for {}{awaited} {}", it.run, it.workflow, it.parent.task, value(&it.input))
         }
         Command::StopRun(it) => {

@@ -86,6 +86,7 @@ impl Job {
             signing_key: Some(1),
             workflow_pins: vec![],
             parent: None,
+            continued_from: None,
         }))
     }
 }

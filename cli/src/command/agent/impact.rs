@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use kapelle_manifest::{Graph, Loss, Performer};
+use kapelle_manifest::{Above, Graph, Loss, Performer};
 use kapelle_proto::v1;
 use kapelle_types::{AgentName, AgentVersion, Code, InvalidName, Version, WorkflowVersion};
 use semver::VersionReq;
@@ -35,6 +35,8 @@ struct Impact {
     /// Whether something breaks if they go, or may.
     breaks: bool,
     steps: Vec<Step>,
+    /// Steps of other workflows that run a workflow with such a step, however far above.
+    above: Vec<Runner>,
     /// Those that start runs of a workflow that has such a step.
     schedules: Vec<Scheduled>,
     runs: Runs,
@@ -48,6 +50,14 @@ struct Scheduled {
     workflow: String,
     /// Whether a step of it would have nobody then.
     breaks: bool,
+}
+
+/// A step that runs a workflow which feels it.
+#[derive(Debug, Serialize)]
+struct Runner {
+    workflow: String,
+    step: String,
+    runs: String,
 }
 
 /// A step that one of the versions does now.
@@ -148,10 +158,17 @@ impl Impact {
     fn of(graph: &Graph, agents: Vec<String>, gone: impl Fn(&AgentVersion) -> bool, runs: Runs) -> Self {
         let current = graph.current_workflows();
         let losses = graph.losses(gone).into_iter();
-        let steps: Vec<Step> = losses.map(|it| Step::of(&it, current.contains(&&it.used.workflow))).collect();
+        let losses: Vec<Loss> = losses.collect();
+        let steps: Vec<Step> = losses.iter().map(|it| Step::of(it, current.contains(&&it.used.workflow))).collect();
+        let above = graph.above(losses.into_iter().map(|it| it.used.workflow)).into_iter();
+        let above = above.map(|Above { workflow, step, runs }| Runner {
+            workflow: workflow.to_string(),
+            step: step.to_string(),
+            runs: runs.to_string(),
+        });
         let unclear = runs.unknown > 0 || !runs.complete;
         let breaks = runs.open > 0 || unclear || steps.iter().any(|it| it.then.is_none());
-        Self { agents, breaks, steps, schedules: Vec::new(), runs }
+        Self { agents, breaks, steps, above: above.collect(), schedules: Vec::new(), runs }
     }
 }
 
@@ -197,6 +214,13 @@ fn page(impact: &Impact) -> String {
         table.row([&workflow, &it.step, &it.asks_for, &it.now, &then]);
     }
     let mut text = format!("{}\n\n{}", bold(&impact.agents.join(", ")), table.render("No workflow uses it."));
+    if !impact.above.is_empty() {
+        let mut table = Table::new(&["workflow", "step", "runs"]);
+        for it in &impact.above {
+            table.row([&it.workflow, &it.step, &it.runs]);
+        }
+        let _ = write!(text, "\n\n{}", table.render("")); // a String takes it
+    }
     if !impact.schedules.is_empty() {
         let mut table = Table::new(&["schedule", "runs", "without it"]);
         for it in &impact.schedules {
@@ -267,6 +291,24 @@ mod tests {
         impact.schedules = scheduled("software-intake@^1").into_iter().collect();
         let page = page(&impact);
         insta::assert_snapshot!("page", anstream::adapter::strip_str(&page).to_string());
+    }
+
+    #[test]
+    fn those_above_are_named_however_far() {
+        let (parse, spec) = (kapelle_manifest::parse, "spec: { steps: [{ id: s, ");
+        let workflow = |name: &str, step: &str| {
+            let text = format!("metadata: {{ name: {name}, version: 1.0.0, owner: a@b.example }}\n{spec}{step} }}] }}");
+            parse("it", &format!("apiVersion: kapelle.dev/v1\nkind: Workflow\n{text}")).unwrap().remove(0).manifest
+        };
+        let manifests =
+            [workflow("top", "workflow: middle"), workflow("middle", "workflow: low"), workflow("low", "value: 1")];
+        let workflows = manifests.into_iter().filter_map(|it| match it {
+            kapelle_manifest::Manifest::Workflow(it) => Some(std::sync::Arc::new(it)),
+            kapelle_manifest::Manifest::Agent(_) => None,
+        });
+        let above = Graph::of([], workflows).above(["low@1.0.0".parse().unwrap()]);
+        let named: Vec<_> = above.iter().map(|it| format!("{} runs {}", it.workflow, it.runs)).collect();
+        assert_eq!(named, ["middle@1.0.0 runs low@1.0.0", "top@1.0.0 runs middle@1.0.0"]);
     }
 
     #[test]

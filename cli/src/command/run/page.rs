@@ -38,6 +38,10 @@ pub(crate) fn describe(run: &Run, now: Timestamp) -> String {
     if let Some(old) = &run.forked_from {
         let _ = writeln!(text, "fork of    {old}");
     }
+    let others = [("continued from", &run.continued_from), ("continued as", &run.continued_as)];
+    for (how, other) in others.iter().filter_map(|(how, other)| Some((how, other.as_ref()?))) {
+        let _ = writeln!(text, "{how} {other}");
+    }
     // What has ended waits for nothing, and what is wrong stands below.
     if let Some(why) = run.why.as_ref().filter(|_| run.finished_at.is_none()) {
         let _ = writeln!(text, "why        {}{}", why.because, so_long(why, now));

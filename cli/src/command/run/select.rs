@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use kapelle_proto::v1;
+use kapelle_types::RunId;
 use serde_json::json;
 
 use super::page;
@@ -25,6 +26,9 @@ pub(crate) struct Filter {
     /// Only runs with this label; repeat it for runs with all of them
     #[arg(short, long = "label", value_name = "NAME=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
+    /// Only runs that this run began
+    #[arg(long, value_name = "RUN")]
+    parent: Option<RunId>,
     /// Only runs that were submitted longer ago than this, such as 30m or 2d
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     older_than: Option<Duration>,
@@ -33,11 +37,13 @@ pub(crate) struct Filter {
 impl Filter {
     /// As the API takes it.
     pub(super) fn wire(self, limit: u32) -> v1::ListRunsRequest {
+        // Each run that another one begins has its id as a label.
+        let below = self.parent.map(|run| ("parent".to_owned(), run.to_string()));
         v1::ListRunsRequest {
             workflow: self.workflow.unwrap_or_default(),
             statuses: self.statuses.into_iter().map(|s| v1::RunStatus::from(s) as i32).collect(),
             limit,
-            labels: self.labels.into_iter().collect(),
+            labels: self.labels.into_iter().chain(below).collect(),
             older_than_seconds: self.older_than.map_or(0, |d| d.as_secs()),
         }
     }

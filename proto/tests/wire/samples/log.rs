@@ -37,6 +37,8 @@ pub(super) fn samples() -> Vec<Sample> {
             "below",
             RunSubmitted { workflow_pins: vec![workflow_pin()], parent: Some(parent()), ..submitted() },
         ),
+        Sample::named("continued", RunSubmitted { continued_from: RUN.into(), ..submitted() }),
+        Sample::named("continued", RunFinished { continued_as: RUN.into(), ..finished() }),
         Sample::new(workflow_pin()),
         Sample::new(parent()),
         Sample::new(pin("review", "licence-review@1.2.0", 2)),
@@ -237,5 +239,6 @@ fn finished() -> RunFinished {
         output: Some(inline("null")),
         error: Some(failure()),
         decided_seq: 4_711,
+        ..RunFinished::default()
     }
 }

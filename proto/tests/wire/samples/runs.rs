@@ -84,6 +84,7 @@ pub(super) fn samples() -> Vec<Sample> {
 /// Samples of running again, and of many at once.
 pub(super) fn verbs() -> Vec<Sample> {
     vec![
+        Sample::named("continued", RunView { continued_from: RUN.into(), continued_as: RUN.into(), ..run() }),
         Sample::named("forked", RunView { forked_from: RUN.into(), why: Some(why()), ..run() }),
         Sample::new(why()),
         Sample::new(RestartRunRequest { run_id: RUN.into(), latest: true, idempotency_key: Some("again".into()) }),

@@ -10,8 +10,9 @@ use crate::turn::Turn;
 
 pub(super) fn apply(turn: &mut Turn<'_>, who: &Principal, reason: &str) -> Result<(), Ignored> {
     if turn.run.closing.is_some() && turn.run.stage() == Stage::Open {
-        return Err(Ignored::RunClosing);
+        return if turn.pass_on(false) { Ok(()) } else { Err(Ignored::RunClosing) };
     }
+    turn.pass_on(false);
     turn.finish(RunStatus::Canceled, None, Some(Failure::canceled(who, reason)));
     Ok(())
 }

@@ -29,6 +29,7 @@ pub(super) fn apply(turn: &mut Turn<'_>, entry: &Entry, submitted: &RunSubmitted
         person: submitted.person.clone(),
         signing_key: submitted.signing_key,
         parent: submitted.parent.clone(),
+        continued_from: submitted.continued_from,
     };
     turn.run.heap_bytes += origin_bytes(&origin);
     turn.run.origin = Some(Box::new(origin));

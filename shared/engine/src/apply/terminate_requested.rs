@@ -9,6 +9,7 @@ use crate::turn::Turn;
 
 #[allow(clippy::unnecessary_wraps)] // every entry kind answers alike
 pub(super) fn apply(turn: &mut Turn<'_>, who: &Principal, reason: &str) -> Result<(), Ignored> {
+    turn.pass_on(true);
     turn.finish(RunStatus::Terminated, None, Some(Failure::terminated(who, reason)));
     Ok(())
 }

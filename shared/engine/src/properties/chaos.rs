@@ -103,7 +103,7 @@ impl Witness {
             let id = step.id.to_string();
             let before = self.attempts.insert(id.clone(), step.attempts).unwrap_or(0);
             let closes = world.run.closing().is_some() || world.run.is_finished();
-            let work = id.starts_with('s');
+            let work = id.starts_with('s') || id == "continue";
             assert!(!closes || !self.closes || !work || before == step.attempts, "{id} began in a run that is closing");
             assert!(closes || work, "{id} is shown before the run is closing");
             assert!(before <= step.attempts, "{id}: attempts went from {before} to {}: {step:?}", step.attempts);

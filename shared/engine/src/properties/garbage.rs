@@ -111,7 +111,7 @@ fn body() -> impl Strategy<Value = Body> {
         3 => proptest::collection::vec(task().prop_map(|t| t.step), 0..3).prop_map(|steps| Body::RetryRequested { steps }),
         1 => any::<u64>().prop_map(|decided_seq| {
             let (status, output, error) = (RunStatus::Failed, None, None);
-            Body::RunFinished(Box::new(RunFinished { status, output, error, decided_seq }))
+            Body::RunFinished(Box::new(RunFinished { status, output, error, decided_seq, continued_as: None }))
         }),
     ]
 }

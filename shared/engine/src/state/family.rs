@@ -1,10 +1,13 @@
 //! Runs that begin runs: who stands above a run, and what it tells those below it.
 
-use kapelle_types::TaskId;
+use kapelle_types::{RunId, TaskId};
 
 use super::run::Run;
+use super::{Place, StepState};
+use crate::command::Command;
 use crate::entry::Parent;
-use crate::plan::StepIndex;
+use crate::plan::{PlanStep, StepIndex};
+use crate::turn::Turn;
 
 impl Run {
     /// The attempt that it was begun for, if another run wanted it.
@@ -35,6 +38,27 @@ impl Run {
         self.plan.steps.get(step).is_some_and(|planned| planned.runs().is_some())
     }
 
+    /// The run that it goes on in the place of.
+    #[must_use]
+    pub fn continued_from(&self) -> Option<RunId> {
+        self.origin.as_ref().and_then(|origin| origin.continued_from)
+    }
+
+    /// The run that goes on in its place, once that is begun.
+    #[must_use]
+    pub fn continued_as(&self) -> Option<RunId> {
+        let (_, task) = self.continued()?;
+        Some(RunId::of_attempt(self.id, &task))
+    }
+
+    /// The attempt that began the run which goes on in its place.
+    fn continued(&self) -> Option<(Place, TaskId)> {
+        let step = self.plan.steps.iter().position(PlanStep::continues)?;
+        let Some(StepState::Succeeded { attempts, .. }) = self.state(step) else { return None };
+        let place = Place::whole(step);
+        Some((place, place.task(&self.plan, *attempts)?))
+    }
+
     /// Attempts that are in the queue of an agent, or being worked on.
     #[must_use]
     pub fn tasks_in_flight(&self) -> usize {
@@ -43,146 +67,16 @@ impl Run {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use crate::testing::check;
-
-    #[test]
-    fn an_attempt_is_a_run_and_its_end_is_the_attempts() {
-        let plan = json!({"steps": [
-            {"id": "sub", "workflow": "other@2.0.0", "with": {"n": "${input.n}"}, "gives": ["x"]},
-            {"id": "after", "needs": ["sub"], "with": "${steps.sub.output.x}"},
-        ]});
-        let script = r#"
-            0 submit {"n": 1}
-            1 fail sub 1 oops
-            2 ?
-            1001 fire retry=sub=2
-            1002 ?
-            1003 ok sub 2 {"x": 7}"#;
-        insta::assert_snapshot!(check(&plan, script), @r#"
-        > 0 submit {"n": 1}
-          start run of other@2.0.0 for sub#1 {"n":1}
-        > 1 fail sub 1 oops
-          start timer retry=sub=2 at 1001
-        > 2 ?
-          start timer retry=sub=2 at 1001
-        > 1001 fire retry=sub=2
-          start run of other@2.0.0 for sub#2 {"n":1}
-        > 1002 ?
-          start run of other@2.0.0 for sub#2 {"n":1}
-        > 1003 ok sub 2 {"x": 7}
-          dispatch after#1 7
-        = RUNNING
-        "#);
-        insta::assert_snapshot!(check(&plan, "0 submit {\"n\": 1}\n1 ok sub 1 {\"y\": 7}"), @r#"
-        > 0 submit {"n": 1}
-          start run of other@2.0.0 for sub#1 {"n":1}
-        > 1 ok sub 1 {"y": 7}
-        = STALLED
-          K0301: step `sub` gave up after 1 attempt: K0308: the output breaks the contract of other@2.0.0: it has no `x`
-        "#);
-    }
-
-    #[test]
-    fn what_ends_a_run_ends_those_that_it_waits_for() {
-        let plan = json!({"steps": [
-            {"id": "each", "foreach": "input", "workflow": "other@2.0.0", "with": "${item}"},
-            {"id": "loose", "workflow": "other@2.0.0", "detach": true},
-            {"id": "told", "workflow": "other@2.0.0", "detach": true},
-        ], "deadline_ms": 5000});
-        let script = r#"
-            0 submit [1, 2]
-            1 ok each:0 1
-            2 ok told 1 {"run_id": "x"}
-            3 cancel
-            4 ?"#;
-        insta::assert_snapshot!(check(&plan, script), @r#"
-        > 0 submit [1, 2]
-          start timer deadline at 5000
-          start run of other@2.0.0 for each:0#1 1
-          start run of other@2.0.0 for each:1#1 2
-          start run of other@2.0.0 for loose#1 detached {}
-          start run of other@2.0.0 for told#1 detached {}
-        > 1 ok each:0 1
-        > 2 ok told 1 {"run_id": "x"}
-        > 3 cancel
-          cancel run for each:1#1
-          cancel timer deadline
-          finish CANCELED decided at 4 canceled: canceled by ada
-        > 4 ?
-          cancel run for each:1#1
-          cancel timer deadline
-          finish CANCELED decided at 4 canceled: canceled by ada
-        = CANCELED
-        "#);
-        insta::assert_snapshot!(check(&plan, "0 submit [1]\n1 terminate"), @r#"
-        > 0 submit [1]
-          start timer deadline at 5000
-          start run of other@2.0.0 for each:0#1 1
-          start run of other@2.0.0 for loose#1 detached {}
-          start run of other@2.0.0 for told#1 detached {}
-        > 1 terminate
-          terminate run for each:0#1
-          cancel timer deadline
-          finish TERMINATED decided at 2 terminated: terminated by ada
-        = TERMINATED
-        "#);
-        insta::assert_snapshot!(check(&plan, "0 submit [1]\n5000 fire deadline"), @r#"
-        > 0 submit [1]
-          start timer deadline at 5000
-          start run of other@2.0.0 for each:0#1 1
-          start run of other@2.0.0 for loose#1 detached {}
-          start run of other@2.0.0 for told#1 detached {}
-        > 5000 fire deadline
-          cancel run for each:0#1
-          finish TIMED_OUT decided at 2 K0306: the run was not done at its deadline, 1970-01-01T00:00:05.000Z
-        = TIMED_OUT
-        "#);
-    }
-
-    #[test]
-    fn a_run_tells_the_one_above_how_it_ended() {
-        let plan = json!({"steps": [{"id": "a"}], "output": "${steps.a.output}"});
-        insta::assert_snapshot!(check(&plan, "0 submit-below 1\n1 ok a 1 9\n2 ?\n3 finished\n4 ?"), @r#"
-        > 0 submit-below 1
-          dispatch a#1 {}
-        > 1 ok a 1 9
-          report COMPLETED to up#1 of the run above
-          finish COMPLETED decided at 2 9
-        > 2 ?
-          report COMPLETED to up#1 of the run above
-          finish COMPLETED decided at 2 9
-        > 3 finished
-        > 4 ?
-          report COMPLETED to up#1 of the run above
-        = COMPLETED
-        "#);
-        insta::assert_snapshot!(check(&plan, "0 submit-below 1\n1 cancel"), @r#"
-        > 0 submit-below 1
-          dispatch a#1 {}
-        > 1 cancel
-          withdraw a#1
-          report CANCELED to up#1 of the run above
-          finish CANCELED decided at 2 canceled: canceled by ada
-        = CANCELED
-        "#);
-    }
-
-    #[test]
-    fn depth_is_bounded() {
-        let plan = json!({"steps": [{"id": "sub", "workflow": "other@2.0.0"}]});
-        insta::assert_snapshot!(check(&plan, "0 submit-below 6"), @r#"
-        > 0 submit-below 6
-          start run of other@2.0.0 for sub#1 {}
-        = RUNNING
-        "#);
-        insta::assert_snapshot!(check(&plan, "0 submit-below 7"), @r#"
-        > 0 submit-below 7
-        = STALLED
-          K0318: step `sub`: `workflow`: 8 runs stand above this one, and no more may stand above another
-        "#);
+impl Turn<'_> {
+    /// Whoever ends a run ends the one that goes on in its place. False if none does.
+    pub(crate) fn pass_on(&mut self, terminate: bool) -> bool {
+        let next = self.run.continued();
+        let stop = next.and_then(|(place, task)| Command::withdraw(self.run, place, task, terminate));
+        let passed = stop.is_some();
+        self.commands.extend(stop);
+        passed
     }
 }
+
+#[cfg(test)]
+mod tests;

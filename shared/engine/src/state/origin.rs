@@ -26,6 +26,7 @@ pub(crate) struct Origin {
     pub(crate) person: Option<String>,
     pub(crate) signing_key: Option<KeyId>,
     pub(crate) parent: Option<Parent>,
+    pub(crate) continued_from: Option<RunId>,
 }
 
 impl Run {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::contract::{Check, Contract};
 use crate::limits::TaskLimits;
 use crate::plan::{
-    Act, AgentAct, Approval, AwaitSignal, Case, Join, MaxFailures, OnGiveUp, Phase, Plan, PlanStep, Repeat, Wait,
+    Act, AgentAct, Approval, AwaitSignal, Bond, Case, Join, MaxFailures, OnGiveUp, Phase, Plan, PlanStep, Repeat, Wait,
     WorkflowAct,
 };
 
@@ -31,13 +31,23 @@ pub fn workflow() -> WorkflowVersion {
 /// `"of": "route.big"` is the case of a switch that the step is done in; the switch is among its needs.
 /// `"limits": {"cost_per_run": 1, "payload": 9, "tokens": 9, "tool_calls": 9}` are the agent's, and `"agent": "x"` is for
 /// steps that share one. `"join": 2` begins a step when two of its needs have succeeded, `{"of": ["a"], "quorum": 1}` of these.
-/// `"batch": 3` gives a member three items, `"max_failures": 1` lets one give up. `"repeat": {"until": …, "max": 3, "accept": true}` does a step in rounds. `"compensate": {…}` on a step is the step that undoes it, `compensate_<id>`; `"on_failure": […]`,
+/// `"batch": 3` gives a member three items, `"max_failures": 1` lets one give up. `"repeat": {"until": …, "max": 3, "accept": true}`
+/// does a step in rounds. `"continue": {"when": …, "with": …}` beside the steps begins the run that goes on in the place of this one.
+/// `"compensate": {…}` on a step is the step that undoes it, `compensate_<id>`; `"on_failure": […]`,
 /// `"finally": […]` and `"close_ms": 9` beside the steps say what a run does last. Retries wait 1 s, then 2 s, without jitter, unless said otherwise; `with` is `{}` and the output `null`.
 #[must_use]
 pub fn plan(spec: &Value) -> Plan {
     let listed = spec["steps"].as_array().expect("`steps` is a list");
     let place = |id: &Value| listed.iter().position(|s| s["id"] == *id).expect("needs a step that is there");
     let mut steps: Vec<_> = listed.iter().map(|s| step(s, &place, Phase::Work)).collect();
+    if spec["continue"].is_object() {
+        let mut next = spec["continue"].clone();
+        next["id"] = json!("continue");
+        next["workflow"] = json!(workflow().to_string());
+        next["continues"] = json!(true);
+        next["needs"] = listed.iter().map(|it| it["id"].clone()).collect();
+        steps.push(step(&next, &place, Phase::Work));
+    }
     for (index, of) in listed.iter().enumerate().filter(|(_, of)| of["compensate"].is_object()) {
         let mut undo = of["compensate"].clone();
         undo["id"] = json!(format!("compensate_{}", of["id"].as_str().expect("a step has an id")));
@@ -109,8 +119,12 @@ fn act<'s>(spec: &'s Value, id: &str) -> (Act, &'s Value) {
     } else if let Some(kind) = spec["emit"].as_str() {
         (Act::Emit(kind.to_owned()), &spec["with"])
     } else if let Some(version) = spec["workflow"].as_str() {
-        let detach = spec["detach"] == json!(true);
-        (Act::Workflow(Box::new(WorkflowAct { version: version.parse().unwrap(), detach })), &spec["with"])
+        let bond = match (spec["detach"] == json!(true), spec["continues"] == json!(true)) {
+            (_, true) => Bond::Continued,
+            (true, false) => Bond::Detached,
+            (false, false) => Bond::Awaited,
+        };
+        (Act::Workflow(Box::new(WorkflowAct { version: version.parse().unwrap(), bond })), &spec["with"])
     } else {
         (Act::Agent(Box::new(agent(spec, id))), &spec["with"])
     }

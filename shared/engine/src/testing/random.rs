@@ -95,6 +95,9 @@ pub fn random_spec(seed: u64, shape: &Shape) -> Value {
     if shape.joins > 0 {
         random_joins(&mut dice, &mut spec, shape);
     }
+    if shape.kinds > 0 && dice.chance(20) {
+        spec["continue"] = json!({"when": "input.go", "with": "${input}", "retry": random_retry(&mut dice, shape)});
+    }
     if shape.closing > 0 {
         random_closing(&mut dice, &mut spec, shape);
     }

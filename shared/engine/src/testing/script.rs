@@ -89,7 +89,11 @@ pub fn describe(command: &Command) -> String {
         Command::DispatchTask(task) => format!("dispatch {} {}", task.task, json(&task.input)),
         Command::EmitEvent(event) => format!("emit {} {} {}", event.task, event.kind, json(&event.data)),
         Command::StartRun(start) => {
-            let detach = if start.parent.awaited { "" } else { " detached" };
+            let detach = match (&start.continues, start.parent.awaited) {
+                (Some(_), _) => " in place of this one",
+                (None, true) => "",
+                (None, false) => " detached",
+            };
             format!("start run of {} for {}{detach} {}", start.workflow, start.parent.task, json(&start.input))
         }
         Command::StopRun(stop) => {
@@ -141,6 +145,7 @@ pub fn submission(input: Value) -> Body {
         person: Some("ada".to_owned()),
         workflow_pins: Vec::new(),
         parent: None,
+        continued_from: None,
     }))
 }
 
@@ -235,7 +240,7 @@ fn body(what: &str, rest: &str) -> Body {
         "giveup" => Body::FailRequested { reason: reason() },
         "finished" => {
             let (status, output, error) = (RunStatus::Completed, None, None);
-            Body::RunFinished(Box::new(RunFinished { status, output, error, decided_seq: 1 }))
+            Body::RunFinished(Box::new(RunFinished { status, output, error, decided_seq: 1, continued_as: None }))
         }
         other => panic!("`{other}` is no entry"),
     }

@@ -53,6 +53,13 @@ pub(super) fn check(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Issue> {
         }
     }
     checker.template(workflow.spec.output.source(), None, Place::Output, &spec().field("output"));
+    if let Some(next) = &workflow.spec.next {
+        let pointer = spec().field("continue");
+        for reference in next.when.references() {
+            checker.reference(reference, None, Place::Output, &pointer.field("when"));
+        }
+        checker.template(next.with.source(), None, Place::Output, &pointer.field("with"));
+    }
     checker.issues
 }
 

@@ -9,7 +9,7 @@ use kapelle_types::{Code, StepId};
 use super::spec;
 use crate::catalog::Catalog;
 use crate::issue::{Issue, suggestion};
-use crate::{Act, InCase, Step, Workflow};
+use crate::{Act, Continuation, InCase, Step, Workflow};
 
 /// Where the step with this position stands.
 pub(super) fn pointer(index: usize) -> Pointer {
@@ -52,6 +52,10 @@ pub(super) fn check(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Issue> {
             issues.push(issue.label("the name is taken").hint(hint));
         }
         issues.extend(performer(&pointer, step, catalog));
+        if workflow.spec.next.is_some() && Some(&step.id) == Continuation::step_id().as_ref() {
+            let issue = Issue::rule(&pointer.field("id"), "`continue` is what begins the run that goes on");
+            issues.push(issue.label("the name is taken").hint("give the step another name"));
+        }
         issues.extend(itself(workflow, &pointer, step));
     }
     for (index, step) in steps.iter().enumerate() {

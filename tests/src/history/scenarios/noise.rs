@@ -129,5 +129,5 @@ fn retry_timer(step: &str, attempt: u32) -> Entry {
 
 fn mark() -> Entry {
     let (status, output, error) = (Status::Completed, Some(json!("forged").into()), None);
-    entry("", Body::RunFinished(Box::new(RunFinished { status, output, error, decided_seq: 1 })))
+    entry("", Body::RunFinished(Box::new(RunFinished { status, output, error, decided_seq: 1, continued_as: None })))
 }
