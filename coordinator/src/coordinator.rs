@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kapelle_bus::approvals::Approvals;
 use kapelle_bus::keys::Keys;
 use kapelle_bus::policies::PolicySets;
 use kapelle_bus::provision::provision;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::Access;
 use crate::admission::Admission;
 use crate::api::{Context, Gate, Server};
+use crate::approvals::{Watcher, deliver};
 use crate::audit::Trail;
 use crate::catalog::Catalog;
 use crate::config::{Assignment, Config, Governance};
@@ -93,6 +95,7 @@ impl Coordinator {
             access: Arc::clone(&access),
         };
         let schedules = Schedules::open(&bus).await.map_err(|e| provisioning(&e))?;
+        let approvals = Approvals::open(&bus).await.map_err(|e| provisioning(&e))?;
         let ours = assigned(&config, &ownership);
         let served = Served::start(template(&config), shared, ours.clone(), ownership.own.clone(), stop_all.clone());
         let admission = Admission::start(bus.clone(), ownership.peers.clone(), config.open_runs_max, stop_all.clone());
@@ -110,6 +113,9 @@ impl Coordinator {
             trail: retired,
         };
         stand_by(&config, &retirement, &stop_all);
+        if let Some(destinations) = &config.notify {
+            deliver(&bus, destinations.clone(), &stop_all).inspect_err(|_| stop_all.cancel())?;
+        }
         let announcer = announce(&bus, &config, started_at, &served);
         let open = |files| Certificates::open(files, stop_all.clone()).inspect_err(|_| stop_all.cancel());
         let certificates = config.tls.map(open).transpose()?;
@@ -129,7 +135,9 @@ impl Coordinator {
             retirement,
             schedules,
             known_schedules: Arc::default(),
+            approvals,
         };
+        tokio::spawn(watcher(&context).run(stop_api.clone()));
         tokio::spawn(scheduler(&context, tokens, config.namespace, ours).run(stop_api.clone()));
         let server = Server::start(config.grpc_address, Arc::new(context), (gate, certificates), stop_api.clone())
             .await
@@ -223,6 +231,16 @@ fn assigned(config: &Config, ownership: &Ownership) -> Ours {
     match &config.assignment {
         Assignment::Shared => ownership.ours.clone(),
         Assignment::Given(given) => given.clone(),
+    }
+}
+
+/// Whoever looks after what people are asked in the runs of our partitions.
+fn watcher(context: &Context) -> Watcher {
+    Watcher {
+        bus: context.bus.clone(),
+        store: context.approvals.clone(),
+        plans: Arc::clone(&context.plans),
+        served: context.served.clone(),
     }
 }
 

@@ -10,7 +10,7 @@ use kapelle_bus::keys::{self, Keys};
 use kapelle_bus::registry::{Kind, Registry};
 use kapelle_engine::{
     Act, AgentAct, Approval, AwaitSignal, Case, Check, Contract, KeyId, OnGiveUp, Phase, Pin, Plan, PlanStep, Run,
-    RunSubmitted, SigningKey, TaskLimits, Wait,
+    RunSubmitted, Rung, SigningKey, TaskLimits, Wait,
 };
 use kapelle_expression::{Root, Template};
 use kapelle_manifest::{Agent, Checker, InvalidSchema, Manifest, Step, Workflow};
@@ -310,8 +310,11 @@ fn act(step: &Step, pinned: Option<(&Pin, &Agent)>) -> Result<Act, PlanError> {
 }
 
 fn approval(declared: &kapelle_manifest::Approval) -> Approval {
-    let kapelle_manifest::Approval { title, reason, groups, quorum, expires, self_approval } = declared.clone();
-    Approval { title, reason: reason.unwrap_or_default(), groups, quorum, expires, self_approval }
+    let kapelle_manifest::Approval { title, reason, groups, quorum, expires, remind, escalate, self_approval } =
+        declared.clone();
+    let escalate = escalate.into_iter().map(|kapelle_manifest::Rung { after, to }| Rung { after, to }).collect();
+    let reason = reason.unwrap_or_default();
+    Approval { title, reason, groups, quorum, expires, remind, escalate, self_approval }
 }
 
 /// One side of the contract of a step's agent.

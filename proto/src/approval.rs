@@ -37,13 +37,18 @@ impl TryFrom<v1::ApprovalDecided> for ApprovalDecided {
 
 impl From<&Decider> for v1::ApprovalDecider {
     fn from(by: &Decider) -> Self {
-        Self { person: by.person.clone(), groups: by.groups.clone(), policies: by.policies.clone() }
+        Self {
+            person: by.person.clone(),
+            groups: by.groups.clone(),
+            policies: by.policies.clone(),
+            in_place_of: by.in_place_of.clone(),
+        }
     }
 }
 
 impl From<v1::ApprovalDecider> for Decider {
     fn from(wire: v1::ApprovalDecider) -> Self {
-        Self { person: wire.person, groups: wire.groups, policies: wire.policies }
+        Self { person: wire.person, groups: wire.groups, policies: wire.policies, in_place_of: wire.in_place_of }
     }
 }
 

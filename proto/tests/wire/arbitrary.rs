@@ -221,10 +221,10 @@ fn decided() -> impl Strategy<Value = Body> {
         payload().prop_map(Verdict::Edit),
         Just(Verdict::Override),
     ];
-    let by = (any::<String>(), vec(any::<String>(), 0..3), any::<String>());
+    let by = (any::<String>(), vec(any::<String>(), 0..3), any::<String>(), any::<String>());
     (step(), digest(), verdict, any::<String>(), by).prop_map(|(step, digest, verdict, comment, by)| {
-        let (person, groups, policies) = by;
-        let by = Decider { person, groups, policies };
+        let (person, groups, policies, in_place_of) = by;
+        let by = Decider { person, groups, policies, in_place_of };
         Body::ApprovalDecided(Box::new(ApprovalDecided { step, digest, verdict, comment, by }))
     })
 }

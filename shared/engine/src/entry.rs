@@ -360,6 +360,15 @@ pub struct Decider {
     pub groups: Vec<String>,
     /// The digest of the policies that let them.
     pub policies: String,
+    /// The person in whose place they decide, and whose groups these are; empty if they decide as themselves.
+    pub in_place_of: String,
+}
+
+impl Decider {
+    /// Everybody whose word this is: a person has one, whoever says it.
+    pub(crate) fn persons(&self) -> impl Iterator<Item = &str> {
+        [self.person.as_str(), self.in_place_of.as_str()].into_iter().filter(|it| !it.is_empty())
+    }
 }
 
 /// Whether those who agreed still may.

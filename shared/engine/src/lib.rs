@@ -55,7 +55,7 @@ pub use ignored::Ignored;
 pub use invariant::Violation;
 pub use limits::TaskLimits;
 pub use outstanding::outstanding;
-pub use plan::{Act, AgentAct, Approval, AwaitSignal, Case, OnGiveUp, Phase, Plan, PlanStep, StepIndex, Wait};
+pub use plan::{Act, AgentAct, Approval, AwaitSignal, Case, OnGiveUp, Phase, Plan, PlanStep, Rung, StepIndex, Wait};
 pub use state::{Members, Run, RunStatus, StepStatus, StepSummary};
 pub use token::{KeyId, RunKey, SigningKey, TaskToken};
 pub use waits::{AgentWait, Mending, Waits, waits};

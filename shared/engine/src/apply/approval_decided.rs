@@ -8,7 +8,7 @@ use kapelle_types::Timestamp;
 use super::{give_up, locate};
 use crate::approval::{self, HoldStage};
 use crate::contract;
-use crate::entry::{ApprovalDecided, Failure, Verdict};
+use crate::entry::{ApprovalDecided, Decider, Failure, Verdict};
 use crate::ignored::Ignored;
 use crate::limits;
 use crate::plan::{Approval, PlanStep};
@@ -46,9 +46,9 @@ pub(super) fn apply(turn: &mut Turn<'_>, decided: &ApprovalDecided) -> Result<()
 }
 
 impl Run {
-    /// Why it would ignore this decision if it were the next entry of its log, as far as that hangs on no time.
+    /// Why it would ignore this decision if it were the next entry of its log, written now.
     #[must_use]
-    pub fn would_ignore(&self, decided: &ApprovalDecided) -> Option<Ignored> {
+    pub fn would_ignore(&self, decided: &ApprovalDecided, now: Timestamp) -> Option<Ignored> {
         match self.stage() {
             Stage::Pending => return Some(Ignored::NotSubmitted),
             Stage::Finished => return Some(Ignored::RunFinished),
@@ -61,7 +61,7 @@ impl Run {
         };
         let planned = self.plan.steps.get(place.step)?;
         let Some(approval) = planned.approval() else { return Some(Ignored::NotHeld) };
-        acceptable(self, place, approval, decided, self.last_progress).err()
+        acceptable(self, place, approval, decided, now.max(self.last_progress)).err()
     }
 }
 
@@ -86,21 +86,24 @@ fn acceptable(
     if now >= hold.expires {
         return Err(Ignored::ApprovalExpired);
     }
-    let (person, verdict) = (&decided.by.person, &decided.verdict);
-    if person.is_empty() {
+    let (by, verdict) = (&decided.by, &decided.verdict);
+    if by.person.is_empty() {
         return Err(Ignored::NoPerson);
     }
-    let member = approval.groups.is_empty() || approval.groups.iter().any(|group| decided.by.groups.contains(group));
+    let mut asked = approval.groups_at(hold.asked_at, now);
+    let member = approval.groups.is_empty() || asked.any(|group| by.groups.iter().any(|it| it == group));
     if *verdict != Verdict::Override && !member {
         return Err(Ignored::NotInGroup);
     }
     if *verdict == Verdict::Reject {
         return Ok(()); // whoever may decide may stop it, at any time
     }
-    if !approval.self_approval && run.submitted_by_person() == Some(person) {
+    // In somebody's place nobody agrees to a run of their own, or of theirs, whatever the approval allows.
+    let own = by.persons().any(|person| run.submitted_by_person() == Some(person));
+    if own && (!approval.self_approval || !by.in_place_of.is_empty()) {
         return Err(Ignored::SelfApproval);
     }
-    if hold.agreed.iter().any(|it| it.person == *person) {
+    if hold.agreed.iter().flat_map(Decider::persons).any(|one| by.persons().any(|other| one == other)) {
         return Err(Ignored::SamePerson);
     }
     Ok(())
@@ -331,5 +334,38 @@ mod tests {
           finish COMPLETED decided at 9 [["done",null],{"decision":"edit","by":["ada"],"at":"1970-01-01T00:00:00.005Z","comment":"fine","edited":{"sure":false}}]
         = COMPLETED
         "#);
+    }
+
+    #[test]
+    fn rungs_widen_who_may_decide_and_decide_nothing() {
+        let plan = json!({"steps": [
+            {"id": "a", "approve": {"groups": ["legal"], "escalate": [{"after_ms": 1000, "to": ["leads"]}], "expires_ms": 3000}},
+            {"id": "b", "approve": {"groups": ["legal"], "escalate": [{"after_ms": 1000, "to": ["leads"]}], "expires_ms": 3000}},
+        ]});
+        let script = r#"
+            0 submit
+            999 decide a approve bob leads
+            1000 decide a approve bob leads
+            1001 checked a
+            3000 fire wake=b=1"#;
+        insta::assert_snapshot!(check(&plan, script), @"");
+    }
+
+    #[test]
+    fn in_the_place_of_another_is_that_ones_word() {
+        let plan = json!({"steps": [
+            {"id": "a", "approve": {"groups": ["legal"], "quorum": 2, "self": true}},
+        ]});
+        let script = r#"
+            0 submit
+            1 decide a approve ada/bob legal
+            2 decide a approve cyd/ada legal
+            3 decide a approve cyd/bob legal
+            4 decide a approve bob legal
+            5 decide a approve cyd legal
+            6 decide a approve dee/cyd legal
+            7 decide a approve dee/bob legal
+            8 decide a approve dee legal"#;
+        insta::assert_snapshot!(check(&plan, script), @"");
     }
 }
