@@ -85,6 +85,7 @@ fn encode_verdict(verdict: &Verdict) -> (v1::approval_decided::Verdict, Option<&
         Verdict::Reject => (Wire::Reject, None),
         Verdict::Edit(arguments) => (Wire::Edit, Some(arguments)),
         Verdict::Override => (Wire::Override, None),
+        Verdict::Undo => (Wire::Undo, None),
     }
 }
 
@@ -96,6 +97,7 @@ fn decode_verdict(verdict: i32, arguments: Option<v1::PayloadData>) -> Result<Ve
         Ok(Wire::Reject) => Ok(Verdict::Reject),
         Ok(Wire::Edit) => payload::decode(arguments, "arguments").map(Verdict::Edit),
         Ok(Wire::Override) => Ok(Verdict::Override),
+        Ok(Wire::Undo) => Ok(Verdict::Undo),
         Ok(Wire::Unspecified) => Err(DecodeError::Missing("verdict")),
         Err(_) => Err(DecodeError::Unknown("verdict")),
     }

@@ -1,7 +1,9 @@
 //! `kapelle approval …`: steps that wait for people, looked at and decided. A decision names the digest of what was shown.
 
+mod bulk;
 mod delegations;
 mod page;
+mod stats;
 
 use clap::{Args, Subcommand};
 use kapelle_proto::v1;
@@ -15,8 +17,10 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::Table;
 use crate::view::Approval;
+use bulk::Bulk;
 use delegations::Given;
 use page::page;
+use stats::Asked;
 
 /// What can be done about approvals.
 #[derive(Debug, Subcommand)]
@@ -46,6 +50,10 @@ pub(crate) enum Verb {
     },
     /// Let it be done though others would have to agree; for administrators, and an event of its own
     Override(Decision),
+    /// Take back that you agreed, while more persons have to
+    Undo(Decision),
+    /// Decide what is alike by one rule: a preview, then `--yes`. Each is decided by its own digest
+    Bulk(Bulk),
     /// Let somebody decide in your place until a time
     Delegate(Given),
     /// Who decides in whose place now
@@ -56,6 +64,8 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "PERSON")]
         to: String,
     },
+    /// How well people decide: how long they take, whether they look, and what came of it
+    Stats(Asked),
 }
 
 /// A step that waits.
@@ -92,8 +102,11 @@ pub(crate) async fn run(app: &App, verb: Verb) -> End {
             decide(app, "edit", decision, arguments).await?;
         }
         Verb::Override(decision) => overrule(app, decision).await?,
+        Verb::Undo(decision) => decide(app, "undo", decision, bytes::Bytes::new()).await?,
+        Verb::Bulk(bulk) => return bulk::decide(app, bulk).await,
         Verb::Delegate(given) => delegations::give(app, given).await?,
         Verb::Delegations => delegations::list(app).await?,
+        Verb::Stats(asked) => stats::show(app, asked).await?,
         Verb::Undelegate { to } => delegations::end(app, &to).await?,
     }
     Ok(Exit::Ok)

@@ -3,14 +3,16 @@
 //! A decision is refused here with a reason that people understand, and once more by the run itself, which has the last
 //! word: what the log has first counts. Every refusal and every decision is on record.
 
+mod alike;
 mod delegations;
+mod words;
 
 use std::sync::Arc;
 
-use kapelle_engine::{ApprovalDecided, Body, Decider, Held, Ignored, Run, Rung, Verdict};
+use kapelle_engine::{ApprovalDecided, Body, Decider, Ignored, Run, Verdict};
 use kapelle_proto::v1::{self, approval_service_server::ApprovalService};
 use kapelle_telemetry::clock;
-use kapelle_types::{Caller, Code, Diagnosis, Payload, RunId, Sha256, StepRef, limits, printed};
+use kapelle_types::{Caller, Code, Diagnosis, Payload, RunId, Sha256, StepRef, Timestamp, limits};
 use serde_json::Value;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -20,9 +22,10 @@ use super::status::{caller, run_id, status};
 use super::steer::record;
 use super::{Context, visible};
 use crate::access::{Act, run_named};
-use crate::approvals::{in_place_of, question};
+use crate::approvals::{in_place_of, quality, question};
 use crate::listing::{Query, list_all};
-use crate::runs::{json, rebuild, rebuild_to};
+use crate::runs::{rebuild, rebuild_to};
+use words::{not_held, told, unseen, view};
 
 /// Runs that one listing looks at, unless it says otherwise.
 const LISTED_DEFAULT: usize = 100;
@@ -141,6 +144,23 @@ impl ApprovalService for Approvals {
         Ok(Response::new(v1::ListDelegationsResponse { delegations }))
     }
 
+    async fn alike(&self, request: Request<v1::AlikeRequest>) -> Result<Response<v1::AlikeResponse>, Status> {
+        let caller = caller(&request)?;
+        let answer = alike::find(&self.context, &caller, request.into_inner()).await;
+        answer.map(Response::new).map_err(|e| status(&e))
+    }
+
+    async fn stats(&self, request: Request<v1::ApprovalStatsRequest>) -> Result<Response<v1::ApprovalStats>, Status> {
+        let v1::ApprovalStatsRequest { since_unix_nanos, workflow } = request.into_inner();
+        let Context { bus, id, served, plans, .. } = &*self.context;
+        let peers = self.context.peers.borrow().clone();
+        let query = Query { held: true, limit: LISTED_MAX, ..Query::default() };
+        let held = list_all(bus, id, served, &peers, &query).await.rows.into_iter().map(|row| row.run).collect();
+        let of = (workflow.as_str(), Timestamp::from_nanos(since_unix_nanos));
+        let stats = quality(bus, plans, of, held).await.map_err(|e| status(&unavailable(&e)))?;
+        Ok(Response::new(stats))
+    }
+
     async fn end_delegation(
         &self,
         request: Request<v1::EndDelegationRequest>,
@@ -177,11 +197,8 @@ async fn decide(
         by,
     };
     let decided = as_whom(context, &rebuilt.run, decided, rpc).await?;
-    if decided.verdict != Verdict::Reject && !context.access.sees(caller, None) {
-        let message =
-            format!("{} may not see what step `{step}` would be given, so they cannot agree to it", decided.by.person);
-        let hint = "ask whoever administers Kapelle for payload access; you may reject it";
-        return Err(refused(Diagnosis::new(Code::APPROVAL_UNSEEN, message).hint(hint)));
+    if !matches!(decided.verdict, Verdict::Reject | Verdict::Undo) && !context.access.sees(caller, None) {
+        return Err(refused(unseen(&decided.by.person, &step.to_string())));
     }
     if let Some(why) = rebuilt.run.would_ignore(&decided, clock::now()) {
         return Err(refused(told(why, &rebuilt.run, &step)));
@@ -191,6 +208,7 @@ async fn decide(
         Verdict::Reject => "reject",
         Verdict::Edit(_) => "edit-approve",
         Verdict::Override => "override-approval",
+        Verdict::Undo => "undo-approval",
     };
     let reason = format!("digest {}: {}", said.digest, said.comment);
     context.access.act(caller, Act { verb, rpc, owner: None, what: what.clone(), reason }).await?;
@@ -267,7 +285,8 @@ fn said(request: v1::DecideApprovalRequest) -> Result<Said, Diagnosis> {
         "approve" => Verdict::Approve,
         "reject" => Verdict::Reject,
         "edit" => Verdict::Edit(arguments(&request.arguments)?),
-        other => return Err(invalid(&format!("`{other}` is no decision: say `approve`, `reject` or `edit`"))),
+        "undo" => Verdict::Undo,
+        other => return Err(invalid(&format!("`{other}` is no decision: say `approve`, `reject`, `edit` or `undo`"))),
     };
     addressed(request, verdict)
 }
@@ -303,53 +322,4 @@ fn step(text: &str) -> Result<StepRef, Diagnosis> {
 
 fn invalid(message: &str) -> Diagnosis {
     Diagnosis::new(Code::REQUEST_INVALID, message)
-}
-
-fn not_held(run: &Run, step: &StepRef) -> Diagnosis {
-    let message = format!("step `{step}` of run {} ({}) waits for no decision", run.id(), run.status().name());
-    Diagnosis::new(Code::NOT_HELD, message).hint("`kapelle approval list` shows what does")
-}
-
-/// Why a decision does not count, in words.
-fn told(why: Ignored, run: &Run, step: &StepRef) -> Diagnosis {
-    let refused = |code, why: &str| Diagnosis::new(code, format!("step `{step}` of run {}: {why}", run.id()));
-    match why {
-        Ignored::StaleDigest => refused(Code::STALE_DIGEST, "what it would do is not what was shown to you")
-            .hint("look again with `kapelle approval show`, then decide about that"),
-        Ignored::ApprovalExpired => refused(Code::NOT_HELD, "the time to decide is over; it is denied"),
-        Ignored::AlreadyDecided => refused(Code::NOT_HELD, "it is decided already"),
-        Ignored::SelfApproval => refused(Code::SELF_APPROVAL, "you submitted this run, so another person has to agree")
-            .hint("you may reject it"),
-        Ignored::SamePerson => refused(Code::SAME_PERSON, "you have agreed already; it takes another person"),
-        Ignored::NotInGroup => refused(Code::NOT_IN_GROUP, "you are in none of the groups that are asked"),
-        Ignored::BadEdit => refused(Code::BAD_EDIT, "the edited arguments are not what its agent takes"),
-        Ignored::Duplicate => refused(Code::WRONG_STATE, "this decision was recorded before; it counts once"),
-        Ignored::RunFinished | Ignored::NotHeld | Ignored::UnknownStep => not_held(run, step),
-        other => refused(Code::WRONG_STATE, other.name()),
-    }
-}
-
-fn view(run: &Run, held: &Held<'_>) -> v1::ApprovalView {
-    let rung =
-        |it: &Rung| v1::ApprovalRung { at_unix_nanos: held.asked_at.plus(it.after).nanos(), groups: it.to.clone() };
-    v1::ApprovalView {
-        run_id: printed(&run.id()),
-        step: printed(&held.step),
-        workflow: printed(&run.plan().workflow),
-        title: held.approval.title.clone(),
-        reason: held.approval.reason.clone(),
-        groups: held.approval.groups_at(held.asked_at, clock::now()).map(str::to_owned).collect(),
-        quorum: held.approval.quorum,
-        agreed: held.agreed.iter().map(|it| it.person.clone()).collect(),
-        agent: held.agent.map(printed).unwrap_or_default(),
-        arguments: json(&held.arguments),
-        edited: held.edited,
-        digest: held.digest.to_string(),
-        asked_at_unix_nanos: held.asked_at.nanos(),
-        expires_at_unix_nanos: held.expires.nanos(),
-        submitted_by: run.submitted_by_person().unwrap_or_default().to_owned(),
-        self_approval: held.approval.self_approval,
-        escalation: held.approval.escalate.iter().map(rung).collect(),
-        ..v1::ApprovalView::default()
-    }
 }

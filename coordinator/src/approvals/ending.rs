@@ -51,7 +51,7 @@ pub(super) fn agreed_to(rebuilt: &Rebuilt, step: &StepRef, agreed: u64) -> Optio
 }
 
 /// What the entry that ended it makes of it.
-fn made_of(entry: &Entry, step: &StepRef, agreed: Vec<String>) -> Ending {
+pub(super) fn made_of(entry: &Entry, step: &StepRef, agreed: Vec<String>) -> Ending {
     match &entry.body {
         Body::ApprovalChecked(checked) if checked.step == *step => {
             Ending::Approved { by: agreed, agreed: checked.agreed }

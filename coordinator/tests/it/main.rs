@@ -4,6 +4,7 @@
 
 mod access;
 mod again;
+mod alike;
 mod approvals;
 mod audit;
 mod callers;

@@ -141,7 +141,8 @@ async fn who_decides_is_shown_what_follows_and_what_is_different() {
     assert!(view.on_approve.contains("succeeds") && view.on_reject.contains("FAILED"), "{view:?}");
     assert!(view.on_expiry.contains("K0331"), "{view:?}");
     assert_eq!(view.sources[0].reference, "input.amount");
-    ada.on_record("api", "open", |it| it.reason.contains(&view.digest) && it.what.as_ref().unwrap().run == first).await;
+    ada.on_record("api", "open", |it| it.reason.contains(&view.digest) && it.what.as_ref().unwrap().run_id == first)
+        .await;
     decide(&bob, &view, "approve").await.unwrap();
     let second = submit_for(&ada, "one", 7).await;
     let view = eventually("it is compared", || async {
@@ -159,5 +160,15 @@ async fn who_decides_is_shown_what_follows_and_what_is_different() {
     assert!(hidden.changes.is_empty() && hidden.compared_with.is_empty(), "{hidden:?}");
     let opened = ada.trail().await.into_iter().filter(|it| it.verb == "open").count();
     assert_eq!(opened, 3, "once for each person and question");
+    let request = v1::ApprovalStatsRequest { since_unix_nanos: 1, workflow: "one".into() };
+    let stats = ada.approvals().stats(request).await.unwrap().into_inner();
+    assert_eq!((stats.asked, stats.approved, stats.open, stats.complete), (2, 1, 1, true), "{stats:?}");
+    assert_eq!(
+        (stats.decisions, stats.unopened, stats.rubber_stamps),
+        (1, 0, 1),
+        "seconds are no time to read: {stats:?}"
+    );
+    let other = v1::ApprovalStatsRequest { since_unix_nanos: 1, workflow: "pay".into() };
+    assert_eq!(ada.approvals().stats(other).await.unwrap().into_inner().asked, 0);
     place.stop().await;
 }

@@ -220,6 +220,7 @@ fn decided() -> impl Strategy<Value = Body> {
         Just(Verdict::Reject),
         payload().prop_map(Verdict::Edit),
         Just(Verdict::Override),
+        Just(Verdict::Undo),
     ];
     let by = (any::<String>(), vec(any::<String>(), 0..3), any::<String>(), any::<String>());
     (step(), digest(), verdict, any::<String>(), by).prop_map(|(step, digest, verdict, comment, by)| {

@@ -135,6 +135,12 @@ impl Run {
         })
     }
 
+    /// What waits for people now, by step or member, and since when.
+    pub fn questions(&self) -> impl Iterator<Item = (StepRef, Timestamp)> {
+        let open = asked(self).filter(|_| !self.is_finished());
+        open.filter_map(|place| Some((place.name(&self.plan)?, at(self, place)?.asked_at)))
+    }
+
     /// Since when a step or member waits for people; `None` if it does not.
     #[must_use]
     pub fn asked_at(&self, step: &StepRef) -> Option<Timestamp> {
@@ -213,6 +219,19 @@ pub(crate) fn verify(run: &mut Run, place: Place, planned: &PlanStep, now: Times
     if hold.is_open() || hold.expires <= now || !same() {
         forget(run, place);
     }
+}
+
+/// Nobody has agreed any more, and what is asked is what the step says: an edit was somebody's word.
+pub(crate) fn ask_anew(run: &mut Run, place: Place, planned: &PlanStep) {
+    let Some(expires) = at(run, place).map(|hold| hold.expires) else { return };
+    let original = planned.with.evaluate(&View::from(run, place)).ok();
+    let digest = original.map(|it| digest(run, place, planned, &it, expires));
+    edit(run, place, |hold| {
+        hold.stage = HoldStage::Asked;
+        hold.agreed.clear();
+        hold.edited = None;
+        hold.digest = digest.unwrap_or(hold.digest);
+    });
 }
 
 /// Whether people have agreed to what is about to be begun; [`verify`] was asked before.

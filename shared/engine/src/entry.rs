@@ -113,7 +113,7 @@ impl Body {
             Self::SignalReceived(signal) => Some(&mut signal.payload),
             Self::ApprovalDecided(decided) => match &mut decided.verdict {
                 Verdict::Edit(arguments) => Some(arguments),
-                Verdict::Approve | Verdict::Reject | Verdict::Override => None,
+                Verdict::Approve | Verdict::Reject | Verdict::Override | Verdict::Undo => None,
             },
             Self::StepFailed(_)
             | Self::TimerFired { .. }
@@ -328,6 +328,8 @@ pub enum Verdict {
     Edit(Payload),
     /// An administrator lets it be done, whoever else would have to agree.
     Override,
+    /// They take back that they agreed, while more persons have to.
+    Undo,
 }
 
 impl Verdict {
@@ -339,6 +341,7 @@ impl Verdict {
             Self::Reject => "reject",
             Self::Edit(_) => "edit",
             Self::Override => "override",
+            Self::Undo => "undo",
         }
     }
 

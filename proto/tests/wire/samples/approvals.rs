@@ -1,10 +1,10 @@
 //! Samples of `approval.proto`.
 
 use kapelle_proto::v1::{
-    ApprovalAgent, ApprovalChange, ApprovalRung, ApprovalSource, ApprovalView, DecideApprovalRequest,
-    DecideApprovalResponse, DelegateRequest, DelegationView, EndDelegationRequest, EndDelegationResponse,
-    GetApprovalRequest, ListApprovalsRequest, ListApprovalsResponse, ListDelegationsRequest, ListDelegationsResponse,
-    OverrideApprovalRequest,
+    Alike, AlikeRequest, AlikeResponse, ApprovalAgent, ApprovalChange, ApprovalRung, ApprovalSource, ApprovalStats,
+    ApprovalStatsRequest, ApprovalView, DecideApprovalRequest, DecideApprovalResponse, DelegateRequest, DelegationView,
+    EndDelegationRequest, EndDelegationResponse, GetApprovalRequest, ListApprovalsRequest, ListApprovalsResponse,
+    ListDelegationsRequest, ListDelegationsResponse, OverrideApprovalRequest,
 };
 
 use super::{RUN, at};
@@ -44,6 +44,16 @@ pub(super) fn samples() -> Vec<Sample> {
         Sample::new(ListDelegationsResponse { delegations: vec![delegation()] }),
         Sample::new(EndDelegationRequest { to: "cyd@example.com".into() }),
         Sample::new(EndDelegationResponse {}),
+        Sample::new(AlikeRequest {
+            workflow: "software-intake".into(),
+            step: "review".into(),
+            r#where: "input.amount < 100".into(),
+            sample: 3,
+        }),
+        Sample::new(AlikeResponse { found: vec![alike()], more: true }),
+        Sample::new(alike()),
+        Sample::new(ApprovalStatsRequest { since_unix_nanos: at(0), workflow: "software-intake".into() }),
+        Sample::new(stats()),
         Sample::new(OverrideApprovalRequest {
             run_id: RUN.into(),
             step: STEP.into(),
@@ -120,5 +130,33 @@ fn delegation() -> DelegationView {
         groups: vec!["legal".into()],
         until_unix_nanos: at(86_400),
         given_at_unix_nanos: at(0),
+    }
+}
+
+fn alike() -> Alike {
+    Alike { approval: Some(view()), left: true }
+}
+
+fn stats() -> ApprovalStats {
+    ApprovalStats {
+        asked: 12,
+        approved: 7,
+        rejected: 2,
+        expired: 1,
+        withdrawn: 1,
+        open: 1,
+        decide_p50_seconds: 61.5,
+        decide_p95_seconds: 3_600.25,
+        open_p50_seconds: 30.5,
+        open_p95_seconds: 1_800.25,
+        decisions: 15,
+        unopened: 2,
+        rubber_stamps: 3,
+        succeeded_after: 6,
+        failed_after: 1,
+        blocked_seconds: 7_200.5,
+        blocked_cost_usd: 0.75,
+        from_unix_nanos: at(0),
+        complete: true,
     }
 }

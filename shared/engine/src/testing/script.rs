@@ -235,6 +235,7 @@ fn decided(text: &str, digest: Sha256) -> Body {
         "approve" => (Verdict::Approve, vec![rest.to_owned()]),
         "reject" => (Verdict::Reject, vec![rest.to_owned()]),
         "override" => (Verdict::Override, Vec::new()),
+        "undo" => (Verdict::Undo, Vec::new()),
         _ => (Verdict::Edit(serde_json::from_str::<Value>(rest).expect("JSON").into()), Vec::new()),
     };
     // `cyd/bob` decides in bob's place.
