@@ -9,6 +9,8 @@
 //! No payload is here: what was agreed to stands in the run's log, and who may see that decides who sees it. What people
 //! decided is in the logs too; a question that is lost here is asked all the same, and found again by whoever owns its run.
 
+use std::time::Duration;
+
 use async_nats::jetstream::kv::{Entry, Operation, Store};
 use futures::StreamExt;
 use kapelle_proto::bucket;
@@ -21,6 +23,9 @@ use crate::{Bus, Error};
 
 /// Changes of questions that may wait for a reader.
 const WATCH_WAITING_MAX: usize = 1_024;
+
+/// How long the mark of what was let go stays: longer than a watch takes to hear of it.
+const MARK_LIFE: Duration = Duration::from_secs(60);
 
 /// A question to people, as far as they are told of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -126,7 +131,8 @@ impl Approvals {
     /// # Errors
     /// [`Error::Unavailable`] while the broker is not ready.
     pub async fn settle(&self, run: RunId, step: &StepRef) -> Result<(), Error> {
-        self.store.purge(asked(run, step)).await.map_err(Error::unavailable)
+        // A mark that stayed for each question that ever was would fill the bucket.
+        self.store.purge_with_ttl(asked(run, step), MARK_LIFE).await.map_err(Error::unavailable)
     }
 
     /// All questions, then every change. The channel closes when the watch breaks off (a lost connection): watch again.
@@ -190,7 +196,7 @@ impl Approvals {
     /// # Errors
     /// [`Error::Unavailable`] while the broker is not ready.
     pub async fn end_delegation(&self, from: &str, to: &str) -> Result<(), Error> {
-        self.store.purge(given(from, to)).await.map_err(Error::unavailable)
+        self.store.purge_with_ttl(given(from, to), MARK_LIFE).await.map_err(Error::unavailable)
     }
 
     /// All delegations, also those that are over.

@@ -15,8 +15,8 @@ use crate::{Bus, Error};
 
 /// Events that are on their way to one destination at once, over all coordinators.
 const IN_FLIGHT_MAX: i64 = 32;
-/// How long a delivery may take until another coordinator tries it: longer than any attempt.
-const ACK_WAIT: Duration = Duration::from_secs(60);
+/// How long a delivery may take until another coordinator tries it: longer than any attempt (15 s).
+const ACK_WAIT: Duration = Duration::from_secs(20);
 
 /// An event that is to be delivered.
 #[derive(Debug)]

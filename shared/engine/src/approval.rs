@@ -113,6 +113,13 @@ impl Hold {
     }
 }
 
+impl Decider {
+    /// Everybody whose word this is: a person has one, whoever says it.
+    pub(crate) fn persons(&self) -> impl Iterator<Item = &str> {
+        [self.person.as_str(), self.in_place_of.as_str()].into_iter().filter(|it| !it.is_empty())
+    }
+}
+
 impl Run {
     /// What waits for people now, in the plan's order.
     pub fn held(&self) -> impl Iterator<Item = Held<'_>> {

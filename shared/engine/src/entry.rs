@@ -367,13 +367,6 @@ pub struct Decider {
     pub in_place_of: String,
 }
 
-impl Decider {
-    /// Everybody whose word this is: a person has one, whoever says it.
-    pub(crate) fn persons(&self) -> impl Iterator<Item = &str> {
-        [self.person.as_str(), self.in_place_of.as_str()].into_iter().filter(|it| !it.is_empty())
-    }
-}
-
 /// Whether those who agreed still may.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApprovalChecked {

@@ -148,6 +148,8 @@ pub const CLASSES: &[Class] = &[
         &[
             "$JS.API.DIRECT.GET.KV_approvals.>",
             "$JS.API.CONSUMER.CREATE.KV_approvals",
+            "$JS.API.CONSUMER.MSG.NEXT.KV_approvals.*",
+            "$JS.API.CONSUMER.DELETE.KV_approvals.*",
             "$JS.FC.KV_approvals.>",
             "$KV.approvals.>",
         ],

@@ -39,7 +39,7 @@ pub(super) fn page(it: &Approval) -> String {
     line("digest", &it.digest);
     line("if approved", &it.on_approve);
     line("if rejected", &it.on_reject);
-    line("if nobody is", &it.on_expiry);
+    line("if silent", &it.on_expiry);
     for source in &it.sources {
         let by = source.agent.as_ref().map(|agent| format!("  by {agent}")).unwrap_or_default();
         line("made of", &format!("{}{by}", source.reference));

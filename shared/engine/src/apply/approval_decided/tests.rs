@@ -206,7 +206,22 @@ fn rungs_widen_who_may_decide_and_decide_nothing() {
         1000 decide a approve bob leads
         1001 checked a
         3000 fire wake=b=1"#;
-    insta::assert_snapshot!(check(&plan, script), @"");
+    insta::assert_snapshot!(check(&plan, script), @r#"
+    > 0 submit
+      start timer wake=a=1 at 3000
+      start timer wake=b=1 at 3000
+    > 999 decide a approve bob leads
+      ignored: not_in_group
+    > 1000 decide a approve bob leads
+      check a agreed at 3 by bob
+    > 1001 checked a
+      cancel timer wake=a=1
+      dispatch a#1 {}
+    > 3000 fire wake=b=1
+      dead letter b#1 {} K0331, history ["b#1 K0331"]
+    = STALLED
+      K0301: step `b` gave up after 1 attempt: K0331: 1 person did not agree within 3s
+    "#);
 }
 
 #[test]
@@ -224,7 +239,26 @@ fn in_the_place_of_another_is_that_ones_word() {
         6 decide a approve dee/cyd legal
         7 decide a approve dee/bob legal
         8 decide a approve dee legal"#;
-    insta::assert_snapshot!(check(&plan, script), @"");
+    insta::assert_snapshot!(check(&plan, script), @r#"
+    > 0 submit
+      start timer wake=a=1 at 10000
+    > 1 decide a approve ada/bob legal
+      ignored: self_approval
+    > 2 decide a approve cyd/ada legal
+      ignored: self_approval
+    > 3 decide a approve cyd/bob legal
+    > 4 decide a approve bob legal
+      ignored: same_person
+    > 5 decide a approve cyd legal
+      ignored: same_person
+    > 6 decide a approve dee/cyd legal
+      ignored: same_person
+    > 7 decide a approve dee/bob legal
+      ignored: same_person
+    > 8 decide a approve dee legal
+      check a agreed at 9 by cyd, dee
+    = WAITING
+    "#);
 }
 
 #[test]
@@ -243,5 +277,23 @@ fn who_agreed_takes_it_back_and_an_edit_of_nobody_is_none() {
         7 decide a approve bob
         8 decide a undo bob
         9 checked a"#;
-    insta::assert_snapshot!(check(&plan, script), @"");
+    insta::assert_snapshot!(check(&plan, script), @r#"
+    > 0 submit
+      start timer wake=a=1 at 10000
+    > 1 decide a undo bob
+      ignored: not_agreed
+    > 2 decide a approve bob
+    > 3 decide a undo bob
+    > 4 decide a edit bob {"n": 2}
+    > 5 decide a undo bob
+    > 6 decide a approve cyd
+    > 7 decide a approve bob
+      check a agreed at 8 by cyd, bob
+    > 8 decide a undo bob
+      ignored: already_decided
+    > 9 checked a
+      cancel timer wake=a=1
+      dispatch a#1 {"n":1}
+    = RUNNING
+    "#);
 }
