@@ -38,7 +38,8 @@ impl Exit {
             | Code::UNKNOWN_TOKEN
             | Code::UNKNOWN_ACCOUNT
             | Code::PROPOSAL_GONE
-            | Code::NOT_HELD => Self::NotFound,
+            | Code::NOT_HELD
+            | Code::UNKNOWN_DELEGATION => Self::NotFound,
             Code::UNAUTHENTICATED
             | Code::DENIED
             | Code::BROKER_CREDENTIALS

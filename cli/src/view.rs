@@ -14,7 +14,7 @@ mod token;
 
 use serde_json::Value;
 
-pub(crate) use approval::Approval;
+pub(crate) use approval::{Approval, Change, Delegation};
 pub(crate) use audit::AuditEntry;
 pub(crate) use dead_letter::{DeadLetter, DeadLetterCount};
 pub(crate) use entry::Entry;

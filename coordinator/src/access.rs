@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use kapelle_policy::{Action, Decision, Resource, UNKNOWN_ACTION};
 use kapelle_telemetry::metrics::POLICY_DECISIONS;
-use kapelle_types::{AuditWhat, AuditWho, Caller, Code, Diagnosis, Namespace, Principal};
+use kapelle_types::{AuditWhat, AuditWho, Caller, Code, Diagnosis, Namespace, Principal, Sha256};
 
 use crate::audit::{Fact, Trail};
 use crate::config::Governance;
@@ -64,6 +64,15 @@ impl Access {
         self.judge(caller, rpc, owner, &AuditWhat::default())
     }
 
+    /// Whether somebody who does not call now might make a call; nothing of it is on record.
+    pub(crate) fn might(&self, caller: &Caller, rpc: &str) -> bool {
+        if self.governance == Governance::Off {
+            return true;
+        }
+        let Ok(served) = self.serving.served() else { return false };
+        served.policies.decide(caller, &Action::named(rpc), &self.resource(None)).allowed()
+    }
+
     /// Whether a caller may make a call on a run that somebody submitted.
     ///
     /// # Errors
@@ -97,6 +106,26 @@ impl Access {
         let what = AuditWhat { action: rpc.to_owned(), ..what };
         let (who, code) = (caller.into(), None);
         self.trail.act(Fact { component: "api", verb, who, what, policy, code, reason }).await
+    }
+
+    /// Puts it on record that a person looked at what they may decide about, once for each question and person.
+    ///
+    /// # Errors
+    /// `AUDIT_UNAVAILABLE`: nobody is shown what nobody will know they saw.
+    pub(crate) async fn opened(
+        &self,
+        caller: &Caller,
+        rpc: &str,
+        what: AuditWhat,
+        digest: &str,
+    ) -> Result<(), Diagnosis> {
+        let Some(person) = self.person(caller) else { return Ok(()) };
+        let id = format!("opened-{}", Sha256::of(format!("{digest}/{person}").as_bytes()));
+        let (who, what) = (caller.into(), AuditWhat { action: rpc.to_owned(), ..what });
+        let reason = format!("digest {digest}");
+        self.trail
+            .act_as(id, Fact { component: "api", verb: "open", who, what, policy: String::new(), code: None, reason })
+            .await
     }
 
     /// Puts a refusal that no policy made on record.

@@ -74,6 +74,7 @@ pub(crate) struct Context {
     pub(crate) retirement: Retirement,
     pub(crate) schedules: Schedules,
     pub(crate) known_schedules: Arc<Known>,
+    pub(crate) approvals: kapelle_bus::approvals::Approvals,
 }
 
 /// A running server.

@@ -90,7 +90,15 @@ impl Trail {
     /// # Errors
     /// `AUDIT_UNAVAILABLE`: nothing may be done that is not on record.
     pub(crate) async fn act(&self, fact: Fact) -> Result<(), Diagnosis> {
-        let record = self.record(uuid::Uuid::now_v7().to_string(), AuditDecision::Allow, fact);
+        self.act_as(uuid::Uuid::now_v7().to_string(), fact).await
+    }
+
+    /// As [`Trail::act`], under an id that the same act has whenever it is repeated.
+    ///
+    /// # Errors
+    /// As [`Trail::act`].
+    pub(crate) async fn act_as(&self, id: String, fact: Fact) -> Result<(), Diagnosis> {
+        let record = self.record(id, AuditDecision::Allow, fact);
         let unavailable = |why: String| {
             let message = format!("it cannot be recorded in the audit trail, so it is not done: {why}");
             Diagnosis::new(Code::AUDIT_UNAVAILABLE, message)

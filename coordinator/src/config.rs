@@ -7,6 +7,7 @@ use kapelle_bus::layout::{Layout, TaskStorage};
 use kapelle_types::{Namespace, Partition, Partitions};
 use tokio::sync::watch;
 
+use crate::approvals::Destinations;
 use crate::identity::Accepted;
 use crate::tls;
 
@@ -38,6 +39,8 @@ pub struct Config {
     pub namespace: Namespace,
     /// Whether OpenLineage events are published for the runs of our partitions: two a run. Default: no.
     pub openlineage: bool,
+    /// Whom notices of approvals go to. Default: nobody; they are events for whoever listens.
+    pub notify: Option<Destinations>,
     /// How partitions are assigned. Default: shared among the living.
     pub assignment: Assignment,
     /// Whether contracts, task tokens and policies hold. Default: they do.
@@ -78,6 +81,7 @@ impl Default for Config {
             tls: None,
             namespace: Namespace::default(),
             openlineage: false,
+            notify: None,
             assignment: Assignment::Shared,
             governance: Governance::On,
         }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kapelle_bus::approvals::Approvals;
 use kapelle_bus::keys::Keys;
 use kapelle_bus::policies::PolicySets;
 use kapelle_bus::provision::provision;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::Access;
 use crate::admission::Admission;
 use crate::api::{Context, Gate, Server};
+use crate::approvals::{Watcher, deliver};
 use crate::audit::Trail;
 use crate::catalog::Catalog;
 use crate::config::{Assignment, Config, Governance};
@@ -35,7 +37,7 @@ use crate::policies::{Desk, Serving};
 use crate::retire::Retirement;
 use crate::schedules::Scheduler;
 use crate::submit::Submitter;
-use crate::tls::Certificates;
+use crate::tls::{self, Certificates};
 use crate::{direct, listing, openlineage, pinned, questions, watchers};
 
 /// How long the broker may take to be ready when a coordinator starts.
@@ -95,7 +97,7 @@ impl Coordinator {
             access: Arc::clone(&access),
         };
         let waiters = Arc::clone(&shared.waiters);
-        let schedules = Schedules::open(&bus).await.map_err(|e| provisioning(&e))?;
+        let (schedules, approvals) = stores(&bus).await.map_err(|e| provisioning(&e))?;
         let ours = assigned(&config, &ownership);
         let served = Served::start(template(&config), shared, ours.clone(), ownership.own.clone(), stop_all.clone());
         let (taker, namespace) = (Arc::clone(&submitter), config.namespace.clone());
@@ -109,10 +111,9 @@ impl Coordinator {
             peers: ownership.peers.clone(),
             trail: retired,
         };
-        stand_by(&config, &retirement, &stop_all);
+        stand_by(&config, &retirement, &stop_all).inspect_err(|_| stop_all.cancel())?;
         let announcer = announce(&bus, &config, started_at, &served);
-        let open = |files| Certificates::open(files, stop_all.clone()).inspect_err(|_| stop_all.cancel());
-        let certificates = config.tls.map(open).transpose()?;
+        let certificates = certificates(config.tls, &stop_all)?;
         let tokens = Arc::clone(identity.tokens());
         let gate = Gate::new(Arc::new(identity), Arc::clone(&access));
         let context = Context {
@@ -129,8 +130,9 @@ impl Coordinator {
             retirement,
             schedules,
             known_schedules: Arc::default(),
+            approvals,
         };
-        tokio::spawn(scheduler(&context, tokens, config.namespace, ours).run(stop_api.clone()));
+        tend((watcher(&context), scheduler(&context, tokens, config.namespace, ours)), &stop_api);
         let server = Server::start(config.grpc_address, Arc::new(context), (gate, certificates), stop_api.clone())
             .await
             .inspect_err(|_| stop_all.cancel())?;
@@ -226,6 +228,16 @@ fn assigned(config: &Config, ownership: &Ownership) -> Ours {
     }
 }
 
+/// Whoever looks after what people are asked in the runs of our partitions.
+fn watcher(context: &Context) -> Watcher {
+    Watcher {
+        bus: context.bus.clone(),
+        store: context.approvals.clone(),
+        plans: Arc::clone(&context.plans),
+        served: context.served.clone(),
+    }
+}
+
 /// Whoever runs the schedules of the partitions that are ours, from what the API works with.
 fn scheduler(context: &Context, tokens: Arc<TokenCache>, namespace: Namespace, ours: Ours) -> Scheduler {
     Scheduler {
@@ -241,16 +253,36 @@ fn scheduler(context: &Context, tokens: Arc<TokenCache>, namespace: Namespace, o
     }
 }
 
-/// What goes on beside the runs: the queues are watched, what nobody decides is taken back, and lineage is published if that is
-/// wanted.
-fn stand_by(config: &Config, retirement: &Retirement, stop: &CancellationToken) {
+/// The buckets that the API and whoever tends what is in them share.
+async fn stores(bus: &Bus) -> Result<(Schedules, Approvals), kapelle_bus::Error> {
+    Ok((Schedules::open(bus).await?, Approvals::open(bus).await?))
+}
+
+/// The certificates of the API, looked at again and again, until `stop`.
+fn certificates(files: Option<tls::Files>, stop: &CancellationToken) -> Result<Option<Arc<Certificates>>, Diagnosis> {
+    files.map(|files| Certificates::open(files, stop.clone()).inspect_err(|_| stop.cancel())).transpose()
+}
+
+/// Tends what belongs to the partitions that are ours, until `stop`.
+fn tend((watcher, scheduler): (Watcher, Scheduler), stop: &CancellationToken) {
+    tokio::spawn(watcher.run(stop.clone()));
+    tokio::spawn(scheduler.run(stop.clone()));
+}
+
+/// What goes on beside the runs: the queues are watched, what nobody decides is taken back, and, if that is wanted, lineage is
+/// published and people are told of approvals.
+fn stand_by(config: &Config, retirement: &Retirement, stop: &CancellationToken) -> Result<(), Diagnosis> {
     let Retirement { bus, catalog, served, .. } = retirement.clone();
     let (layout, namespace) = (config.layout.clone(), config.namespace.clone());
     tokio::spawn(watchers::watch_queues(bus.clone(), Arc::clone(&catalog), layout, stop.clone()));
     tokio::spawn(retirement.clone().sweep(stop.clone()));
+    if let Some(destinations) = &config.notify {
+        deliver(&bus, destinations.clone(), stop)?;
+    }
     if config.openlineage {
         tokio::spawn(openlineage::Publisher { bus, catalog, namespace }.run(served, stop.clone()));
     }
+    Ok(())
 }
 
 /// Tells other coordinators what only we know, until `stop`.

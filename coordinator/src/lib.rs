@@ -11,6 +11,7 @@
 mod access;
 mod admission;
 mod api;
+mod approvals;
 mod audit;
 pub mod catalog;
 mod config;
@@ -35,6 +36,7 @@ mod tls;
 mod watchers;
 mod why;
 
+pub use approvals::Destinations;
 pub use config::{Assignment, Config, GRPC_PORT, Governance};
 pub use coordinator::{Coordinator, Handle};
 pub use identity::{Accepted, Identities};

@@ -13,7 +13,7 @@ use kapelle_bus::keys::{self, Keys};
 use kapelle_bus::registry::{Kind, Registry};
 use kapelle_engine::{
     Act, AgentAct, Approval, AwaitSignal, Bond, Case, Join, KeyId, MaxFailures, OnGiveUp, Parent, Phase, Pin, Plan,
-    PlanStep, Repeat, Run, RunSubmitted, SigningKey, TaskLimits, TaskToken, Wait, WorkflowAct, WorkflowPin,
+    PlanStep, Repeat, Run, RunSubmitted, Rung, SigningKey, TaskLimits, TaskToken, Wait, WorkflowAct, WorkflowPin,
 };
 use kapelle_expression::{Root, Template};
 use kapelle_manifest::{Agent, Manifest, Step, Workflow};
@@ -374,8 +374,11 @@ fn act(
 }
 
 fn approval(declared: &kapelle_manifest::Approval) -> Approval {
-    let kapelle_manifest::Approval { title, reason, groups, quorum, expires, self_approval } = declared.clone();
-    Approval { title, reason: reason.unwrap_or_default(), groups, quorum, expires, self_approval }
+    let kapelle_manifest::Approval { title, reason, groups, quorum, expires, remind, escalate, self_approval } =
+        declared.clone();
+    let escalate = escalate.into_iter().map(|kapelle_manifest::Rung { after, to }| Rung { after, to }).collect();
+    let reason = reason.unwrap_or_default();
+    Approval { title, reason, groups, quorum, expires, remind, escalate, self_approval }
 }
 
 fn join(declared: &kapelle_manifest::Join, place: &HashMap<&StepId, usize>) -> Join {

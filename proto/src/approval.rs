@@ -37,13 +37,18 @@ impl TryFrom<v1::ApprovalDecided> for ApprovalDecided {
 
 impl From<&Decider> for v1::ApprovalDecider {
     fn from(by: &Decider) -> Self {
-        Self { person: by.person.clone(), groups: by.groups.clone(), policies: by.policies.clone() }
+        Self {
+            person: by.person.clone(),
+            groups: by.groups.clone(),
+            policies: by.policies.clone(),
+            in_place_of: by.in_place_of.clone(),
+        }
     }
 }
 
 impl From<v1::ApprovalDecider> for Decider {
     fn from(wire: v1::ApprovalDecider) -> Self {
-        Self { person: wire.person, groups: wire.groups, policies: wire.policies }
+        Self { person: wire.person, groups: wire.groups, policies: wire.policies, in_place_of: wire.in_place_of }
     }
 }
 
@@ -80,6 +85,7 @@ fn encode_verdict(verdict: &Verdict) -> (v1::approval_decided::Verdict, Option<&
         Verdict::Reject => (Wire::Reject, None),
         Verdict::Edit(arguments) => (Wire::Edit, Some(arguments)),
         Verdict::Override => (Wire::Override, None),
+        Verdict::Undo => (Wire::Undo, None),
     }
 }
 
@@ -91,6 +97,7 @@ fn decode_verdict(verdict: i32, arguments: Option<v1::PayloadData>) -> Result<Ve
         Ok(Wire::Reject) => Ok(Verdict::Reject),
         Ok(Wire::Edit) => payload::decode(arguments, "arguments").map(Verdict::Edit),
         Ok(Wire::Override) => Ok(Verdict::Override),
+        Ok(Wire::Undo) => Ok(Verdict::Undo),
         Ok(Wire::Unspecified) => Err(DecodeError::Missing("verdict")),
         Err(_) => Err(DecodeError::Unknown("verdict")),
     }

@@ -16,5 +16,7 @@ pub const TOKENS: &str = "tokens";
 pub const POLICIES: &str = "policies";
 /// Schedules by name, each with what it has done.
 pub const SCHEDULES: &str = "schedules";
+/// What is kept of approvals beside the run logs: questions that are open, what was agreed to last, and delegations.
+pub const APPROVALS: &str = "approvals";
 /// The object store of payloads above the inline limit, by SHA-256.
 pub const PAYLOADS: &str = "payloads";

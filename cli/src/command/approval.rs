@@ -1,5 +1,10 @@
 //! `kapelle approval …`: steps that wait for people, looked at and decided. A decision names the digest of what was shown.
 
+mod bulk;
+mod delegations;
+mod page;
+mod stats;
+
 use clap::{Args, Subcommand};
 use kapelle_proto::v1;
 use kapelle_telemetry::clock;
@@ -10,8 +15,12 @@ use super::run::input;
 use crate::app::{App, End};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output::{Table, bold};
+use crate::output::Table;
 use crate::view::Approval;
+use bulk::Bulk;
+use delegations::Given;
+use page::page;
+use stats::Asked;
 
 /// What can be done about approvals.
 #[derive(Debug, Subcommand)]
@@ -41,6 +50,22 @@ pub(crate) enum Verb {
     },
     /// Let it be done though others would have to agree; for administrators, and an event of its own
     Override(Decision),
+    /// Take back that you agreed, while more persons have to
+    Undo(Decision),
+    /// Decide what is alike by one rule: a preview, then `--yes`. Each is decided by its own digest
+    Bulk(Bulk),
+    /// Let somebody decide in your place until a time
+    Delegate(Given),
+    /// Who decides in whose place now
+    Delegations,
+    /// Take back that somebody decides in your place
+    Undelegate {
+        /// The person
+        #[arg(long, value_name = "PERSON")]
+        to: String,
+    },
+    /// How well people decide: how long they take, whether they look, and what came of it
+    Stats(Asked),
 }
 
 /// A step that waits.
@@ -77,6 +102,12 @@ pub(crate) async fn run(app: &App, verb: Verb) -> End {
             decide(app, "edit", decision, arguments).await?;
         }
         Verb::Override(decision) => overrule(app, decision).await?,
+        Verb::Undo(decision) => decide(app, "undo", decision, bytes::Bytes::new()).await?,
+        Verb::Bulk(bulk) => return bulk::decide(app, bulk).await,
+        Verb::Delegate(given) => delegations::give(app, given).await?,
+        Verb::Delegations => delegations::list(app).await?,
+        Verb::Stats(asked) => stats::show(app, asked).await?,
+        Verb::Undelegate { to } => delegations::end(app, &to).await?,
     }
     Ok(Exit::Ok)
 }
@@ -141,29 +172,6 @@ fn table(approvals: &[Approval]) -> String {
     table.render("Nothing waits for people.")
 }
 
-fn page(it: &Approval) -> String {
-    let mut lines = vec![bold(&it.title)];
-    let mut line = |name: &str, value: &str| {
-        if !value.is_empty() {
-            lines.push(format!("{name:<13}{value}"));
-        }
-    };
-    line("why", &it.reason);
-    line("run", &format!("{}  {}", it.run_id, it.workflow));
-    line("step", &it.step);
-    line("done by", it.agent.as_deref().unwrap_or_default());
-    line("submitted by", it.submitted_by.as_deref().unwrap_or("nobody known"));
-    line("asked", &if it.groups.is_empty() { "any approver".to_owned() } else { it.groups.join(", ") });
-    line("agreed", &format!("{} of {}  {}", it.agreed.len(), it.quorum, it.agreed.join(", ")));
-    line("asked at", it.asked_at.as_deref().unwrap_or_default());
-    line("denied at", it.expires_at.as_deref().unwrap_or_default());
-    line("digest", &it.digest);
-    let edited = if it.edited { "given (edited)" } else { "given" };
-    let arguments = serde_json::to_string_pretty(&it.arguments).unwrap_or_default();
-    lines.push(format!("{edited}\n{arguments}"));
-    lines.join("\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,6 +191,20 @@ mod tests {
             asked_at_unix_nanos: 1_000_000,
             expires_at_unix_nanos: 259_200_001_000_000,
             submitted_by: "ada@example.com".into(),
+            on_reject: "it is not done (K0330), and the run ends FAILED".into(),
+            performer: Some(v1::ApprovalAgent {
+                purpose: "Pays invoices.".into(),
+                owner: "finance@example.com".into(),
+                risk: "high".into(),
+                limits: r#"{"concurrency":1,"timeout":"20s"}"#.into(),
+            }),
+            run_cost_usd: 0.25,
+            sources: vec![v1::ApprovalSource { reference: "steps.review.output".into(), agent: "review@1.0.0".into() }],
+            changes: vec![
+                v1::ApprovalChange { path: "/amount".into(), before: "4".into(), after: "5".into() },
+                v1::ApprovalChange { path: "/to".into(), before: "".into(), after: r#""x""#.into() },
+            ],
+            compared_with: "r-0".into(),
             ..v1::ApprovalView::default()
         }
         .into()
@@ -197,6 +219,14 @@ mod tests {
             "ada@example.com",
             "1 of 2  bob@example.com",
             "\"amount\": 5",
+            "Pays invoices.",
+            "concurrency 1, timeout 20s",
+            "steps.review.output  by review@1.0.0",
+            "$0.2500",
+            "the run ends FAILED",
+            "~ /amount  4 is now 5",
+            "+ /to  \"x\"",
+            "in run r-0",
             &"ab".repeat(32),
         ] {
             assert!(shown.contains(part), "{part} in\n{shown}");

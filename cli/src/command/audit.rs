@@ -78,6 +78,12 @@ pub(crate) struct Search {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Moment(Timestamp);
 
+impl Moment {
+    pub(crate) const fn nanos(self) -> i64 {
+        self.0.nanos()
+    }
+}
+
 impl FromStr for Moment {
     type Err = String;
 

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use kapelle_bus::Bus;
 use kapelle_bus::keys::Keys;
 use kapelle_bus::layout::{Layout, TaskStorage};
-use kapelle_coordinator::{Accepted, Config, Coordinator, Identities, TlsFiles};
+use kapelle_coordinator::{Accepted, Config, Coordinator, Destinations, Identities, TlsFiles};
 use kapelle_types::Partitions;
 use serde_json::json;
 
@@ -71,6 +71,9 @@ pub(crate) struct Start {
     /// Publish OpenLineage events on kapelle.event.lineage.*: two a run
     #[arg(long)]
     openlineage: bool,
+    /// Who is told of approvals, by webhook and mail: a YAML file that names them. Default: nobody
+    #[arg(long, value_name = "FILE")]
+    notify: Option<PathBuf>,
     /// Memory for runs that are kept rebuilt, in MiB
     #[arg(long, default_value_t = Config::default().cache_bytes_max >> 20, value_name = "MIB")]
     cache_mib: usize,
@@ -116,6 +119,7 @@ impl Start {
             open_runs_max: self.open_runs_max,
             cache_bytes_max: self.cache_mib << 20,
             openlineage: self.openlineage,
+            notify: self.notify.as_deref().map(Destinations::read).transpose()?,
             accepted: Accepted::Known(identities),
             tls,
             ..defaults

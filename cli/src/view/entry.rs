@@ -87,6 +87,7 @@ fn verdict_name(verdict: i32) -> &'static str {
         Ok(Verdict::Reject) => "reject",
         Ok(Verdict::Edit) => "edit",
         Ok(Verdict::Override) => "override",
+        Ok(Verdict::Undo) => "undo",
         Ok(Verdict::Unspecified) | Err(_) => "unknown",
     }
 }

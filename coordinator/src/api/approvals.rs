@@ -3,11 +3,16 @@
 //! A decision is refused here with a reason that people understand, and once more by the run itself, which has the last
 //! word: what the log has first counts. Every refusal and every decision is on record.
 
+mod alike;
+mod delegations;
+mod words;
+
 use std::sync::Arc;
 
-use kapelle_engine::{ApprovalDecided, Body, Decider, Held, Ignored, Run, Verdict};
+use kapelle_engine::{ApprovalDecided, Body, Decider, Ignored, Run, Verdict};
 use kapelle_proto::v1::{self, approval_service_server::ApprovalService};
-use kapelle_types::{Caller, Code, Diagnosis, Payload, RunId, Sha256, StepRef, limits, printed};
+use kapelle_telemetry::clock;
+use kapelle_types::{Caller, Code, Diagnosis, Payload, RunId, Sha256, StepRef, Timestamp, limits};
 use serde_json::Value;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -17,13 +22,16 @@ use super::status::{caller, run_id, status};
 use super::steer::record;
 use super::{Context, visible};
 use crate::access::{Act, run_named};
+use crate::approvals::{in_place_of, quality, question};
 use crate::listing::{Query, list_all};
-use crate::runs::{json, rebuild, rebuild_to};
+use crate::runs::{rebuild, rebuild_to};
+use words::{not_held, told, unseen, view};
 
 /// Runs that one listing looks at, unless it says otherwise.
 const LISTED_DEFAULT: usize = 100;
 /// Runs that one listing looks at: each may have to be rebuilt.
 const LISTED_MAX: usize = 1_000;
+const GET: &str = "kapelle.v1.ApprovalService/Get";
 const DECIDE: &str = "kapelle.v1.ApprovalService/Decide";
 const OVERRIDE: &str = "kapelle.v1.ApprovalService/Override";
 
@@ -77,10 +85,16 @@ impl ApprovalService for Approvals {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let asked = async {
+            let Context { bus, plans, access, catalog, approvals, .. } = &*self.context;
             let (run, step) = (run_id(&request.run_id)?, step(&request.step)?);
-            let rebuilt = rebuild(&self.context.bus, &self.context.plans, run).await?;
-            let found = rebuilt.run.held().find(|held| held.step == step).map(|held| view(&rebuilt.run, &held));
-            found.ok_or_else(|| not_held(&rebuilt.run, &step))
+            let rebuilt = rebuild(bus, plans, run).await?;
+            let held = rebuilt.run.held().find(|held| held.step == step);
+            let held = held.ok_or_else(|| not_held(&rebuilt.run, &step))?;
+            let mut view = view(&rebuilt.run, &held);
+            access.opened(&caller, GET, run_named(run, &step), &view.digest).await?;
+            let snapshot = catalog.snapshot();
+            crate::approvals::fill(&mut view, (&rebuilt, &held), &snapshot, (approvals, plans, bus)).await;
+            Ok(view)
         };
         let view = asked.await.map_err(|e| status(&e))?;
         Ok(Response::new(visible::approval(view, &self.context.access, &caller)))
@@ -115,6 +129,46 @@ impl ApprovalService for Approvals {
         };
         answer.map(Response::new).map_err(|e| status(&e))
     }
+
+    async fn delegate(&self, request: Request<v1::DelegateRequest>) -> Result<Response<v1::DelegationView>, Status> {
+        let caller = caller(&request)?;
+        let answer = delegations::give(&self.context, &caller, request.into_inner()).await;
+        answer.map(Response::new).map_err(|e| status(&e))
+    }
+
+    async fn list_delegations(
+        &self,
+        _: Request<v1::ListDelegationsRequest>,
+    ) -> Result<Response<v1::ListDelegationsResponse>, Status> {
+        let delegations = delegations::list(&self.context).await.map_err(|e| status(&e))?;
+        Ok(Response::new(v1::ListDelegationsResponse { delegations }))
+    }
+
+    async fn alike(&self, request: Request<v1::AlikeRequest>) -> Result<Response<v1::AlikeResponse>, Status> {
+        let caller = caller(&request)?;
+        let answer = alike::find(&self.context, &caller, request.into_inner()).await;
+        answer.map(Response::new).map_err(|e| status(&e))
+    }
+
+    async fn stats(&self, request: Request<v1::ApprovalStatsRequest>) -> Result<Response<v1::ApprovalStats>, Status> {
+        let v1::ApprovalStatsRequest { since_unix_nanos, workflow } = request.into_inner();
+        let Context { bus, id, served, plans, .. } = &*self.context;
+        let peers = self.context.peers.borrow().clone();
+        let query = Query { held: true, limit: LISTED_MAX, ..Query::default() };
+        let held = list_all(bus, id, served, &peers, &query).await.rows.into_iter().map(|row| row.run).collect();
+        let of = (workflow.as_str(), Timestamp::from_nanos(since_unix_nanos));
+        let stats = quality(bus, plans, of, held).await.map_err(|e| status(&unavailable(&e)))?;
+        Ok(Response::new(stats))
+    }
+
+    async fn end_delegation(
+        &self,
+        request: Request<v1::EndDelegationRequest>,
+    ) -> Result<Response<v1::EndDelegationResponse>, Status> {
+        let caller = caller(&request)?;
+        delegations::end(&self.context, &caller, &request.into_inner().to).await.map_err(|e| status(&e))?;
+        Ok(Response::new(v1::EndDelegationResponse {}))
+    }
 }
 
 /// Records what a person says and tells what the run made of it.
@@ -142,13 +196,11 @@ async fn decide(
         comment: said.comment.clone(),
         by,
     };
-    if decided.verdict != Verdict::Reject && !context.access.sees(caller, None) {
-        let message =
-            format!("{} may not see what step `{step}` would be given, so they cannot agree to it", decided.by.person);
-        let hint = "ask whoever administers Kapelle for payload access; you may reject it";
-        return Err(refused(Diagnosis::new(Code::APPROVAL_UNSEEN, message).hint(hint)));
+    let decided = as_whom(context, &rebuilt.run, decided, rpc).await?;
+    if !matches!(decided.verdict, Verdict::Reject | Verdict::Undo) && !context.access.sees(caller, None) {
+        return Err(refused(unseen(&decided.by.person, &step.to_string())));
     }
-    if let Some(why) = rebuilt.run.would_ignore(&decided) {
+    if let Some(why) = rebuilt.run.would_ignore(&decided, clock::now()) {
         return Err(refused(told(why, &rebuilt.run, &step)));
     }
     let verb = match decided.verdict {
@@ -156,9 +208,11 @@ async fn decide(
         Verdict::Reject => "reject",
         Verdict::Edit(_) => "edit-approve",
         Verdict::Override => "override-approval",
+        Verdict::Undo => "undo-approval",
     };
     let reason = format!("digest {}: {}", said.digest, said.comment);
     context.access.act(caller, Act { verb, rpc, owner: None, what: what.clone(), reason }).await?;
+    written_down(context, &rebuilt.run, &step).await?;
     let body = Body::ApprovalDecided(Box::new(decided));
     let seq = record(context, run, caller.principal.clone(), (said.id, body)).await?;
     let rebuilt = rebuild_to(&context.bus, &context.plans, run, seq).await?;
@@ -174,15 +228,56 @@ async fn decide(
     Ok(v1::DecideApprovalResponse { seq, outcome: outcome.to_owned() })
 }
 
+/// What somebody says as themselves or, if it takes a group that they are not in, in the place of who let them.
+async fn as_whom(
+    context: &Context,
+    run: &Run,
+    decided: ApprovalDecided,
+    rpc: &str,
+) -> Result<ApprovalDecided, Diagnosis> {
+    let now = clock::now();
+    if decided.verdict == Verdict::Override || run.would_ignore(&decided, now) != Some(Ignored::NotInGroup) {
+        return Ok(decided);
+    }
+    let others = in_place_of(&context.approvals, &context.access, rpc, &decided.by).await;
+    let mut said = decided;
+    for by in others.map_err(|e| unavailable(&e))? {
+        let other = ApprovalDecided { by, ..said.clone() };
+        match run.would_ignore(&other, now) {
+            None => return Ok(other),
+            Some(Ignored::NotInGroup) => {}
+            // It tells more than that they are in no group.
+            Some(_) => said = other,
+        }
+    }
+    Ok(said)
+}
+
+/// Has it written down that this is asked, if nobody has yet: who is told of what is asked is told how it ends too.
+async fn written_down(context: &Context, run: &Run, step: &StepRef) -> Result<(), Diagnosis> {
+    let Some(held) = run.held().find(|held| held.step == *step) else { return Ok(()) };
+    let there = context.approvals.question(run.id(), step).await.map_err(|e| unavailable(&e))?;
+    if there.is_some_and(|it| it.asked_at == held.asked_at) {
+        return Ok(());
+    }
+    context.approvals.ask(&question(run, &held)).await.map_err(|e| unavailable(&e))
+}
+
+fn unavailable(error: &kapelle_bus::Error) -> Diagnosis {
+    Diagnosis::new(Code::BROKER_UNAVAILABLE, error.to_string()).hint("try again; nothing was changed")
+}
+
+fn nobody(caller: &Caller) -> Diagnosis {
+    let message = format!("{} is no person whom an issuer vouches for, so it can decide nothing", caller.principal);
+    Diagnosis::new(Code::NO_PERSON, message)
+        .hint("sign in at your identity provider; API tokens and services approve nothing")
+}
+
 /// The person behind a caller, with what makes them one who may decide.
 fn decider(context: &Context, caller: &Caller) -> Result<Decider, Diagnosis> {
-    let person = context.access.person(caller).ok_or_else(|| {
-        let message = format!("{} is no person whom an issuer vouches for, so it can decide nothing", caller.principal);
-        Diagnosis::new(Code::NO_PERSON, message)
-            .hint("sign in at your identity provider; API tokens and services approve nothing")
-    })?;
+    let person = context.access.person(caller).ok_or_else(|| nobody(caller))?;
     let groups = caller.groups.iter().cloned().collect();
-    Ok(Decider { person, groups, policies: context.access.policies()? })
+    Ok(Decider { person, groups, policies: context.access.policies()?, in_place_of: String::new() })
 }
 
 fn said(request: v1::DecideApprovalRequest) -> Result<Said, Diagnosis> {
@@ -190,7 +285,8 @@ fn said(request: v1::DecideApprovalRequest) -> Result<Said, Diagnosis> {
         "approve" => Verdict::Approve,
         "reject" => Verdict::Reject,
         "edit" => Verdict::Edit(arguments(&request.arguments)?),
-        other => return Err(invalid(&format!("`{other}` is no decision: say `approve`, `reject` or `edit`"))),
+        "undo" => Verdict::Undo,
+        other => return Err(invalid(&format!("`{other}` is no decision: say `approve`, `reject`, `edit` or `undo`"))),
     };
     addressed(request, verdict)
 }
@@ -226,49 +322,4 @@ fn step(text: &str) -> Result<StepRef, Diagnosis> {
 
 fn invalid(message: &str) -> Diagnosis {
     Diagnosis::new(Code::REQUEST_INVALID, message)
-}
-
-fn not_held(run: &Run, step: &StepRef) -> Diagnosis {
-    let message = format!("step `{step}` of run {} ({}) waits for no decision", run.id(), run.status().name());
-    Diagnosis::new(Code::NOT_HELD, message).hint("`kapelle approval list` shows what does")
-}
-
-/// Why a decision does not count, in words.
-fn told(why: Ignored, run: &Run, step: &StepRef) -> Diagnosis {
-    let refused = |code, why: &str| Diagnosis::new(code, format!("step `{step}` of run {}: {why}", run.id()));
-    match why {
-        Ignored::StaleDigest => refused(Code::STALE_DIGEST, "what it would do is not what was shown to you")
-            .hint("look again with `kapelle approval show`, then decide about that"),
-        Ignored::ApprovalExpired => refused(Code::NOT_HELD, "the time to decide is over; it is denied"),
-        Ignored::AlreadyDecided => refused(Code::NOT_HELD, "it is decided already"),
-        Ignored::SelfApproval => refused(Code::SELF_APPROVAL, "you submitted this run, so another person has to agree")
-            .hint("you may reject it"),
-        Ignored::SamePerson => refused(Code::SAME_PERSON, "you have agreed already; it takes another person"),
-        Ignored::NotInGroup => refused(Code::NOT_IN_GROUP, "you are in none of the groups that are asked"),
-        Ignored::BadEdit => refused(Code::BAD_EDIT, "the edited arguments are not what its agent takes"),
-        Ignored::Duplicate => refused(Code::WRONG_STATE, "this decision was recorded before; it counts once"),
-        Ignored::RunFinished | Ignored::NotHeld | Ignored::UnknownStep => not_held(run, step),
-        other => refused(Code::WRONG_STATE, other.name()),
-    }
-}
-
-fn view(run: &Run, held: &Held<'_>) -> v1::ApprovalView {
-    v1::ApprovalView {
-        run_id: printed(&run.id()),
-        step: printed(&held.step),
-        workflow: printed(&run.plan().workflow),
-        title: held.approval.title.clone(),
-        reason: held.approval.reason.clone(),
-        groups: held.approval.groups.clone(),
-        quorum: held.approval.quorum,
-        agreed: held.agreed.iter().map(|it| it.person.clone()).collect(),
-        agent: held.agent.map(printed).or_else(|| held.runs.map(printed)).unwrap_or_default(),
-        arguments: json(&held.arguments),
-        edited: held.edited,
-        digest: held.digest.to_string(),
-        asked_at_unix_nanos: held.asked_at.nanos(),
-        expires_at_unix_nanos: held.expires.nanos(),
-        submitted_by: run.submitted_by_person().unwrap_or_default().to_owned(),
-        self_approval: held.approval.self_approval,
-    }
 }

@@ -41,7 +41,8 @@ fn grpc_code(code: Code) -> tonic::Code {
         | Code::UNKNOWN_WORKFLOW
         | Code::UNKNOWN_DEAD_LETTER
         | Code::UNKNOWN_TOKEN
-        | Code::UNKNOWN_SCHEDULE => tonic::Code::NotFound,
+        | Code::UNKNOWN_SCHEDULE
+        | Code::UNKNOWN_DELEGATION => tonic::Code::NotFound,
         Code::WRONG_STATE
         | Code::KEY_INVALID
         | Code::AGENT_IN_USE

@@ -70,6 +70,9 @@ pub(super) fn history(entries: &mut [v1::HistoryEntry], access: &Access, caller:
 pub(super) fn approval(mut view: v1::ApprovalView, access: &Access, caller: &Caller) -> v1::ApprovalView {
     if !access.sees(caller, None) {
         view.arguments = json();
+        // What a payload's fields are called tells of it too.
+        view.changes.clear();
+        (view.compared_with, view.compared_at_unix_nanos) = (String::new(), 0);
     }
     view
 }

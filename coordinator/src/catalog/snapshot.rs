@@ -205,6 +205,12 @@ impl Snapshot {
         Some(Arc::clone(&self.workflows.get(&version.name)?.get(&version.version)?.manifest))
     }
 
+    /// A registered agent version.
+    #[must_use]
+    pub fn agent(&self, version: &AgentVersion) -> Option<&Agent> {
+        Some(&self.agents.get(&version.name)?.get(&version.version)?.manifest)
+    }
+
     /// The digest of what an agent version promises to give: of its output's schema, as RFC 8785 writes it.
     #[must_use]
     pub fn output_digest(&self, agent: &AgentVersion) -> Option<Sha256> {

@@ -20,6 +20,7 @@ use super::children::{Family, Kin, Wish};
 use super::effect::{Order, Token};
 use super::event::{self, Told};
 use crate::access::{Access, run_named};
+use crate::approvals;
 
 /// Performs orders on the bus and reports their tokens when they are acknowledged.
 #[derive(Clone)]
@@ -223,10 +224,13 @@ impl Performer {
     }
 
     /// Whether those who agreed still may: what let them is what is served now. While that is not known nothing is said.
-    fn checked(&self, run: RunId, check: &CheckApproval) -> Result<ApprovalChecked, kapelle_bus::Error> {
+    async fn checked(&self, run: RunId, check: &CheckApproval) -> Result<ApprovalChecked, kapelle_bus::Error> {
         let policies = self.access.policies().map_err(|e| kapelle_bus::Error::Unavailable(e.message))?;
         let other = check.deciders.iter().find(|decider| decider.policies != policies);
-        let void = other.map(|it| format!("the policies have changed since {} agreed", it.person));
+        let mut void = other.map(|it| format!("the policies have changed since {} agreed", it.person));
+        if void.is_none() {
+            void = approvals::withdrawn(&self.bus, &check.deciders).await?;
+        }
         let CheckApproval { step, digest, agreed, .. } = check.clone();
         if let Some(why) = &void {
             self.access.voided(run_named(run, &step), why.clone());
@@ -296,7 +300,7 @@ impl Performer {
                 Sent::Pending(bus.append(telling.run, Channel::Report, telling.report.clone()).await?)
             }
             Message::Check(run, traceparent, check) => {
-                let checked = self.checked(*run, check)?;
+                let checked = self.checked(*run, check).await?;
                 let record = self.record(traceparent.clone(), Body::ApprovalChecked(checked));
                 Sent::Pending(bus.append(*run, Channel::Control, record).await?)
             }

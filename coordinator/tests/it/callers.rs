@@ -33,6 +33,7 @@ pub(crate) struct Place {
     pub(crate) server: TestServer,
     pub(crate) bus: Bus,
     coordinators: Vec<Handle>,
+    config: Config,
 }
 
 /// A connection that shows one credential.
@@ -111,15 +112,20 @@ impl Place {
     }
 
     pub(crate) async fn accepting(coordinators: usize, accepted: &Accepted) -> Self {
+        Self::with(coordinators, Config { accepted: accepted.clone(), ..Config::default() }).await
+    }
+
+    /// Coordinators that are set up alike.
+    pub(crate) async fn with(coordinators: usize, config: Config) -> Self {
         let server = TestServer::start().await;
         let mut started = Vec::new();
         for _ in 0..coordinators {
-            started.push(coordinator(&server, accepted).await);
+            started.push(coordinator(&server, &config).await);
         }
         let connection = connect(&server.url()).await;
         kapelle_bus::provision::provision(connection.jetstream(), &Config::default().layout).await.unwrap();
         let bus = Bus::open(connection).await.unwrap();
-        Self { server, bus, coordinators: started }
+        Self { server, bus, coordinators: started, config }
     }
 
     pub(crate) fn address(&self, coordinator: usize) -> String {
@@ -171,7 +177,7 @@ impl Place {
             coordinator.stop().await;
         }
         meanwhile(&self.bus).await;
-        self.coordinators.push(coordinator(&self.server, &Accepted::default()).await);
+        self.coordinators.push(coordinator(&self.server, &self.config).await);
     }
 
     pub(crate) async fn stop(self) {
@@ -182,9 +188,9 @@ impl Place {
     }
 }
 
-async fn coordinator(server: &TestServer, accepted: &Accepted) -> Handle {
-    let config =
-        Config { grpc_address: "127.0.0.1:0".parse().unwrap(), accepted: accepted.clone(), ..Config::default() };
+async fn coordinator(server: &TestServer, config: &Config) -> Handle {
+    let Config { id, .. } = Config::default();
+    let config = Config { id, grpc_address: "127.0.0.1:0".parse().unwrap(), ..config.clone() };
     Coordinator::start(config, connect(&server.url()).await).await.unwrap()
 }
 

@@ -4,16 +4,21 @@
 
 mod access;
 mod again;
+mod alike;
 mod approvals;
 mod audit;
 mod callers;
 mod contracts;
+mod delegations;
 mod family;
 mod fleet;
 mod issuer;
 mod keys;
 mod layout;
 mod lineage;
+mod notices;
+mod office;
+mod outside;
 mod pinned;
 mod policies;
 mod retire;

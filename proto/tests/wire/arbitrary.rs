@@ -233,11 +233,12 @@ fn decided() -> impl Strategy<Value = Body> {
         Just(Verdict::Reject),
         payload().prop_map(Verdict::Edit),
         Just(Verdict::Override),
+        Just(Verdict::Undo),
     ];
-    let by = (any::<String>(), vec(any::<String>(), 0..3), any::<String>());
+    let by = (any::<String>(), vec(any::<String>(), 0..3), any::<String>(), any::<String>());
     (step(), digest(), verdict, any::<String>(), by).prop_map(|(step, digest, verdict, comment, by)| {
-        let (person, groups, policies) = by;
-        let by = Decider { person, groups, policies };
+        let (person, groups, policies, in_place_of) = by;
+        let by = Decider { person, groups, policies, in_place_of };
         Body::ApprovalDecided(Box::new(ApprovalDecided { step, digest, verdict, comment, by }))
     })
 }

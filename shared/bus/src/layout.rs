@@ -253,6 +253,7 @@ impl Layout {
             bucket(bucket::TOKENS, 1, Duration::ZERO),
             bucket(bucket::POLICIES, 1, Duration::ZERO),
             bucket(bucket::SCHEDULES, 1, Duration::ZERO),
+            bucket(bucket::APPROVALS, 1, Duration::ZERO),
         ]
     }
 

@@ -10,6 +10,7 @@
 //! This crate decides nothing about runs. It turns values into messages and back, retries what is safe to retry and says
 //! which refusal is which.
 
+pub mod approvals;
 pub mod audit;
 mod connect;
 mod credentials;
@@ -23,6 +24,7 @@ mod latest;
 pub mod layout;
 mod leader;
 mod news;
+pub mod notices;
 pub mod pace;
 pub mod payloads;
 pub mod policies;

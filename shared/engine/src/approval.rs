@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::command::{CheckApproval, Command, TimerId};
 use crate::entry::{Decider, Verdict};
 use crate::outstanding;
-use crate::plan::{Approval, PlanStep};
+use crate::plan::{Approval, PlanStep, Rung};
 use crate::scope::View;
 use crate::state::{Place, Run, Slot, SlotState};
 use crate::turn::Turn;
@@ -105,12 +105,20 @@ impl Hold {
     }
 
     fn weight_bytes(&self) -> usize {
-        let decider =
-            |it: &Decider| size_of::<Decider>() + it.person.len() + it.groups.iter().map(String::len).sum::<usize>();
+        let decider = |it: &Decider| {
+            size_of::<Decider>() + it.persons().chain(it.groups.iter().map(String::as_str)).map(str::len).sum::<usize>()
+        };
         size_of::<Self>()
             + self.edited.as_ref().map_or(0, payload_bytes)
             + self.agreed.iter().map(decider).sum::<usize>()
             + self.said.1.len()
+    }
+}
+
+impl Decider {
+    /// Everybody whose word this is: a person has one, whoever says it.
+    pub(crate) fn persons(&self) -> impl Iterator<Item = &str> {
+        [self.person.as_str(), self.in_place_of.as_str()].into_iter().filter(|it| !it.is_empty())
     }
 }
 
@@ -135,6 +143,31 @@ impl Run {
                 edited: hold.edited.is_some(),
             })
         })
+    }
+
+    /// What waits for people now, by step or member, and since when.
+    pub fn questions(&self) -> impl Iterator<Item = (StepRef, Timestamp)> {
+        let open = asked(self).filter(|_| !self.is_finished());
+        open.filter_map(|place| Some((place.name(&self.plan)?, at(self, place)?.asked_at)))
+    }
+
+    /// Since when a step or member waits for people; `None` if it does not.
+    #[must_use]
+    pub fn asked_at(&self, step: &StepRef) -> Option<Timestamp> {
+        self.hold(step).map(|hold| hold.asked_at)
+    }
+
+    /// Who has agreed to what a step or member waits with.
+    #[must_use]
+    pub fn agreed(&self, step: &StepRef) -> &[Decider] {
+        self.hold(step).map_or(&[], |hold| &hold.agreed)
+    }
+
+    /// The question that a step or member waits with, while the run goes on.
+    fn hold(&self, step: &StepRef) -> Option<&Hold> {
+        let place = Place { step: self.find(&step.step)?, item: step.item };
+        let open = !self.is_finished() && self.closing.is_none();
+        at(self, place).filter(|hold| open && hold.is_open())
     }
 
     /// The person who submitted it, as far as known.
@@ -198,6 +231,19 @@ pub(crate) fn verify(run: &mut Run, place: Place, planned: &PlanStep, now: Times
     }
 }
 
+/// Nobody has agreed any more, and what is asked is what the step says: an edit was somebody's word.
+pub(crate) fn ask_anew(run: &mut Run, place: Place, planned: &PlanStep) {
+    let Some(expires) = at(run, place).map(|hold| hold.expires) else { return };
+    let original = planned.with.evaluate(&View::from(run, place)).ok();
+    let digest = original.map(|it| digest(run, place, planned, &it, expires));
+    edit(run, place, |hold| {
+        hold.stage = HoldStage::Asked;
+        hold.agreed.clear();
+        hold.edited = None;
+        hold.digest = digest.unwrap_or(hold.digest);
+    });
+}
+
 /// Whether people have agreed to what is about to be begun; [`verify`] was asked before.
 pub(crate) fn is_granted(run: &Run, place: Place) -> bool {
     at(run, place).is_some_and(|hold| !hold.is_open())
@@ -212,7 +258,7 @@ pub(crate) fn is_first_use(run: &Run, place: Place) -> bool {
 pub(crate) fn digest(run: &Run, place: Place, planned: &PlanStep, arguments: &Payload, expires: Timestamp) -> Sha256 {
     let approval = planned.approval();
     let definition = run.origin.as_ref().map(|origin| origin.definition.to_string());
-    let action = json!({
+    let mut action = json!({
         "run": run.id.to_string(),
         "step": place.name(&run.plan).map(|it| it.to_string()),
         "kind": planned.act.name(),
@@ -227,6 +273,10 @@ pub(crate) fn digest(run: &Run, place: Place, planned: &PlanStep, arguments: &Pa
         "self_approval": approval.map(|it| it.self_approval),
         "expires": expires.to_string(),
     });
+    if let Some(approval) = approval.filter(|it| !it.escalate.is_empty()) {
+        let rung = |it: &Rung| json!({ "after": kapelle_types::duration::format(it.after), "to": it.to });
+        action["escalate"] = approval.escalate.iter().map(rung).collect();
+    }
     Sha256::of(canonical(&action).as_bytes())
 }
 

@@ -113,7 +113,7 @@ impl Body {
             Self::SignalReceived(signal) => Some(&mut signal.payload),
             Self::ApprovalDecided(decided) => match &mut decided.verdict {
                 Verdict::Edit(arguments) => Some(arguments),
-                Verdict::Approve | Verdict::Reject | Verdict::Override => None,
+                Verdict::Approve | Verdict::Reject | Verdict::Override | Verdict::Undo => None,
             },
             Self::StepFailed(_)
             | Self::TimerFired { .. }
@@ -362,6 +362,8 @@ pub enum Verdict {
     Edit(Payload),
     /// An administrator lets it be done, whoever else would have to agree.
     Override,
+    /// They take back that they agreed, while more persons have to.
+    Undo,
 }
 
 impl Verdict {
@@ -373,6 +375,7 @@ impl Verdict {
             Self::Reject => "reject",
             Self::Edit(_) => "edit",
             Self::Override => "override",
+            Self::Undo => "undo",
         }
     }
 
@@ -394,6 +397,8 @@ pub struct Decider {
     pub groups: Vec<String>,
     /// The digest of the policies that let them.
     pub policies: String,
+    /// The person in whose place they decide, and whose groups these are; empty if they decide as themselves.
+    pub in_place_of: String,
 }
 
 /// Whether those who agreed still may.

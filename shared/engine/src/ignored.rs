@@ -57,6 +57,8 @@ pub enum Ignored {
     SelfApproval,
     /// The person has agreed already.
     SamePerson,
+    /// Whoever takes back that they agreed has not.
+    NotAgreed,
     /// What was edited is not what the step may be given.
     BadEdit,
     /// There is nothing to retry or to fail: the run is not STALLED.
@@ -98,6 +100,7 @@ impl Ignored {
         Self::NotInGroup,
         Self::SelfApproval,
         Self::SamePerson,
+        Self::NotAgreed,
         Self::BadEdit,
         Self::NotStalled,
         Self::NotGivenUp,
@@ -135,6 +138,7 @@ impl Ignored {
             Self::NotInGroup => "not_in_group",
             Self::SelfApproval => "self_approval",
             Self::SamePerson => "same_person",
+            Self::NotAgreed => "not_agreed",
             Self::BadEdit => "bad_edit",
             Self::NotStalled => "not_stalled",
             Self::NotGivenUp => "not_given_up",

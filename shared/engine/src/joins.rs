@@ -14,7 +14,7 @@ use kapelle_types::Code;
 use crate::approval;
 use crate::entry::Failure;
 use crate::finish::{remove_dead_letter, withdraw};
-use crate::plan::{Join, OnGiveUp, PlanStep, StepIndex};
+use crate::plan::{Act, Bond, Join, OnGiveUp, PlanStep, StepIndex};
 use crate::state::{Place, Run, RunStatus, SlotState, StepState};
 use crate::turn::Turn;
 use crate::weight::value_bytes;
@@ -41,7 +41,8 @@ impl Turn<'_> {
         let mut rest: Vec<_> = join.of.iter().rev().copied().collect();
         while let Some(one) = rest.pop() {
             let ended = |it: StepIndex| self.run.state(it).is_some_and(StepState::is_ended);
-            let wanted = self.run.dependants.on(one).any(|other| other != step && !ended(other));
+            let waits = |other: StepIndex| other != step && !ended(other) && !goes_on(self.run, other);
+            let wanted = self.run.dependants.on(one).any(waits);
             if ended(one) || wanted {
                 continue;
             }
@@ -93,6 +94,12 @@ pub(crate) fn is_joined(run: &Run, step: StepIndex) -> bool {
     };
     let ended = |need: &StepIndex| run.state(*need).is_some_and(StepState::is_ended);
     succeeded(run, join) >= join.quorum && planned.needs.iter().all(|need| join.of.contains(need) || ended(need))
+}
+
+/// Whether a step is the run that goes on in the place of this one: it needs the end of every step, and no step's success.
+fn goes_on(run: &Run, step: StepIndex) -> bool {
+    let continued = |act: &Act| matches!(act, Act::Workflow(act) if act.bond == Bond::Continued);
+    run.plan.steps.get(step).is_some_and(|it| continued(&it.act))
 }
 
 fn succeeded(run: &Run, join: &Join) -> usize {

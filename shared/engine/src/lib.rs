@@ -62,7 +62,7 @@ pub use invariant::Violation;
 pub use limits::TaskLimits;
 pub use outstanding::outstanding;
 pub use plan::{
-    Act, AgentAct, Approval, AwaitSignal, Bond, Case, Join, MaxFailures, OnGiveUp, Phase, Plan, PlanStep, Repeat,
+    Act, AgentAct, Approval, AwaitSignal, Bond, Case, Join, MaxFailures, OnGiveUp, Phase, Plan, PlanStep, Repeat, Rung,
     StepIndex, Wait, WorkflowAct,
 };
 pub use state::{Members, Run, RunStatus, StepStatus, StepSummary};

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kapelle_expression::{Expression, Template};
-use kapelle_types::{AgentVersion, CaseName, Payload, RetryPolicy, SignalName, StepId, Usd, WorkflowVersion};
+use kapelle_types::{
+    AgentVersion, CaseName, Payload, RetryPolicy, SignalName, StepId, Timestamp, Usd, WorkflowVersion,
+};
 
 use crate::contract::Contract;
 use crate::limits::TaskLimits;
@@ -237,8 +239,29 @@ pub struct Approval {
     pub quorum: u32,
     /// How long is waited. Then it is denied.
     pub expires: Duration,
+    /// How long after it was asked those who may decide are told once more: for whoever tells them.
+    pub remind: Vec<Duration>,
+    /// Who may decide too if nobody has for a while, the first rung first.
+    pub escalate: Vec<Rung>,
     /// Whether the person who submitted the run may agree.
     pub self_approval: bool,
+}
+
+/// A rung of an approval's ladder: it widens who may decide, and decides nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rung {
+    /// How long after it was asked.
+    pub after: Duration,
+    /// The groups whose members may decide from then on too.
+    pub to: Vec<String>,
+}
+
+impl Approval {
+    /// The groups whose members may decide at a time, of what was asked at another; none if anybody may who may decide at all.
+    pub fn groups_at(&self, asked_at: Timestamp, now: Timestamp) -> impl Iterator<Item = &str> {
+        let reached = self.escalate.iter().filter(move |rung| asked_at.plus(rung.after) <= now);
+        self.groups.iter().chain(reached.flat_map(|rung| &rung.to)).map(String::as_str)
+    }
 }
 
 impl Plan {

@@ -47,7 +47,7 @@ mod yaml;
 pub use access::{Access, Granted, Network, Resources};
 pub use act::{Act, Case, Wait};
 pub use agent::{Agent, AgentSpec, Process, Protocol, Role, Runtime};
-pub use approval::Approval;
+pub use approval::{Approval, Rung};
 pub use broken::{Breakage, Broken, broken, keeps_workflows};
 pub use call::{Call, WorkflowRequirement};
 pub use catalog::{Agents, Catalog, Layered, capabilities, capable};

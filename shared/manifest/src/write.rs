@@ -12,6 +12,10 @@ pub(crate) fn duration<S: Serializer>(duration: &Duration, s: S) -> Result<S::Ok
     s.serialize_str(&kapelle_types::duration::format(*duration))
 }
 
+pub(crate) fn durations<S: Serializer>(durations: &[Duration], s: S) -> Result<S::Ok, S::Error> {
+    s.collect_seq(durations.iter().map(|it| kapelle_types::duration::format(*it)))
+}
+
 pub(crate) fn optional_duration<S: Serializer>(duration: &Option<Duration>, s: S) -> Result<S::Ok, S::Error> {
     duration.map(kapelle_types::duration::format).serialize(s)
 }

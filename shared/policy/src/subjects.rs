@@ -90,6 +90,16 @@ pub const CLASSES: &[Class] = &[
     ),
     to("events/publish", &["kapelle.event.>"]),
     from("events/subscribe", &["kapelle.event.>"]),
+    // What is told of approvals, by a consumer of each destination.
+    to(
+        "events/consume",
+        &[
+            "$JS.API.CONSUMER.CREATE.EVENTS.>",
+            "$JS.API.CONSUMER.MSG.NEXT.EVENTS.*",
+            "$JS.ACK.EVENTS.>",
+            "$JS.ACK.*.*.EVENTS.>",
+        ],
+    ),
     // -- the audit trail: nobody deletes, purges or changes it
     to("audit/publish", &["kapelle.audit.*.*"]),
     to("audit/read", &["$JS.API.DIRECT.GET.AUDIT"]),
@@ -130,6 +140,18 @@ pub const CLASSES: &[Class] = &[
             "$JS.API.CONSUMER.CREATE.KV_schedules",
             "$JS.FC.KV_schedules.>",
             "$KV.schedules.*",
+        ],
+    ),
+    // Approvals: whoever writes these decides in somebody's place.
+    to(
+        "approvals/keep",
+        &[
+            "$JS.API.DIRECT.GET.KV_approvals.>",
+            "$JS.API.CONSUMER.CREATE.KV_approvals",
+            "$JS.API.CONSUMER.MSG.NEXT.KV_approvals.*",
+            "$JS.API.CONSUMER.DELETE.KV_approvals.*",
+            "$JS.FC.KV_approvals.>",
+            "$KV.approvals.>",
         ],
     ),
     // Whoever writes these says who may do what.
@@ -173,6 +195,7 @@ pub const CLASSES: &[Class] = &[
             "$JS.API.STREAM.INFO.KV_tokens",
             "$JS.API.STREAM.INFO.KV_policies",
             "$JS.API.STREAM.INFO.KV_schedules",
+            "$JS.API.STREAM.INFO.KV_approvals",
             "$JS.API.STREAM.INFO.KV_cursors",
             "$JS.API.STREAM.INFO.KV_presence",
         ],
@@ -194,6 +217,7 @@ pub const CLASSES: &[Class] = &[
             "$JS.API.STREAM.CREATE.KV_tokens",
             "$JS.API.STREAM.CREATE.KV_policies",
             "$JS.API.STREAM.CREATE.KV_schedules",
+            "$JS.API.STREAM.CREATE.KV_approvals",
             "$JS.API.STREAM.CREATE.KV_cursors",
             "$JS.API.STREAM.CREATE.KV_presence",
             "$JS.API.STREAM.CREATE.OBJ_payloads",

@@ -113,6 +113,12 @@ metrics! {
     ENTRIES_IGNORED Counter "kapelle_entries_ignored_total" ["reason"] "Entries that changed nothing, by reason";
     ENTRIES_REFUSED Counter "kapelle_entries_refused_total" ["reason"] "Messages on our subjects that are no entries";
 
+    // Approvals
+    APPROVALS_OPEN Gauge "kapelle_approvals_open" [] "Steps of the runs of our partitions that wait for people";
+    APPROVAL_AGE Gauge "kapelle_approval_age_seconds" [] "How long the oldest of them has been waiting";
+    NOTICES Counter "kapelle_notices_total" ["destination", "outcome"]
+        "Notices of approvals that were delivered, that failed for now, or were given up";
+
     LINEAGE_EVENTS Counter "kapelle_lineage_events_total" [] "OpenLineage events that the broker acknowledged";
 
     // Who calls

@@ -290,6 +290,12 @@ codes! {
     BAD_EDIT = "K0531";
     /// Whoever agrees may not see what they would agree to.
     APPROVAL_UNSEEN = "K0532";
+    /// Whom notices go to cannot be read, or is not safe.
+    NOTIFY_INVALID = "K0533";
+    /// Somebody cannot decide in somebody's place like this.
+    DELEGATION_INVALID = "K0534";
+    /// Nobody decides in that person's place.
+    UNKNOWN_DELEGATION = "K0535";
 }
 
 impl Code {

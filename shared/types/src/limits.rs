@@ -31,6 +31,14 @@ pub const APPROVAL_QUORUM_MAX: u32 = 20;
 pub const APPROVAL_GROUPS_MAX: usize = 20;
 /// Runs that may stand above a run: deeper is nobody's plan but a workflow that runs itself, and each takes its memory.
 pub const RUN_DEPTH_MAX: u32 = 8;
+/// Times that those who are asked are told once more: who did not answer ten times does not answer the eleventh.
+pub const APPROVAL_REMINDERS_MAX: usize = 10;
+/// How far ahead the end of a delegation may lie: a quarter, after which whoever is away says it again.
+pub const DELEGATION_LIFE_MAX: Duration = Duration::from_secs(92 * 24 * 3600);
+/// Delegations of one person that stand at once: each decision looks through those to whoever decides.
+pub const DELEGATIONS_MAX: usize = 20;
+/// Rungs of an approval's ladder: each widens who may decide, and an organisation has few levels.
+pub const APPROVAL_RUNGS_MAX: usize = 5;
 /// Bytes of one expression's source.
 pub const EXPRESSION_BYTES_MAX: usize = 4 * 1024;
 /// Nesting of one expression's syntax tree: 48 levels fit a 2 MiB stack many times over.

@@ -60,7 +60,8 @@ pub(super) fn samples() -> Vec<Sample> {
         Sample::new(finished()),
         Sample::new(signal()),
         Sample::new(decided()),
-        Sample::new(decided().by.unwrap()),
+        Sample::new(decider()),
+        Sample::named("in_place_of", ApprovalDecider { in_place_of: "bob@example.com".into(), ..decider() }),
         Sample::new(checked()),
     ]);
     samples
@@ -86,15 +87,22 @@ fn bodies() -> Vec<(&'static str, Body)> {
 }
 
 fn decided() -> ApprovalDecided {
-    let by =
-        ApprovalDecider { person: "ada@example.com".into(), groups: vec!["legal".into()], policies: "ab12".into() };
     ApprovalDecided {
         step: "review:17".into(),
         digest: digest(4),
         verdict: Verdict::Edit.into(),
         arguments: Some(inline(r#"{"amount":5}"#)),
         comment: "less is enough".into(),
-        by: Some(by),
+        by: Some(decider()),
+    }
+}
+
+fn decider() -> ApprovalDecider {
+    ApprovalDecider {
+        person: "ada@example.com".into(),
+        groups: vec!["legal".into()],
+        policies: "ab12".into(),
+        ..ApprovalDecider::default()
     }
 }
 

@@ -8,7 +8,6 @@ use crate::approval::{self, HoldStage};
 use crate::entry::ApprovalChecked;
 use crate::ignored::Ignored;
 use crate::plan::Act;
-use crate::scope::View;
 use crate::state::SlotState;
 use crate::turn::Turn;
 
@@ -28,15 +27,7 @@ pub(super) fn apply(turn: &mut Turn<'_>, checked: &ApprovalChecked) -> Result<()
         return Err(Ignored::ApprovalExpired); // the timer denies it
     }
     if checked.void.is_some() {
-        // Nothing of it stands: an edit was the word of somebody who may have no say any more.
-        let original = planned.with.evaluate(&View::from(turn.run, place)).ok();
-        let digest = original.map(|it| approval::digest(turn.run, place, planned, &it, expires));
-        approval::edit(turn.run, place, |hold| {
-            hold.stage = HoldStage::Asked;
-            hold.agreed.clear();
-            hold.edited = None;
-            hold.digest = digest.unwrap_or(hold.digest);
-        });
+        approval::ask_anew(turn.run, place, planned);
         return Ok(());
     }
     turn.stop_waiting(place);

@@ -8,7 +8,7 @@ use kapelle_types::Timestamp;
 use super::{give_up, locate};
 use crate::approval::{self, HoldStage};
 use crate::contract;
-use crate::entry::{ApprovalDecided, Failure, Verdict};
+use crate::entry::{ApprovalDecided, Decider, Failure, Verdict};
 use crate::ignored::Ignored;
 use crate::limits;
 use crate::plan::{Approval, PlanStep};
@@ -29,6 +29,10 @@ pub(super) fn apply(turn: &mut Turn<'_>, decided: &ApprovalDecided) -> Result<()
             reject(turn, place, planned, decided);
             return Ok(());
         }
+        Verdict::Undo => {
+            take_back(turn, place, planned, &decided.by);
+            return Ok(());
+        }
         Verdict::Edit(arguments) => put(turn, place, planned, arguments)?,
         Verdict::Approve | Verdict::Override => {}
     }
@@ -46,9 +50,9 @@ pub(super) fn apply(turn: &mut Turn<'_>, decided: &ApprovalDecided) -> Result<()
 }
 
 impl Run {
-    /// Why it would ignore this decision if it were the next entry of its log, as far as that hangs on no time.
+    /// Why it would ignore this decision if it were the next entry of its log, written now.
     #[must_use]
-    pub fn would_ignore(&self, decided: &ApprovalDecided) -> Option<Ignored> {
+    pub fn would_ignore(&self, decided: &ApprovalDecided, now: Timestamp) -> Option<Ignored> {
         match self.stage() {
             Stage::Pending => return Some(Ignored::NotSubmitted),
             Stage::Finished => return Some(Ignored::RunFinished),
@@ -61,7 +65,7 @@ impl Run {
         };
         let planned = self.plan.steps.get(place.step)?;
         let Some(approval) = planned.approval() else { return Some(Ignored::NotHeld) };
-        acceptable(self, place, approval, decided, self.last_progress).err()
+        acceptable(self, place, approval, decided, now.max(self.last_progress)).err()
     }
 }
 
@@ -86,21 +90,28 @@ fn acceptable(
     if now >= hold.expires {
         return Err(Ignored::ApprovalExpired);
     }
-    let (person, verdict) = (&decided.by.person, &decided.verdict);
-    if person.is_empty() {
+    let (by, verdict) = (&decided.by, &decided.verdict);
+    if by.person.is_empty() {
         return Err(Ignored::NoPerson);
     }
-    let member = approval.groups.is_empty() || approval.groups.iter().any(|group| decided.by.groups.contains(group));
+    if *verdict == Verdict::Undo {
+        let agreed = hold.agreed.iter().any(|it| it.person == by.person);
+        return if agreed { Ok(()) } else { Err(Ignored::NotAgreed) };
+    }
+    let mut asked = approval.groups_at(hold.asked_at, now);
+    let member = approval.groups.is_empty() || asked.any(|group| by.groups.iter().any(|it| it == group));
     if *verdict != Verdict::Override && !member {
         return Err(Ignored::NotInGroup);
     }
     if *verdict == Verdict::Reject {
         return Ok(()); // whoever may decide may stop it, at any time
     }
-    if !approval.self_approval && run.submitted_by_person() == Some(person) {
+    // In somebody's place nobody agrees to a run of their own, or of theirs, whatever the approval allows.
+    let own = by.persons().any(|person| run.submitted_by_person() == Some(person));
+    if own && (!approval.self_approval || !by.in_place_of.is_empty()) {
         return Err(Ignored::SelfApproval);
     }
-    if hold.agreed.iter().any(|it| it.person == *person) {
+    if hold.agreed.iter().flat_map(Decider::persons).any(|one| by.persons().any(|other| one == other)) {
         return Err(Ignored::SamePerson);
     }
     Ok(())
@@ -123,6 +134,14 @@ fn put(turn: &mut Turn<'_>, place: Place, planned: &PlanStep, edited: &kapelle_t
     Ok(())
 }
 
+/// Takes back what somebody said. An edit to which nobody agrees any more is none.
+fn take_back(turn: &mut Turn<'_>, place: Place, planned: &PlanStep, by: &Decider) {
+    approval::edit(turn.run, place, |hold| hold.agreed.retain(|it| it.person != by.person));
+    if approval::at(turn.run, place).is_some_and(|hold| hold.agreed.is_empty()) {
+        approval::ask_anew(turn.run, place, planned);
+    }
+}
+
 fn reject(turn: &mut Turn<'_>, place: Place, planned: &PlanStep, decided: &ApprovalDecided) {
     turn.stop_waiting(place);
     deny(turn, place, planned, &Failure::rejected(&decided.by.person, &decided.comment));
@@ -138,198 +157,4 @@ pub(super) fn deny(turn: &mut Turn<'_>, place: Place, planned: &PlanStep, failur
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use crate::testing::check;
-
-    const TWO_OF_LEGAL: &str = r#"
-        0 submit {"n": 1}
-        1 ok a 1 7
-        2 decide a approve ada legal
-        3 stale a approve bob legal
-        4 decide a approve bob sales
-        5 decide a approve bob legal
-        6 decide a approve bob legal
-        7 checked a
-        8 decide z approve cyd legal
-        9 decide id=r1 a approve cyd legal
-        10 decide id=r1 a approve cyd legal
-        11 decide a reject dee legal
-        12 ?
-        13 checked a a policy changed
-        14 decide a approve bob legal
-        15 decide a approve cyd legal
-        16 pause
-        17 checked a
-        18 checked a
-        19 ?
-        20 resume
-        21 fail a 1
-        1021 fire retry=a=2
-        1022 ok a 2 7"#;
-
-    #[test]
-    fn what_people_agreed_to_is_dispatched_and_nothing_before() {
-        let plan = json!({"steps": [
-            {"id": "a", "with": {"n": "${input.n}"}, "approve": {"quorum": 2, "groups": ["legal"], "expires_ms": 9000}},
-        ], "output": "${steps.a.output}"});
-        insta::assert_snapshot!(check(&plan, TWO_OF_LEGAL), @r#"
-        > 0 submit {"n": 1}
-          start timer wake=a=1 at 9000
-        > 1 ok a 1 7
-          ignored: unknown_attempt
-        > 2 decide a approve ada legal
-          ignored: self_approval
-        > 3 stale a approve bob legal
-          ignored: stale_digest
-        > 4 decide a approve bob sales
-          ignored: not_in_group
-        > 5 decide a approve bob legal
-        > 6 decide a approve bob legal
-          ignored: same_person
-        > 7 checked a
-          ignored: stale_digest
-        > 8 decide z approve cyd legal
-          ignored: unknown_step
-        > 9 decide id=r1 a approve cyd legal
-          check a agreed at 10 by bob, cyd
-        > 10 decide id=r1 a approve cyd legal
-          ignored: duplicate
-        > 11 decide a reject dee legal
-          ignored: already_decided
-        > 12 ?
-          start timer wake=a=1 at 9000
-          check a agreed at 10 by bob, cyd
-        > 13 checked a a policy changed
-        > 14 decide a approve bob legal
-        > 15 decide a approve cyd legal
-          check a agreed at 16 by bob, cyd
-        > 16 pause
-        > 17 checked a
-          cancel timer wake=a=1
-        > 18 checked a
-          ignored: stale_digest
-        > 19 ?
-        > 20 resume
-          dispatch a#1 {"n":1}
-        > 21 fail a 1
-          start timer retry=a=2 at 1021
-        > 1021 fire retry=a=2
-          dispatch a#2 {"n":1}
-        > 1022 ok a 2 7
-          finish COMPLETED decided at 24 7
-        = COMPLETED
-        "#);
-    }
-
-    #[test]
-    fn the_first_no_ends_it_and_an_edit_is_another_question() {
-        let plan = json!({"steps": [
-            {"id": "a", "with": {"n": 1}, "takes": ["n"], "approve": {"quorum": 2}, "on_give_up": "continue"},
-            {"id": "b", "approve": {}},
-            {"id": "c", "approve": {"quorum": 3}},
-        ]});
-        let script = r#"
-            0 submit
-            1 decide a approve bob
-            2 decide a edit cyd {"m": 2}
-            3 decide a edit cyd {"n": 2}
-            4 decide a approve cyd
-            5 decide a approve bob
-            6 checked a
-            7 ?
-            8 decide b reject ada
-            9 decide b approve bob
-            10 decide c override ada
-            11 decide c override bob
-            12 checked c
-            13 retry b
-            14 decide b approve bob
-            10013 fire wake=b=2"#;
-        insta::assert_snapshot!(check(&plan, script), @r#"
-        > 0 submit
-          start timer wake=a=1 at 10000
-          start timer wake=b=1 at 10000
-          start timer wake=c=1 at 10000
-        > 1 decide a approve bob
-        > 2 decide a edit cyd {"m": 2}
-          ignored: bad_edit
-        > 3 decide a edit cyd {"n": 2}
-        > 4 decide a approve cyd
-          ignored: same_person
-        > 5 decide a approve bob
-          check a agreed at 6 by cyd, bob
-        > 6 checked a
-          cancel timer wake=a=1
-          dispatch a#1 {"n":2}
-        > 7 ?
-          dispatch a#1 {"n":2}
-          start timer wake=b=1 at 10000
-          start timer wake=c=1 at 10000
-        > 8 decide b reject ada
-          cancel timer wake=b=1
-          dead letter b#1 {} K0330, history ["b#1 K0330"]
-        > 9 decide b approve bob
-          ignored: not_held
-        > 10 decide c override ada
-          ignored: self_approval
-        > 11 decide c override bob
-          check c agreed at 12 by bob
-        > 12 checked c
-          cancel timer wake=c=1
-          dispatch c#1 {}
-        > 13 retry b
-          remove dead letter b
-          start timer wake=b=2 at 10013
-        > 14 decide b approve bob
-          check b agreed at 15 by bob
-        > 10013 fire wake=b=2
-          dead letter b#2 {} K0331, history ["b#1 K0330", "b#2 K0331"]
-        = STALLED
-          K0301: step `b` gave up after 2 attempts: K0331: 1 person did not agree within 10s
-        "#);
-    }
-
-    #[test]
-    fn who_does_not_answer_in_time_has_said_no() {
-        let plan = json!({"steps": [
-            {"id": "each", "foreach": "[1, 2]", "max_parallel": 1, "approve": {"expires_ms": 1000}, "on_give_up": "continue"},
-            {"id": "gate", "approval": {"expires_ms": 5000, "self": true}, "with": {"sure": true}},
-        ], "output": ["${steps.each.outputs}", "${steps.gate.output}"]});
-        let script = r#"
-            0 submit
-            1 decide each:0 approve bob
-            2 checked each:0
-            3 ok each:0 1 "done"
-            4 decide gate edit ada {"sure": false}
-            5 checked gate
-            1002 fire wake=each:1=1
-            1003 decide each:1 approve bob
-            1004 fire wake=each:1=1"#;
-        insta::assert_snapshot!(check(&plan, script), @r#"
-        > 0 submit
-          start timer wake=each:0=1 at 1000
-          start timer wake=gate=1 at 5000
-        > 1 decide each:0 approve bob
-          check each:0 agreed at 2 by bob
-        > 2 checked each:0
-          cancel timer wake=each:0=1
-          dispatch each:0#1 {}
-        > 3 ok each:0 1 "done"
-          start timer wake=each:1=1 at 1003
-        > 4 decide gate edit ada {"sure": false}
-          check gate agreed at 5 by ada
-        > 5 checked gate
-          cancel timer wake=gate=1
-        > 1002 fire wake=each:1=1
-          ignored: timer_early
-          start timer wake=each:1=1 at 1003
-        > 1003 decide each:1 approve bob
-          ignored: approval_expired
-        > 1004 fire wake=each:1=1
-          finish COMPLETED decided at 9 [["done",null],{"decision":"edit","by":["ada"],"at":"1970-01-01T00:00:00.005Z","comment":"fine","edited":{"sure":false}}]
-        = COMPLETED
-        "#);
-    }
-}
+mod tests;

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use crate::contract::{Check, Contract};
 use crate::limits::TaskLimits;
 use crate::plan::{
-    Act, AgentAct, Approval, AwaitSignal, Bond, Case, Join, MaxFailures, OnGiveUp, Phase, Plan, PlanStep, Repeat, Wait,
-    WorkflowAct,
+    Act, AgentAct, Approval, AwaitSignal, Bond, Case, Join, MaxFailures, OnGiveUp, Phase, Plan, PlanStep, Repeat, Rung,
+    Wait, WorkflowAct,
 };
 
 /// The workflow that every plan made here is a version of.
@@ -131,13 +131,18 @@ fn act<'s>(spec: &'s Value, id: &str) -> (Act, &'s Value) {
 }
 
 fn approval(spec: &Value) -> Approval {
-    let groups = spec["groups"].as_array().map_or(&[][..], |it| it);
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let groups = |value: &Value| list(value).iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    let ms = |value: &Value| Duration::from_millis(value.as_u64().unwrap_or_default());
+    let rung = |it: &Value| Rung { after: ms(&it["after_ms"]), to: groups(&it["to"]) };
     Approval {
         title: "may it?".to_owned(),
         reason: String::new(),
-        groups: groups.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        groups: groups(&spec["groups"]),
         quorum: spec["quorum"].as_u64().map_or(1, |n| u32::try_from(n).unwrap()),
         expires: Duration::from_millis(spec["expires_ms"].as_u64().unwrap_or(10_000)),
+        remind: Vec::new(),
+        escalate: list(&spec["escalate"]).iter().map(rung).collect(),
         self_approval: spec["self"].as_bool().unwrap_or(false),
     }
 }

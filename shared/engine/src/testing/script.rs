@@ -11,7 +11,7 @@
 //!   0 fork {"n": 1} {"a": 7, "each": [8, 9], "no": "skipped"} (what it keeps, a list being a `foreach`'s)
 //!   0 submit-below 2 (for a step of a run that two stand above)
 //!   0 submit-1 {} (under behaviour 1)    3 forged ok a 1 (with another run's token)    3 bare ok a 1 (without a token)
-//!   5 decide a approve bob [legal] | reject bob | edit bob {"x": 1} | override bob    5 stale a approve bob (of another digest)
+//!   5 decide a approve bob [legal] | reject bob | edit bob {"x": 1} | override bob | approve cyd/bob [legal]    5 stale a approve bob (of another digest)
 //!   6 checked a [why it is void]
 //!   5 cancel | terminate | pause | resume | retry [a review:1 …] | giveup          [id=<id> before the arguments]
 //! ```
@@ -255,9 +255,13 @@ fn decided(text: &str, digest: Sha256) -> Body {
         "approve" => (Verdict::Approve, vec![rest.to_owned()]),
         "reject" => (Verdict::Reject, vec![rest.to_owned()]),
         "override" => (Verdict::Override, Vec::new()),
+        "undo" => (Verdict::Undo, Vec::new()),
         _ => (Verdict::Edit(serde_json::from_str::<Value>(rest).expect("JSON").into()), Vec::new()),
     };
-    let by = Decider { person: (*person).to_owned(), groups, policies: String::new() };
+    // `cyd/bob` decides in bob's place.
+    let (person, in_place_of) = person.split_once('/').unwrap_or((person, ""));
+    let (person, in_place_of) = (person.to_owned(), in_place_of.to_owned());
+    let by = Decider { person, groups, policies: String::new(), in_place_of };
     let (step, comment) = (step.parse().expect("a step"), "fine".to_owned());
     Body::ApprovalDecided(Box::new(ApprovalDecided { step, digest, verdict, comment, by }))
 }

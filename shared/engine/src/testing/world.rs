@@ -262,7 +262,7 @@ impl World {
     fn decision(&self) -> Option<Body> {
         let held = self.run.held().find(|held| !held.decided)?;
         let person = format!("person {}", held.agreed.len());
-        let by = Decider { person, groups: held.approval.groups.clone(), policies: String::new() };
+        let by = Decider { person, groups: held.approval.groups.clone(), ..Decider::default() };
         let (step, digest, verdict, comment) = (held.step, held.digest, Verdict::Approve, String::new());
         Some(Body::ApprovalDecided(Box::new(ApprovalDecided { step, digest, verdict, comment, by })))
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on should panic
 
 mod access;
+mod approvals;
 mod bad_input;
 mod change;
 mod contracts;
