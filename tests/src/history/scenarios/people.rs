@@ -32,8 +32,12 @@ async fn decide(stage: &Stage, view: &ApprovalView, decision: &str, arguments: &
 /// What somebody of the lawyers says.
 fn said(view: &ApprovalView, person: &str, verdict: Verdict) -> Entry {
     let (step, digest) = (view.step.parse().unwrap(), Sha256::parse(&view.digest).unwrap());
-    let by =
-        Decider { person: person.into(), groups: vec!["legal".into()], policies: "of old".into(), in_place_of: None };
+    let by = Decider {
+        person: person.into(),
+        groups: vec!["legal".into()],
+        policies: "of old".into(),
+        in_place_of: String::new(),
+    };
     let comment = "by hand".into();
     entry("", Body::ApprovalDecided(Box::new(ApprovalDecided { step, digest, verdict, comment, by })))
 }
