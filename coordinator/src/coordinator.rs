@@ -84,7 +84,6 @@ impl Coordinator {
         // Whoever retires a version has heard of us, or we know of it before we pin anything.
         ownership.announced().await;
         catalog.up_to_date().await.map_err(|e| unavailable(&e)).inspect_err(|_| stop_all.cancel())?;
-        let retired = Arc::clone(&trail);
         let admission = Admission::start(bus.clone(), ownership.peers.clone(), config.open_runs_max, stop_all.clone());
         let peers = ownership.peers.clone();
         let submitter = Arc::new(Submitter::new(bus.clone(), Arc::clone(&catalog), admission, peers, behaviour));
@@ -93,7 +92,7 @@ impl Coordinator {
             plans: Arc::clone(&plans),
             waiters: Arc::default(),
             submitter: Arc::clone(&submitter),
-            trail,
+            trail: Arc::clone(&trail),
             access: Arc::clone(&access),
         };
         let waiters = Arc::clone(&shared.waiters);
@@ -109,7 +108,7 @@ impl Coordinator {
             catalog: Arc::clone(&catalog),
             served: served.clone(),
             peers: ownership.peers.clone(),
-            trail: retired,
+            trail,
         };
         stand_by(&config, &retirement, &stop_all).inspect_err(|_| stop_all.cancel())?;
         let announcer = announce(&bus, &config, started_at, &served);
