@@ -2,7 +2,7 @@
 //! and a draft that is written until it is good enough.
 #![allow(clippy::unwrap_used, reason = "a test: it fails by panics")]
 
-use kapelle_tests::harness::{Cli, Fleet, eventually};
+use kapelle_tests::harness::{Cli, Fleet, Lab, eventually};
 use serde_json::{Value, json};
 
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/patterns");
@@ -136,4 +136,34 @@ async fn specialists_write_on_a_board_until_the_question_is_answered() {
     assert_eq!(solved["output"]["facts"], json!({ "radius": 2, "area": 12, "height": 10, "volume": 120 }), "{solved}");
     assert_eq!(solved["steps"][0]["attempts"], 3, "a round finds out what the one before made known");
     fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_invoice_is_paid_when_somebody_agrees_to_it() {
+    let mut lab = Lab::new();
+    let ports = ["--nats-port", "0", "--grpc-address", ANY, "--metrics-address", ANY];
+    let (name, ready) = lab.start_role("dev", &[&["dev", "--data-dir", "data"], &ports[..]].concat()).await;
+    let cli = lab.cli(ready["address"].as_str().unwrap());
+    cli.json(&["apply", "-f", &format!("{EXAMPLES}/invoice")]).await;
+    let small = ended(&cli, "invoice", json!({ "amount": 5 })).await;
+    assert_eq!(small["output"], json!({ "paid": 5, "agreed": null }));
+
+    let started = cli.json(&["run", "start", "invoice", "--input", r#"{"amount": 70}"#]).await;
+    let run = started["run_id"].as_str().unwrap();
+    eventually("somebody is asked", || async {
+        let seen = cli.json(&["run", "describe", run]).await;
+        (seen["steps"][0]["status"] == "AWAITING").then_some(())
+    })
+    .await;
+    let digest = cli.json(&["approval", "show", run, "agree"]).await["digest"].as_str().unwrap().to_owned();
+    let agree = ["approval", "approve", run, "agree", "--digest", &digest, "--comment", "as ordered"];
+    cli.json(&agree).await;
+    let paid = eventually("it is paid", || async {
+        let seen = cli.json(&["run", "describe", run]).await;
+        (!seen["finished_at"].is_null()).then_some(seen)
+    })
+    .await;
+    assert_eq!((&paid["status"], &paid["output"]["agreed"]["comment"]), (&json!("COMPLETED"), &json!("as ordered")));
+    lab.process(&name).ask_to_end();
+    assert!(lab.process(&name).end(std::time::Duration::from_secs(60)).await.success());
 }
