@@ -143,7 +143,8 @@ impl Watcher {
             let Some(last) = answer.rows.last() else { return rows };
             query.after = Some((last.submitted_at, last.run));
             let full = answer.rows.len() == ROWS_MAX;
-            rows.extend(answer.rows.into_iter().map(|row| (row.run, row)));
+            // A listing keeps runs of which it knows nothing but that they ended.
+            rows.extend(answer.rows.into_iter().filter(|row| row.held).map(|row| (row.run, row)));
             if !full {
                 return rows;
             }
