@@ -22,6 +22,8 @@ pub(crate) type Ends = BTreeMap<RunId, (RunStatus, Option<RunFinished>)>;
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Looks {
     minute: u64,
+    /// The last entry of the run then.
+    seq: u64,
     count: u32,
 }
 
@@ -174,9 +176,11 @@ impl World {
             return;
         }
         let minute = self.now / 60_000;
+        // What makes progress is looked at anew.
+        let seq = self.oracle.get(run).map_or(0, |fold| fold.run.last_seq());
         let looks = self.looks.entry((slot, run)).or_default();
-        if looks.minute != minute {
-            *looks = Looks { minute, count: 0 };
+        if (looks.minute, looks.seq) != (minute, seq) {
+            *looks = Looks { minute, seq, count: 0 };
         }
         looks.count += 1;
         let count = looks.count;

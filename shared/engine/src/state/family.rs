@@ -62,7 +62,12 @@ impl Run {
     /// Attempts that are in the queue of an agent, or being worked on.
     #[must_use]
     pub fn tasks_in_flight(&self) -> usize {
-        let of_agent = |step: &&StepIndex| self.plan.steps.get(**step).is_some_and(|it| it.agent().is_some());
+        if self.in_flight == 0 {
+            return 0; // what was taken back keeps its state
+        }
+        let of_agent = |step: &&StepIndex| {
+            !self.is_off(**step) && self.plan.steps.get(**step).is_some_and(|it| it.agent().is_some())
+        };
         self.active.iter().filter(of_agent).map(|step| self.step_in_flight(*step) as usize).sum()
     }
 }

@@ -66,8 +66,11 @@ pub(in crate::history) async fn asked_of(stage: &Stage) -> RunId {
         approve(""),
         changed(approve("bob"), |it| it.by.groups.clear()),
         approve(&view.submitted_by),
+        said(&view, "bob", Verdict::Undo),
         approve("bob"),
         approve("bob"),
+        said(&view, "bob", Verdict::Undo),
+        approve("eve"),
     ];
     stage.write(run, Channel::Control, &wrong).await;
     // The policies that let them are not those that are served: nobody has agreed.
