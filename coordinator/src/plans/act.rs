@@ -1,0 +1,68 @@
+//! What steps do, as plans have it.
+
+use std::collections::HashMap;
+
+use kapelle_engine::{
+    Act, AgentAct, Approval, AwaitSignal, Bond, Case, Join, Pin, Repeat, Rung, TaskLimits, Wait, WorkflowAct,
+    WorkflowPin,
+};
+use kapelle_manifest::{Agent, Step, Workflow};
+use kapelle_types::StepId;
+
+use super::{PlanError, missing};
+
+/// What a step does; `pinned` is the agent version that does it, `called` the workflow version that it runs.
+pub(super) fn act(
+    step: &Step,
+    pinned: Option<(&Pin, &Agent)>,
+    called: Option<(&WorkflowPin, &Workflow)>,
+) -> Result<Act, PlanError> {
+    use kapelle_manifest::Act as Declared;
+    Ok(match &step.act {
+        Declared::Agent(_) => {
+            let (pin, agent) = pinned.ok_or_else(|| missing(&step.id))?;
+            let limits = &agent.spec.role.limits;
+            Act::Agent(Box::new(AgentAct {
+                version: pin.agent.clone(),
+                limits: TaskLimits {
+                    payload_bytes: limits.payload_bytes,
+                    tokens: limits.tokens.map(u64::from),
+                    tool_calls: limits.tool_calls.map(u64::from),
+                },
+                cost_per_run: limits.cost_per_run,
+            }))
+        }
+        Declared::Value(_) => Act::Value,
+        Declared::Switch(cases) => {
+            Act::Switch(cases.iter().map(|it| Case { name: it.name.clone(), when: it.when.clone() }).collect())
+        }
+        Declared::Wait(kapelle_manifest::Wait::For(_)) => Act::Wait(Wait::For),
+        Declared::Wait(kapelle_manifest::Wait::Until(_)) => Act::Wait(Wait::Until),
+        Declared::Signal(name) => Act::Signal(AwaitSignal { name: name.clone(), timeout: step.timeout }),
+        Declared::Emit(kind) => Act::Emit(kind.clone()),
+        Declared::Approval(declared) => Act::Approval(Box::new(approval(declared))),
+        Declared::Workflow(call) => {
+            let (pin, _) = called.ok_or_else(|| missing(&step.id))?;
+            let bond = if call.detach { Bond::Detached } else { Bond::Awaited };
+            Act::Workflow(Box::new(WorkflowAct { version: pin.workflow.clone(), bond }))
+        }
+    })
+}
+
+pub(super) fn approval(declared: &kapelle_manifest::Approval) -> Approval {
+    let kapelle_manifest::Approval { title, reason, groups, quorum, expires, remind, escalate, self_approval } =
+        declared.clone();
+    let escalate = escalate.into_iter().map(|kapelle_manifest::Rung { after, to }| Rung { after, to }).collect();
+    let reason = reason.unwrap_or_default();
+    Approval { title, reason, groups, quorum, expires, remind, escalate, self_approval }
+}
+
+pub(super) fn join(declared: &kapelle_manifest::Join, place: &HashMap<&StepId, usize>) -> Join {
+    let of = declared.of.iter().filter_map(|step| place.get(step).copied()).collect();
+    Join { of, quorum: declared.quorum as usize }
+}
+
+pub(super) fn repeat(declared: &kapelle_manifest::Repeat) -> Repeat {
+    let accept = declared.on_max == kapelle_manifest::OnMax::Accept;
+    Repeat { until: declared.until.clone(), max: declared.max, accept }
+}
