@@ -13,8 +13,8 @@ use kapelle_bus::Bus;
 use kapelle_bus::keys::{self, Keys};
 use kapelle_bus::registry::{Kind, Registry};
 use kapelle_engine::{
-    KeyId, MaxFailures, OnGiveUp, Parent, Phase, Pin, Plan,
-    PlanStep, Run, RunSubmitted, SigningKey, TaskToken, WorkflowPin,
+    KeyId, MaxFailures, OnGiveUp, Parent, Phase, Pin, Plan, PlanStep, Run, RunSubmitted, SigningKey, TaskToken,
+    WorkflowPin,
 };
 use kapelle_expression::{Root, Template};
 use kapelle_manifest::{Agent, Manifest, Step, Workflow};
