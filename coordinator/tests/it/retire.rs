@@ -112,11 +112,10 @@ async fn a_retirement_that_its_coordinator_left_behind_is_gone_on_with() {
     let standing = |status| Standing { status, by: Principal("gone".into()), at: clock::now(), why: String::new() };
     let registry = Registry::open(&fleet.bus().await).await.unwrap();
     registry.stand(&left, &standing(Status::Draining), 0).await.unwrap();
-    eventually("nobody gets it any more", || async {
-        let run = fleet.execute("by-name", json!({})).await;
-        (run.steps[0].agent == "echo@1.0.0").then_some(())
-    })
-    .await;
+    // What is started before this is known would need it, and no worker has it.
+    eventually("it is heard of", || async { (fleet.standing("echo", "1.1.0").await? == "DRAINING").then_some(()) })
+        .await;
+    assert_eq!(fleet.execute("by-name", json!({})).await.steps[0].agent, "echo@1.0.0", "nobody gets it any more");
     assert!(!retire(&fleet, "1.1.0").await.unwrap().existed);
     // Whoever comes late with what he saw does not overwrite it.
     let late = registry.stand(&left, &standing(Status::Draining), 1).await.unwrap_err();
