@@ -52,6 +52,7 @@ use crate::runs::Waiters;
 use crate::schedules::Known;
 use crate::submit::Submitter;
 use crate::tls::Certificates;
+use crate::turns::Takers;
 
 /// A message may hold the largest payload and what is around it.
 const MESSAGE_BYTES_MAX: usize = limits::PAYLOAD_BYTES_MAX + 1024 * 1024;
@@ -74,6 +75,7 @@ pub(crate) struct Context {
     pub(crate) retirement: Retirement,
     pub(crate) schedules: Schedules,
     pub(crate) known_schedules: Arc<Known>,
+    pub(crate) takers: Arc<Takers>,
     pub(crate) approvals: kapelle_bus::approvals::Approvals,
 }
 

@@ -38,6 +38,7 @@ use crate::retire::Retirement;
 use crate::schedules::Scheduler;
 use crate::submit::Submitter;
 use crate::tls::{self, Certificates};
+use crate::turns::{Giver, Takers};
 use crate::{direct, listing, openlineage, pinned, questions, watchers};
 
 /// How long the broker may take to be ready when a coordinator starts.
@@ -58,6 +59,7 @@ pub struct Handle {
     stop_api: CancellationToken,
     stop_all: CancellationToken,
     announcer: presence::Announcer,
+    turns: JoinHandle<()>,
     writer: JoinHandle<()>,
 }
 
@@ -87,11 +89,14 @@ impl Coordinator {
         let admission = Admission::start(bus.clone(), ownership.peers.clone(), config.open_runs_max, stop_all.clone());
         let peers = ownership.peers.clone();
         let submitter = Arc::new(Submitter::new(bus.clone(), Arc::clone(&catalog), admission, peers, behaviour));
+        let takers = Takers::open(&bus).await.map_err(|e| provisioning(&e))?;
+        tokio::spawn(Arc::clone(&takers).follow(stop_all.clone()));
         let shared = Shared {
             bus: bus.clone(),
             plans: Arc::clone(&plans),
             waiters: Arc::default(),
             submitter: Arc::clone(&submitter),
+            takers: Arc::clone(&takers),
             trail: Arc::clone(&trail),
             access: Arc::clone(&access),
         };
@@ -110,7 +115,7 @@ impl Coordinator {
             peers: ownership.peers.clone(),
             trail,
         };
-        stand_by(&config, &retirement, &stop_all).inspect_err(|_| stop_all.cancel())?;
+        stand_by(&config, &retirement, &takers, &stop_all).inspect_err(|_| stop_all.cancel())?;
         let announcer = announce(&bus, &config, started_at, &served);
         let certificates = certificates(config.tls, &stop_all)?;
         let tokens = Arc::clone(identity.tokens());
@@ -129,14 +134,17 @@ impl Coordinator {
             retirement,
             schedules,
             known_schedules: Arc::default(),
+            takers: Arc::clone(&takers),
             approvals,
         };
+        let giver = Giver { bus: context.bus.clone(), takers, ours: ours.clone() };
+        let turns = tokio::spawn(giver.run(stop_api.clone()));
         tend((watcher(&context), scheduler(&context, tokens, config.namespace, ours)), &stop_api);
         let server = Server::start(config.grpc_address, Arc::new(context), (gate, certificates), stop_api.clone())
             .await
             .inspect_err(|_| stop_all.cancel())?;
         tracing::info!(address = %server.address, "the coordinator answers");
-        Ok(Handle { server, served, stop_api, stop_all, announcer, writer })
+        Ok(Handle { server, served, stop_api, stop_all, announcer, turns, writer })
     }
 }
 
@@ -152,6 +160,9 @@ impl Handle {
         self.stop_api.cancel();
         self.served.stop().await;
         self.server.ended(STOP_PATIENCE).await;
+        if tokio::time::timeout(STOP_PATIENCE, self.turns).await.is_err() {
+            tracing::warn!("a task whose turn came is not queued; it will be missed");
+        }
         self.announcer.stop().await;
         self.stop_all.cancel();
         // What was denied lately is still to be written.
@@ -270,10 +281,15 @@ fn tend((watcher, scheduler): (Watcher, Scheduler), stop: &CancellationToken) {
 
 /// What goes on beside the runs: the queues are watched, what nobody decides is taken back, and, if that is wanted, lineage is
 /// published and people are told of approvals.
-fn stand_by(config: &Config, retirement: &Retirement, stop: &CancellationToken) -> Result<(), Diagnosis> {
+fn stand_by(
+    config: &Config,
+    retirement: &Retirement,
+    takers: &Arc<Takers>,
+    stop: &CancellationToken,
+) -> Result<(), Diagnosis> {
     let Retirement { bus, catalog, served, .. } = retirement.clone();
     let (layout, namespace) = (config.layout.clone(), config.namespace.clone());
-    tokio::spawn(watchers::watch_queues(bus.clone(), Arc::clone(&catalog), layout, stop.clone()));
+    tokio::spawn(watchers::watch_queues(bus.clone(), Arc::clone(takers), Arc::clone(&catalog), layout, stop.clone()));
     tokio::spawn(retirement.clone().sweep(stop.clone()));
     if let Some(destinations) = &config.notify {
         deliver(&bus, destinations.clone(), stop)?;

@@ -33,6 +33,7 @@ pub mod runs;
 mod schedules;
 pub mod submit;
 mod tls;
+mod turns;
 mod watchers;
 mod why;
 

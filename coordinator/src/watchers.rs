@@ -14,6 +14,7 @@ use kapelle_types::AgentVersion;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Catalog;
+use crate::turns::Takers;
 
 /// How often queues are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -21,7 +22,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const LOOKS_PER_COUNT: u64 = 5;
 
 /// Keeps the queues there and their metrics current until `stop`.
-pub(crate) async fn watch_queues(bus: Bus, catalog: Arc<Catalog>, layout: Layout, stop: CancellationToken) {
+pub(crate) async fn watch_queues(
+    bus: Bus,
+    takers: Arc<Takers>,
+    catalog: Arc<Catalog>,
+    layout: Layout,
+    stop: CancellationToken,
+) {
     let mut counted = BTreeSet::new();
     for look in 0_u64.. {
         tokio::select! {
@@ -30,7 +37,7 @@ pub(crate) async fn watch_queues(bus: Bus, catalog: Arc<Catalog>, layout: Layout
         }
         let mut all_there = true;
         for agent in catalog.agent_versions() {
-            all_there &= observe_queue(&bus, &agent).await;
+            all_there &= observe_queue(&takers, &agent).await;
         }
         if !all_there {
             mend_queues(&bus, &catalog, &layout).await;
@@ -55,8 +62,8 @@ async fn mend_queues(bus: &Bus, catalog: &Catalog, layout: &Layout) {
 
 /// Shows how long a queue is; false if it does not answer.
 #[allow(clippy::cast_precision_loss)] // counts far below 2^52
-async fn observe_queue(bus: &Bus, agent: &AgentVersion) -> bool {
-    let Ok(state) = bus.queue_state(agent).await else { return false };
+async fn observe_queue(takers: &Takers, agent: &AgentVersion) -> bool {
+    let Ok(state) = takers.queue_state(agent).await else { return false };
     let (name, version) = (agent.name.to_string(), agent.version.to_string());
     let labels = [name.as_str(), version.as_str()];
     QUEUE_BACKLOG.gauge(&labels).set((state.pending + state.redelivered) as f64);

@@ -8,11 +8,13 @@ use kapelle_bus::Bus;
 use kapelle_bus::presence::{self, Kind};
 use kapelle_bus::registry::Status;
 use kapelle_engine::{AgentWait, Body, Mending, Run, RunStatus, Waits, waits};
+use kapelle_proto::subject::TaskSubject;
 use kapelle_proto::v1;
-use kapelle_types::{AgentVersion, Principal, RunId, Timestamp};
+use kapelle_types::{Flow, Principal, RunId, Timestamp};
 
 use crate::catalog::Catalog;
 use crate::runs::Rebuilt;
+use crate::turns::Takers;
 
 /// What is known of an agent beside the log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,17 +30,20 @@ pub(crate) struct Seen {
     in_flight: u64,
     /// How many of its tasks the fleet may hold at once.
     max_in_flight: u64,
+    /// How the attempt stands among those that wait for their turn, if it is one of them.
+    turn: Option<Flow>,
     retired: bool,
 }
 
 /// Says why. The broker is asked only where it makes a difference.
-pub(crate) async fn why(bus: &Bus, catalog: &Catalog, rebuilt: &Rebuilt) -> v1::Why {
+pub(crate) async fn why(bus: &Bus, takers: &Takers, catalog: &Catalog, rebuilt: &Rebuilt) -> v1::Why {
     let waits = waits(&rebuilt.run);
     let mut seen = None;
     if let Waits::Agents(agents) = &waits {
         let present = bus.present().await.ok();
         for wait in agents {
-            let now = look(bus, catalog, present.as_deref(), &wait.agent).await;
+            let task = TaskSubject { agent: wait.agent.clone(), run_id: rebuilt.run.id(), task: wait.task.clone() };
+            let now = look(takers, catalog, present.as_deref(), &task).await;
             // Who waits for somebody else is told before what goes on by itself.
             let worse =
                 seen.as_ref().is_none_or(|(_, known): &(AgentWait, Option<Seen>)| urgency(&now) > urgency(known));
@@ -51,12 +56,14 @@ pub(crate) async fn why(bus: &Bus, catalog: &Catalog, rebuilt: &Rebuilt) -> v1::
 }
 
 async fn look(
-    bus: &Bus,
+    takers: &Takers,
     catalog: &Catalog,
     present: Option<&[presence::Record]>,
-    agent: &AgentVersion,
+    task: &TaskSubject,
 ) -> Option<Seen> {
-    let queue = bus.queue_state(agent).await.ok()?;
+    let agent = &task.agent;
+    let queue = takers.queue_state(agent).await.ok()?;
+    let turn = takers.turn(task).await.ok()?;
     let snapshot = catalog.snapshot();
     let takes = |p: &&presence::Record| p.kind == Kind::Worker && !p.draining && p.agents.contains(agent);
     let workers: Vec<_> = present?.iter().filter(takes).collect();
@@ -68,6 +75,7 @@ async fn look(
         pending: queue.pending,
         in_flight: queue.in_flight,
         max_in_flight: queue.max_in_flight,
+        turn,
         retired: snapshot.standing_of(agent).is_some_and(|standing| standing.status == Status::Retired),
     })
 }
@@ -184,7 +192,8 @@ fn paused(rebuilt: &Rebuilt) -> v1::Why {
 }
 
 fn on_agent(wait: &AgentWait, seen: Option<&Seen>) -> v1::Why {
-    let AgentWait { agent, step, since, tasks } = wait;
+    let AgentWait { agent, task, since, tasks } = wait;
+    let step = &task.step;
     let steps = if *tasks > 1 { format!("step {step} and {} more", tasks - 1) } else { format!("step {step}") };
     let (because, advice) = match seen {
         None => (format!("it waits for {agent} ({steps}), and how that stands cannot be seen now"), String::new()),
@@ -198,6 +207,13 @@ fn on_agent(wait: &AgentWait, seen: Option<&Seen>) -> v1::Why {
         Some(Seen { held: Some(why), .. }) => {
             let advice = "it goes on by itself; `kapelle queue list` shows what is held".to_owned();
             (format!("it waits for {agent} ({steps}), which is held: {why}"), advice)
+        }
+        Some(Seen { turn: Some(turn), pending, .. }) => {
+            let because =
+                format!("it waits its turn for {agent} ({steps}): {}, {pending} tasks are queued", stands(turn));
+            let advice =
+                if turn.limit.is_some() { "" } else { "it goes on by itself; more workers make turns come sooner" };
+            (because, advice.to_owned())
         }
         Some(seen) if seen.pending > 0 && seen.max_in_flight > 0 && seen.in_flight >= seen.max_in_flight => {
             let because = format!(
@@ -222,6 +238,19 @@ fn on_agent(wait: &AgentWait, seen: Option<&Seen>) -> v1::Why {
     said(because, Some(*since), advice)
 }
 
+/// How an attempt stands among those that wait for their turn.
+fn stands(turn: &Flow) -> String {
+    let fairness = turn.fairness.as_ref();
+    let share = fairness.map(|it| format!(", its share that of the key {:?} with weight {}", it.key, it.weight));
+    let limit = turn.limit.as_ref().map(|limit| {
+        let places = limit.concurrency.map(|places| format!("{places} at a time"));
+        let rate = limit.rate.map(|rate| rate.to_string());
+        let both: Vec<String> = places.into_iter().chain(rate).collect();
+        format!(", limited to {} for the key {:?}", both.join(" and "), limit.key)
+    });
+    format!("priority {}{}{}", turn.priority, share.unwrap_or_default(), limit.unwrap_or_default())
+}
+
 fn counted(workers: usize) -> String {
     if workers == 1 { "the only worker".to_owned() } else { format!("{workers} workers") }
 }
@@ -238,6 +267,7 @@ mod tests {
 
     use kapelle_engine::testing::{entry, fresh, plan};
     use kapelle_engine::{Record, Stamp, apply};
+    use kapelle_types::{Fairness, KeyLimit, Priority};
     use serde_json::json;
 
     use super::*;
@@ -291,6 +321,11 @@ mod tests {
             text += &format!("{name}: {}\n", told(entries, None));
         }
         let agent = |seen: Seen| told(&["submit [1, 2]", "ok a 1 {\"n\": 1}"], Some(seen));
+        let limited = Flow {
+            priority: Priority::FIRST,
+            fairness: Some(Fairness { key: "acme".into(), weight: 5 }),
+            limit: Some(KeyLimit { key: "repo \"1\"".into(), concurrency: Some(2), rate: "10/s".parse().ok() }),
+        };
         let busy = Seen { workers: 2, free: false, in_flight: 3, max_in_flight: 9, ..Seen::default() };
         for (name, seen) in [
             ("no worker", Seen::default()),
@@ -299,6 +334,8 @@ mod tests {
             ("concurrency", Seen { pending: 4, in_flight: 9, ..busy.clone() }),
             ("slots", Seen { pending: 4, ..busy.clone() }),
             ("queued", Seen { pending: 4, free: true, ..busy.clone() }),
+            ("turn", Seen { pending: 9, turn: Some(Flow::default()), ..busy.clone() }),
+            ("limited", Seen { pending: 9, turn: Some(limited), ..busy.clone() }),
             ("at work", busy),
         ] {
             text += &format!("{name}: {}\n", agent(seen));

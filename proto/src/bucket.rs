@@ -10,6 +10,8 @@ pub const CURSORS: &str = "cursors";
 pub const PRESENCE: &str = "presence";
 /// When the next task of an agent with a `rate` may start.
 pub const PACE: &str = "pace";
+/// Agent versions whose tasks take turns, and who holds the places that limits by key give.
+pub const TURNS: &str = "turns";
 /// API tokens by their ids: hashes, never secrets.
 pub const TOKENS: &str = "tokens";
 /// The policies that are served, set after set, and what is proposed.

@@ -4,6 +4,8 @@ use kapelle_types::Partition;
 
 /// The queue of dispatched tasks; derived from the run logs, never the only copy of anything.
 pub const TASKS: &str = "TASKS";
+/// Tasks that wait for their turn to be queued; derived as well.
+pub const WAITING: &str = "WAITING";
 /// Jobs that were published straight to the broker.
 pub const SUBMIT: &str = "SUBMIT";
 /// Steps that gave up.

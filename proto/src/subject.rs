@@ -5,6 +5,7 @@
 //!   kapelle.timer.<p>.<run>.<timer>                    TimerSubject    durable timers
 //!   kapelle.fired.<p>.<run>                            TimerSubject    those that went off, on their way into the log
 //!   kapelle.task.<agent>.<version>.<run>.<step>.<n>    TaskSubject     the task queue
+//!   kapelle.waiting.<agent>.<version>.<run>.<step>.<n> TaskSubject     tasks that wait for their turn to be queued
 //!   kapelle.dead.<agent>.<version>.<run>.<step>        DeadSubject     dead letters
 //!   kapelle.submit.<workflow>                          SubmitSubject   jobs without gRPC
 //!   kapelle.spend.<agent>.<version>.<day>             spend           what an agent spent in a UTC day
@@ -28,7 +29,7 @@ pub use audit::{AuditSubject, AuditWord};
 pub use event::{EventSubject, EventType, SubmitSubject};
 pub use filter::{
     audit_all, audit_filter, control_filter, dead_all, dead_filter, events_all, fired_all, fired_to_control,
-    run_filter, runs_filter, submit_all, task_filter, tasks_all, timers_all,
+    run_filter, runs_filter, submit_all, task_filter, tasks_all, timers_all, waiting_all, waiting_filter,
 };
 pub use run::{RunSubject, TimerSubject};
 pub use spend::{spend, spend_all};

@@ -53,7 +53,7 @@ impl FleetService for Fleet {
         let holds: Vec<presence::Held> = present.into_iter().flat_map(|p| p.held).collect();
         let mut queues = Vec::new();
         for agent in self.context.catalog.agent_versions() {
-            match self.context.bus.queue_state(&agent).await {
+            match self.context.takers.queue_state(&agent).await {
                 Ok(state) => queues.push(v1::QueueView {
                     agent: agent.name.to_string(),
                     version: agent.version.to_string(),

@@ -173,7 +173,7 @@ impl RunService for Runs {
         let caller = caller(&request)?;
         let run = run_id(&request.get_ref().run_id).map_err(|e| status(&e))?;
         let rebuilt = rebuild(&self.context.bus, &self.context.plans, run).await.map_err(|e| status(&e))?;
-        let why = why(&self.context.bus, &self.context.catalog, &rebuilt).await;
+        let why = why(&self.context.bus, &self.context.takers, &self.context.catalog, &rebuilt).await;
         let view = v1::RunView { why: Some(why), ..view(&rebuilt.run) };
         let shown = visible::run(Arc::new(view), &self.context.access, &caller);
         Ok(Response::new(Arc::unwrap_or_clone(shown)))

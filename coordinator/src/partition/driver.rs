@@ -107,7 +107,8 @@ impl Driver {
         let (sender, done) = mpsc::channel(DONE_WAITING_MAX);
         let family = Family::new(bus.clone(), Arc::clone(&shared.plans), Arc::clone(&shared.submitter));
         let access = Arc::clone(&shared.access);
-        let performer = Performer::new(bus.clone(), access, family, &config.coordinator, sender);
+        let performer =
+            Performer::new((bus.clone(), Arc::clone(&shared.takers)), access, family, &config.coordinator, sender);
         let (observed, tasks) = watch::channel(None);
         let observer = tokio::spawn(observe(bus.clone(), partition, observed));
         Ok(Self {

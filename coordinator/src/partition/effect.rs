@@ -169,11 +169,11 @@ pub trait Plans {
     fn at_hand(&self, id: RunId, submitted: &RunSubmitted) -> Option<Run>;
 }
 
-/// What the broker says about the task queue.
+/// What the broker says about the task queue, and about the tasks that wait for their turn to be queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TasksState {
-    /// When the stream was created: another value is another, empty stream.
-    pub created: i64,
+    /// When the streams were created: another value is another, empty stream.
+    pub created: [i64; 2],
     /// When the oldest task that is queued or running was queued; `None` if there is none.
     pub oldest: Option<kapelle_types::Timestamp>,
     /// The last sequence of the partition's log, asked for after the queue.

@@ -29,9 +29,12 @@ pub(super) async fn observe(bus: Bus, partition: Partition, observed: watch::Sen
     while !observed.is_closed() {
         sleep(OBSERVE).await;
         let Ok(tasks) = bus.stream_state(stream::TASKS).await else { continue };
+        let Ok(waiting) = bus.stream_state(stream::WAITING).await else { continue };
         let Ok(log) = bus.stream_state(&log_name).await else { continue };
-        let oldest: Option<Timestamp> = (tasks.messages > 0).then_some(tasks.first_at);
-        let tasks = TasksState { created: tasks.created, oldest, log_end: log.last_seq };
+        // What waits for its turn is missed as little as what is queued.
+        let streams = [tasks, waiting];
+        let oldest: Option<Timestamp> = streams.iter().filter(|it| it.messages > 0).map(|it| it.first_at).min();
+        let tasks = TasksState { created: streams.map(|it| it.created), oldest, log_end: log.last_seq };
         let log_shrunk = log.last_seq < log_end;
         log_end = log.last_seq;
         observed.send_replace(Some(Observed { tasks, log_created: log.created, log_shrunk }));

@@ -12,7 +12,7 @@ use kapelle_engine::{
 use kapelle_proto::subject::{DeadSubject, TaskSubject, TimerSubject};
 use kapelle_proto::{DeadLetterRecord, Task, encode_record};
 use kapelle_retry::{Delays, Policy};
-use kapelle_types::{Payload, Principal, RunId, Timestamp, WorkflowVersion, limits};
+use kapelle_types::{Flow, Payload, Principal, RunId, Timestamp, WorkflowVersion, limits};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
@@ -21,11 +21,13 @@ use super::effect::{Order, Token};
 use super::event::{self, Told};
 use crate::access::{Access, run_named};
 use crate::approvals;
+use crate::turns::Takers;
 
 /// Performs orders on the bus and reports their tokens when they are acknowledged.
 #[derive(Clone)]
 pub struct Performer {
     bus: Bus,
+    takers: Arc<Takers>,
     principal: Principal,
     access: Arc<Access>,
     family: Family,
@@ -37,6 +39,8 @@ pub struct Performer {
 #[derive(Debug, Clone)]
 enum Message {
     Task(TaskSubject, Bytes),
+    /// An attempt that may have to wait for its turn.
+    Turn(Box<(TaskSubject, Option<Flow>, Bytes)>),
     Withdraw(TaskSubject, Option<TaskToken>),
     Timer(TimerSubject, Timestamp, Bytes),
     CancelTimer(TimerSubject),
@@ -70,14 +74,22 @@ impl Performer {
     /// A performer that reports to `done`.
     #[must_use]
     pub(super) fn new(
-        bus: Bus,
+        (bus, takers): (Bus, Arc<Takers>),
         access: Arc<Access>,
         family: Family,
         coordinator: &str,
         done: mpsc::Sender<Vec<Token>>,
     ) -> Self {
         let principal = Principal(format!("coordinator:{coordinator}"));
-        Self { bus, principal, access, family, done, latency: kapelle_telemetry::metrics::PUBLISH.histogram(&[]) }
+        Self {
+            bus,
+            takers,
+            principal,
+            access,
+            family,
+            done,
+            latency: kapelle_telemetry::metrics::PUBLISH.histogram(&[]),
+        }
     }
 
     /// Sends all orders without waiting for one before the next. Their acknowledgements are awaited in the background;
@@ -156,6 +168,7 @@ impl Performer {
         let partition = self.bus.partitions().of(&run_id);
         match command {
             Command::DispatchTask(dispatch) => {
+                let flow = dispatch.flow;
                 let task = Task {
                     run_id,
                     task: dispatch.task,
@@ -171,7 +184,7 @@ impl Performer {
                     limits: dispatch.limits,
                     token: dispatch.token,
                 };
-                self.task(task).await
+                self.task(task, flow).await
             }
             Command::EmitEvent(mut event) => {
                 if event.data.stored.is_none() && is_large(&event.data) {
@@ -238,13 +251,17 @@ impl Performer {
         Ok(ApprovalChecked { step, digest, agreed, void, policies })
     }
 
-    async fn task(&self, mut task: Task) -> Message {
+    async fn task(&self, mut task: Task, flow: Option<Box<Flow>>) -> Message {
         let mut bytes = task.encode();
         if task.input.stored.is_none() && bytes.len() > limits::PAYLOAD_INLINE_BYTES_MAX {
             self.store(&mut task.input).await;
             bytes = task.encode();
         }
-        Message::Task(TaskSubject { agent: task.agent, run_id: task.run_id, task: task.task }, bytes)
+        let subject = TaskSubject { agent: task.agent, run_id: task.run_id, task: task.task };
+        if flow.is_none() && !self.takers.contains(&subject.agent) {
+            return Message::Task(subject, bytes);
+        }
+        Message::Turn(Box::new((subject, flow.map(|flow| *flow), bytes)))
     }
 
     async fn dead_letter(&self, run_id: RunId, workflow: WorkflowVersion, mut letter: DeadLetter) -> Message {
@@ -308,8 +325,13 @@ impl Performer {
                 self.family.see_to(kin).await?;
                 Sent::Done
             }
+            Message::Turn(turn) => {
+                let (subject, flow, bytes) = &**turn;
+                let sent = self.takers.dispatch(subject, flow.as_ref(), bytes.clone()).await?;
+                sent.map_or(Sent::Done, Sent::Pending)
+            }
             Message::Withdraw(subject, proof) => {
-                bus.withdraw_task(subject, proof.as_ref()).await?;
+                self.takers.withdraw(subject, proof.as_ref()).await?;
                 Sent::Done
             }
             Message::CancelTimer(subject) => {
@@ -337,7 +359,12 @@ async fn acknowledged(message: &Message, sent: Sent) -> Result<(), Option<kapell
     let Sent::Pending(ack) = sent else { return Ok(()) };
     match ack.await {
         Ok(_) => Ok(()),
-        Err(e) if matches!(message, Message::Task(..)) && e.refusal() == Some(Refusal::AlreadyThere) => Ok(()),
+        Err(e)
+            if matches!(message, Message::Task(..) | Message::Turn(..))
+                && e.refusal() == Some(Refusal::AlreadyThere) =>
+        {
+            Ok(())
+        }
         Err(error) => Err(Some(error)),
     }
 }

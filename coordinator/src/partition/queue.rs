@@ -17,7 +17,7 @@ const LOG_STILL: Duration = Duration::from_secs(2);
 /// What was last seen.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    created: Option<i64>,
+    created: Option<[i64; 2]>,
     /// Where the log ended, and since when it does.
     log_end: (u64, Timestamp),
 }
@@ -44,7 +44,7 @@ mod tests {
     fn compares_what_is_read_another_queue_and_a_log_that_stands_still() {
         let mut queue = Queue::default();
         let at = Timestamp::from_millis;
-        let seen = |created, log_end| TasksState { created, oldest: None, log_end };
+        let seen = |created, log_end| TasksState { created: [created, 7], oldest: None, log_end };
         assert_eq!(queue.compare(seen(1, 5), 4, at(0)), None);
         assert_eq!(queue.compare(seen(1, 5), 5, at(1)), Some(false));
         assert_eq!(queue.compare(seen(2, 6), 5, at(2)), Some(true));

@@ -18,6 +18,7 @@ use crate::pinned::{Pinned, Wanted};
 use crate::plans::PlanStore;
 use crate::runs::Waiters;
 use crate::submit::Submitter;
+use crate::turns::Takers;
 
 /// How long a partition that cannot be taken is left alone.
 const TAKE_AGAIN: Duration = Duration::from_millis(500);
@@ -46,6 +47,8 @@ pub struct Shared {
     pub waiters: Arc<Waiters>,
     /// Who records the runs that runs want.
     pub submitter: Arc<Submitter>,
+    /// Whose tasks take turns.
+    pub(crate) takers: Arc<Takers>,
     /// Where refusals are put on record.
     pub(crate) trail: Arc<Trail>,
     /// Whether those who agreed still may.

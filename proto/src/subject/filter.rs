@@ -54,6 +54,18 @@ pub const fn tasks_all() -> &'static str {
     "kapelle.task.>"
 }
 
+/// The tasks of one agent version that wait for their turn to be queued.
+#[must_use]
+pub fn waiting_filter(agent: &AgentVersion) -> String {
+    format!("kapelle.waiting.{}.{}.>", agent.name, VersionToken(&agent.version))
+}
+
+/// Every task that waits for its turn.
+#[must_use]
+pub const fn waiting_all() -> &'static str {
+    "kapelle.waiting.>"
+}
+
 /// The dead letters of one agent version.
 #[must_use]
 pub fn dead_filter(agent: &AgentVersion) -> String {
@@ -135,6 +147,8 @@ mod tests {
         let dead: DeadSubject = format!("kapelle.dead.a.1_0_0.{run_id}.s:1").parse().unwrap();
         assert!(covers(&task_filter(&agent), &task.to_string()) && covers(tasks_all(), &task.to_string()));
         assert!(!covers(&task_filter(&"a@1.0.1".parse().unwrap()), &task.to_string()));
+        assert!(covers(&waiting_filter(&agent), &task.waiting()) && covers(waiting_all(), &task.waiting()));
+        assert!(!covers(tasks_all(), &task.waiting()) && !covers(waiting_all(), &task.to_string()));
         assert!(covers(&dead_filter(&agent), &dead.to_string()) && covers(dead_all(), &dead.to_string()));
         let audit: AuditSubject = "kapelle.audit.api.denied".parse().unwrap();
         let (component, verb) = (Some(&audit.component), Some(&audit.verb));

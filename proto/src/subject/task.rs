@@ -8,6 +8,11 @@ use kapelle_types::{AgentVersion, RunId, StepRef, TaskId};
 use super::Error;
 use super::token::{Tokens, VersionToken};
 
+/// What the subjects of queued tasks begin with.
+const QUEUED: &str = "kapelle.task.";
+/// What the subjects of tasks begin with that wait for their turn.
+const WAITING: &str = "kapelle.waiting.";
+
 /// Where one attempt is queued; the broker holds one message a subject, so an attempt cannot be queued twice.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TaskSubject {
@@ -19,11 +24,45 @@ pub struct TaskSubject {
     pub task: TaskId,
 }
 
+impl TaskSubject {
+    /// Where the attempt waits for its turn before it is queued, if its agent version's tasks take turns.
+    #[must_use]
+    pub fn waiting(&self) -> String {
+        format!("{WAITING}{}", Rest(self))
+    }
+
+    /// Reads where an attempt waits for its turn.
+    ///
+    /// # Errors
+    /// The first part that is not of the form.
+    pub fn from_waiting(subject: &str) -> Result<Self, Error> {
+        Self::after(WAITING, subject, "kapelle.waiting.<agent>.<version>.<run id>.<step>.<attempt>")
+    }
+
+    fn after(prefix: &'static str, subject: &str, form: &'static str) -> Result<Self, Error> {
+        let mut tokens = Tokens::after(prefix, subject, form)?;
+        let agent = agent(&mut tokens)?;
+        let run_id = tokens.run()?;
+        let task = TaskId { step: tokens.name("step")?, attempt: tokens.number("attempt")? };
+        tokens.end()?;
+        Ok(Self { agent, run_id, task })
+    }
+}
+
+/// What the subjects of an attempt have in common.
+struct Rest<'t>(&'t TaskSubject);
+
+impl fmt::Display for Rest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TaskSubject { agent, run_id, task } = self.0;
+        let version = VersionToken(&agent.version);
+        write!(f, "{}.{version}.{run_id}.{}.{}", agent.name, task.step, task.attempt)
+    }
+}
+
 impl fmt::Display for TaskSubject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { agent, run_id, task } = self;
-        let version = VersionToken(&agent.version);
-        write!(f, "kapelle.task.{}.{version}.{run_id}.{}.{}", agent.name, task.step, task.attempt)
+        write!(f, "{QUEUED}{}", Rest(self))
     }
 }
 
@@ -31,13 +70,7 @@ impl FromStr for TaskSubject {
     type Err = Error;
 
     fn from_str(subject: &str) -> Result<Self, Error> {
-        let form = "kapelle.task.<agent>.<version>.<run id>.<step>.<attempt>";
-        let mut tokens = Tokens::after("kapelle.task.", subject, form)?;
-        let agent = agent(&mut tokens)?;
-        let run_id = tokens.run()?;
-        let task = TaskId { step: tokens.name("step")?, attempt: tokens.number("attempt")? };
-        tokens.end()?;
-        Ok(Self { agent, run_id, task })
+        Self::after(QUEUED, subject, "kapelle.task.<agent>.<version>.<run id>.<step>.<attempt>")
     }
 }
 
@@ -92,6 +125,10 @@ mod tests {
             let subject: TaskSubject = text.parse().unwrap();
             assert_eq!(subject.agent.to_string(), "licence-review@2.0.0-rc.1");
             assert_eq!(subject.to_string(), text);
+            let waiting = text.replace(".task.", ".waiting.");
+            assert_eq!(subject.waiting(), waiting);
+            assert_eq!(TaskSubject::from_waiting(&waiting), Ok(subject));
+            assert!(waiting.parse::<TaskSubject>().is_err() && TaskSubject::from_waiting(&text).is_err());
         }
     }
 

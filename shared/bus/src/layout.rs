@@ -80,7 +80,15 @@ impl Layout {
         let parted = version >= TIMERS_PARTED;
         let mut all: Vec<_> = parted.then(|| self.timers()).into_iter().collect();
         all.extend(self.partitions.all().map(|p| if parted { self.runs(p) } else { self.runs_with_timers(p) }));
-        all.extend([self.tasks(), self.submit(), self.dead(), self.spend(), self.events(), self.audit()]);
+        all.extend([
+            self.tasks(),
+            self.waiting(),
+            self.submit(),
+            self.dead(),
+            self.spend(),
+            self.events(),
+            self.audit(),
+        ]);
         all.push(self.of_workers(bucket::PRESENCE, PRESENCE_TTL));
         all.push(self.of_workers(bucket::PACE, Duration::ZERO));
         all
@@ -140,15 +148,28 @@ impl Layout {
     /// Queued tasks: one message a subject, so that a task that is queued or running cannot be queued again.
     #[must_use]
     pub fn tasks(&self) -> Config {
+        let description = Some("tasks, derived from the run logs".into());
+        let retention = RetentionPolicy::WorkQueue;
+        self.derived(Config { description, retention, ..self.base(stream::TASKS.to_owned()) }, subject::tasks_all())
+    }
+
+    /// Tasks that wait for their turn to be queued, of agent versions whose tasks take turns. Whoever deletes one there has
+    /// taken it: of two who want to queue it, one can.
+    #[must_use]
+    pub fn waiting(&self) -> Config {
+        let description = Some("tasks that wait for their turn, derived from the run logs".into());
+        self.derived(Config { description, ..self.base(stream::WAITING.to_owned()) }, subject::waiting_all())
+    }
+
+    /// A stream of attempts, one message a subject.
+    fn derived(&self, config: Config, subjects: &str) -> Config {
         let mut config = Config {
-            subjects: vec![subject::tasks_all().to_owned()],
-            description: Some("tasks, derived from the run logs".into()),
-            retention: RetentionPolicy::WorkQueue,
+            subjects: vec![subjects.to_owned()],
             discard: DiscardPolicy::New,
             discard_new_per_subject: true,
             max_messages_per_subject: 1,
             allow_direct: true,
-            ..self.base(stream::TASKS.to_owned())
+            ..config
         };
         match self.tasks {
             TaskStorage::AsyncFile => config.persist_mode = Some(PersistenceMode::Async),
@@ -254,6 +275,7 @@ impl Layout {
             bucket(bucket::POLICIES, 1, Duration::ZERO),
             bucket(bucket::SCHEDULES, 1, Duration::ZERO),
             bucket(bucket::APPROVALS, 1, Duration::ZERO),
+            bucket(bucket::TURNS, 1, Duration::ZERO),
         ]
     }
 

@@ -41,6 +41,8 @@ pub mod tail;
 pub mod tasks;
 pub mod timers;
 pub mod tokens;
+pub mod turns;
+pub mod waiting;
 pub mod window;
 
 pub use connect::{Bus, ConnectConfig, Connection, TlsFiles};

@@ -117,19 +117,24 @@ async fn write_record(jetstream: &Context, record: &LayoutRecord) -> Result<(), 
     Ok(())
 }
 
-/// Makes the task stream anew if the broker lost it: it is derived from the run logs, so what stood in it is queued again.
-/// Says whether it was lost.
+/// Makes the streams of tasks anew that the broker lost: they are derived from the run logs, so what stood in them is queued
+/// again. Says whether one was lost.
 ///
 /// # Errors
 /// [`Error::Unavailable`] while the broker is not ready.
 pub async fn ensure_tasks(jetstream: &Context, layout: &Layout) -> Result<bool, Error> {
-    match jetstream.get_stream(stream::TASKS).await {
-        Ok(_) => Ok(false),
-        Err(e) if is_missing(&e) => {
-            jetstream.get_or_create_stream(layout.tasks()).await.map(|_| true).map_err(Error::unavailable)
+    let mut lost = false;
+    for config in [layout.tasks(), layout.waiting()] {
+        match jetstream.get_stream(&config.name).await {
+            Ok(_) => {}
+            Err(e) if is_missing(&e) => {
+                jetstream.get_or_create_stream(config).await.map_err(Error::unavailable)?;
+                lost = true;
+            }
+            Err(e) => return Err(Error::unavailable(e)),
         }
-        Err(e) => Err(Error::unavailable(e)),
     }
+    Ok(lost)
 }
 
 /// Creates or widens the queue of one agent version. Its concurrency is enforced over the whole fleet by the broker itself;

@@ -5,7 +5,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use kapelle_types::{AgentVersion, InvalidName, Payload, RunId, Sha256, StepRef, TaskId, Timestamp, WorkflowVersion};
+use kapelle_types::{
+    AgentVersion, Flow, InvalidName, Payload, RunId, Sha256, StepRef, TaskId, Timestamp, WorkflowVersion,
+};
 
 use crate::approval;
 use crate::entry::{Decider, Failure, Parent, RunFinished};
@@ -83,6 +85,8 @@ pub struct DispatchTask {
     pub deadline: Option<Timestamp>,
     /// What it may give and use up.
     pub limits: TaskLimits,
+    /// How it stands among those that wait for the same agent version, if it says anything of that.
+    pub flow: Option<Box<Flow>>,
     /// What the report has to show, if the run has a key.
     pub token: Option<TaskToken>,
 }
@@ -159,6 +163,7 @@ impl Command {
                 timeout: planned.timeout,
                 deadline: run.deadline(),
                 limits: act.limits,
+                flow: None,
                 token,
             }))),
             Act::Emit(kind) => {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use kapelle_types::{AgentVersion, RunId, SignalName, StepRef, Timestamp, WorkflowVersion};
+use kapelle_types::{AgentVersion, RunId, SignalName, StepRef, TaskId, Timestamp, WorkflowVersion};
 
 use crate::entry::Failure;
 use crate::finish::each_slot;
@@ -106,8 +106,8 @@ pub struct Mending {
 pub struct AgentWait {
     /// The agent version.
     pub agent: AgentVersion,
-    /// The step or member that is waited for longest.
-    pub step: StepRef,
+    /// The attempt that is waited for longest.
+    pub task: TaskId,
     /// Since when, at the latest.
     pub since: Timestamp,
     /// How many tasks it has in this run.
@@ -225,18 +225,20 @@ fn agents(run: &Run) -> Vec<AgentWait> {
     let mut found: BTreeMap<&AgentVersion, AgentWait> = BTreeMap::new();
     each_slot(run, |place, slot| {
         let Some(planned) = run.plan.steps.get(place.step) else { return };
-        let (SlotWaits::Agent, Some(step)) = (slot_waits(&slot.state), named(run, place)) else { return };
+        let (SlotWaits::Agent, Some(task)) = (slot_waits(&slot.state), place.task(&run.plan, slot.attempt)) else {
+            return;
+        };
         let Some(agent) = planned.agent() else { return };
         let since = since(slot);
         let wait = found.entry(agent).or_insert_with(|| AgentWait {
             agent: agent.clone(),
-            step: step.clone(),
+            task: task.clone(),
             since,
             tasks: 0,
         });
         wait.tasks += 1;
         if since < wait.since {
-            (wait.since, wait.step) = (since, step);
+            (wait.since, wait.task) = (since, task);
         }
     });
     let mut found: Vec<AgentWait> = found.into_values().collect();
@@ -266,10 +268,6 @@ fn runs(run: &Run) -> Option<Waits> {
         }
     });
     found
-}
-
-fn named(run: &Run, place: Place) -> Option<StepRef> {
-    place.name(&run.plan)
 }
 
 /// When the attempt that is in flight was dispatched, at the latest: when the first was, or the one before it failed.

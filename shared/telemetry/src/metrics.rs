@@ -78,6 +78,8 @@ metrics! {
     SCHEDULE_TO_START Histogram "kapelle_schedule_to_start_seconds" ["agent", "version"]
         "Time that a task waited in its queue" in WORK_SECONDS;
     QUEUE_BACKLOG Gauge "kapelle_queue_backlog" ["agent", "version"] "Tasks that wait in the queue";
+    TURNS_GIVEN Counter "kapelle_turns_given_total" ["agent", "version"]
+        "Tasks that waited for their turn, by priority, fairness key or a limit by key, and were queued";
     QUEUE_IN_FLIGHT Gauge "kapelle_queue_in_flight" ["agent", "version"] "Tasks that workers hold";
     DEAD_LETTERS Gauge "kapelle_dead_letters" ["agent", "version"] "Dead letters that wait for a decision";
 

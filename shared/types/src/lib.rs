@@ -10,6 +10,7 @@ mod canonical;
 mod code;
 pub mod duration;
 mod error;
+mod flow;
 mod id;
 pub mod limits;
 mod money;
@@ -28,6 +29,7 @@ pub use caller::{Caller, Role};
 pub use canonical::canonical;
 pub use code::Code;
 pub use error::{Diagnosis, InvalidName};
+pub use flow::{Fairness, Flow, KeyLimit, Priority};
 pub use id::{Principal, RunId};
 pub use money::Usd;
 pub use name::{

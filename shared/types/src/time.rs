@@ -43,6 +43,13 @@ impl Timestamp {
         Self(self.0.saturating_add(nanos))
     }
 
+    /// This point minus a duration; saturates instead of overflowing.
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        let nanos = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(nanos))
+    }
+
     /// How long after `earlier` this point is; zero if it is not after it.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

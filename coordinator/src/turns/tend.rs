@@ -1,0 +1,228 @@
+//! Gives out the turns of one agent version: lets in as many of those that wait as its workers can take, in the order of the
+//! lanes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use kapelle_bus::tail::Tail;
+use kapelle_bus::turns::Turns;
+use kapelle_bus::waiting::{Arrival, Waiting};
+use kapelle_bus::{Bus, Error, Refusal};
+use kapelle_proto::stream;
+use kapelle_retry::{Delays, Policy};
+use kapelle_telemetry::clock;
+use kapelle_telemetry::metrics::TURNS_GIVEN;
+use kapelle_types::{AgentVersion, printed};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::Capacity;
+use super::keys::Keys;
+use super::lanes::{Lanes, Turn};
+use super::window::Window;
+
+/// The time between two looks at a queue that something waits for, while looks lead to something.
+const LOOK_MIN: Duration = Duration::from_millis(5);
+/// The same while they lead to nothing: agents at work for long, keys at their limits.
+const LOOK_MAX: Duration = Duration::from_millis(40);
+/// Tasks that are let in at once, at most: each is three requests to the broker on its way.
+const AT_ONCE_MAX: usize = 256;
+/// How often keys that nothing waits for are looked at, and whether the stream is still the same.
+const TIDY_EVERY: Duration = Duration::from_secs(10);
+/// How long the broker may refuse a task that was taken before it is left to those who look for tasks that are missing.
+const QUEUE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Whoever gives out the turns of one agent version.
+pub(super) struct Tender {
+    pub(super) bus: Bus,
+    pub(super) store: Turns,
+    pub(super) agent: AgentVersion,
+    pub(super) capacity: watch::Receiver<Capacity>,
+}
+
+/// What he knows of those that wait.
+struct Known {
+    arrivals: Tail<Arrival>,
+    lanes: Lanes,
+    window: Window,
+    keys: Keys,
+    /// When the stream was created that all this was read from.
+    created: i64,
+}
+
+impl Tender {
+    /// Gives out turns until `stop`.
+    pub(super) async fn run(self, stop: CancellationToken) {
+        let policy = Policy { initial: LOOK_MAX, max: Duration::from_secs(1), ..Policy::default() };
+        let mut delays = Delays::new(&policy);
+        while !stop.is_cancelled() {
+            match self.open().await {
+                Ok(known) => self.tend(known, &stop).await,
+                Err(error) => tracing::debug!(agent = %self.agent, %error, "turns cannot be given out right now"),
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(delays.next()) => {}
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<Known, Error> {
+        let created = self.bus.stream_state(stream::WAITING).await?.created;
+        let keys = Keys::open(self.agent.clone(), self.store.clone()).await?;
+        let arrivals = self.bus.arrivals(&self.agent);
+        Ok(Known { arrivals, lanes: Lanes::default(), window: Window::default(), keys, created })
+    }
+
+    /// Gives out turns until `stop`, or until the stream is another one.
+    async fn tend(&self, mut known: Known, stop: &CancellationToken) {
+        let mut pause = LOOK_MIN;
+        let mut tidied = Instant::now();
+        loop {
+            let look = async { if known.lanes.len() > 0 { sleep(pause).await } else { sleep(TIDY_EVERY).await } };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                chunk = known.arrivals.next() => {
+                    let Some(chunk) = chunk else { return };
+                    for Arrival { seq, flow } in chunk {
+                        flow.limit.iter().for_each(|limit| known.keys.learn(limit));
+                        known.lanes.add(seq, &flow);
+                    }
+                }
+                () = look => {}
+            }
+            if tidied.elapsed() >= TIDY_EVERY {
+                tidied = Instant::now();
+                match self.tidy(&mut known).await {
+                    Ok(true) => {}
+                    Ok(false) => return,
+                    Err(error) => tracing::debug!(agent = %self.agent, %error, "not tidied"),
+                }
+            }
+            pause = match self.give_out(&mut known).await {
+                Ok(0) => (pause * 2).min(LOOK_MAX),
+                Ok(_) => LOOK_MIN,
+                Err(error) => {
+                    tracing::debug!(agent = %self.agent, %error, "turns are given out again in a moment");
+                    LOOK_MAX
+                }
+            };
+        }
+    }
+
+    /// False if the stream is another one than what is known was read from.
+    async fn tidy(&self, known: &mut Known) -> Result<bool, Error> {
+        let limited = known.lanes.limited();
+        known.keys.tidy(&self.bus, &limited, clock::now()).await?;
+        Ok(self.bus.stream_state(stream::WAITING).await?.created == known.created)
+    }
+
+    /// Lets in those whose turn it is, and says how many that were.
+    async fn give_out(&self, known: &mut Known) -> Result<usize, Error> {
+        if known.lanes.len() == 0 {
+            return Ok(0);
+        }
+        let state = self.bus.queue_state(&self.agent).await?;
+        let capacity = self.capacity.borrow().of(&self.agent).min(state.max_in_flight);
+        let room = known.window.room(state.pending + state.in_flight, capacity).min(AT_ONCE_MAX);
+        if room == 0 {
+            return Ok(0);
+        }
+        let now = clock::now();
+        known.keys.refresh(&self.bus, &known.lanes.limited(), now).await?;
+        let mut turns = Vec::with_capacity(room);
+        while turns.len() < room
+            && let Some(turn) = known.lanes.next(|key| known.keys.is_free(key, now))
+        {
+            turn.limit.iter().for_each(|key| known.keys.give(key));
+            turns.push(turn);
+        }
+        known.window.used(turns.len(), room);
+        let let_in = self.let_in(known, turns).await;
+        known.keys.take_back();
+        TURNS_GIVEN.counter(&[self.agent.name.as_str(), &self.agent.version.to_string()]).increment(let_in as u64);
+        Ok(let_in)
+    }
+
+    /// Takes these tasks out and queues them, and says how many that came true for. Those for which it did not wait on.
+    async fn let_in(&self, known: &mut Known, turns: Vec<Turn>) -> usize {
+        let mut ready: Vec<(Turn, Waiting)> = Vec::with_capacity(turns.len());
+        let read = join_all(turns.iter().map(|turn| self.bus.waiting(turn.seq))).await;
+        for (turn, read) in turns.into_iter().zip(read) {
+            match read {
+                Ok(Some(waiting)) => ready.push((turn, waiting)),
+                // It was withdrawn.
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::debug!(agent = %self.agent, %error, "a task that waits cannot be read right now");
+                    known.lanes.put_back(&turn);
+                }
+            }
+        }
+        let ready = self.hold(known, ready).await;
+        let queued = join_all(ready.iter().map(|(turn, waiting)| self.queue(turn, waiting))).await;
+        let mut let_in = 0;
+        for ((turn, waiting), queued) in ready.into_iter().zip(queued) {
+            if matches!(queued, Ok(true)) {
+                let_in += 1;
+                continue;
+            }
+            turn.limit.iter().for_each(|key| known.keys.give_back(key, &printed(&waiting.task)));
+            if let Err(error) = queued {
+                tracing::debug!(agent = %self.agent, %error, "a task that waits cannot be taken right now");
+                known.lanes.put_back(&turn);
+            }
+        }
+        let_in
+    }
+
+    /// Those of these tasks that have a place, if their keys limit them; the others wait on.
+    async fn hold(&self, known: &mut Known, ready: Vec<(Turn, Waiting)>) -> Vec<(Turn, Waiting)> {
+        let mut by_key: BTreeMap<Option<Arc<str>>, Vec<(Turn, Waiting)>> = BTreeMap::new();
+        for (turn, waiting) in ready {
+            by_key.entry(turn.limit.clone()).or_default().push((turn, waiting));
+        }
+        let mut have = by_key.remove(&None).unwrap_or_default();
+        for (key, tasks) in by_key {
+            let subjects: Vec<String> = tasks.iter().map(|(_, waiting)| printed(&waiting.task)).collect();
+            let held = match key {
+                Some(key) => known.keys.hold(&key, &subjects, clock::now()).await,
+                None => Ok(true),
+            };
+            match held {
+                Ok(true) => have.extend(tasks),
+                Ok(false) => tasks.iter().for_each(|(turn, _)| known.lanes.put_back(turn)),
+                Err(error) => {
+                    tracing::debug!(agent = %self.agent, %error, "places of a key cannot be given out right now");
+                    tasks.iter().for_each(|(turn, _)| known.lanes.put_back(turn));
+                }
+            }
+        }
+        have
+    }
+
+    /// Takes a task out and queues it. False if somebody else did, or it was withdrawn.
+    ///
+    /// # Errors
+    /// It could not be taken; it may wait on.
+    async fn queue(&self, turn: &Turn, waiting: &Waiting) -> Result<bool, Error> {
+        if !self.bus.take_waiting(turn.seq).await? {
+            return Ok(false);
+        }
+        let policy = Policy { initial: LOOK_MAX, total: Some(QUEUE_PATIENCE), ..Policy::default() };
+        let send = |_| async {
+            let sent = self.bus.queue_task(&waiting.task, waiting.message.clone()).await?.await;
+            match sent {
+                Err(error) if error.refusal() == Some(Refusal::AlreadyThere) => Ok(()),
+                sent => sent.map(drop),
+            }
+        };
+        if let Err(gave_up) = kapelle_retry::retry(&policy, |_| kapelle_retry::Verdict::Retry, send).await {
+            tracing::warn!(task = %waiting.task, error = %gave_up.error, "its turn came and it is not queued; it will be missed");
+        }
+        Ok(true)
+    }
+}
