@@ -24,7 +24,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::partition::effect::Plans;
-use act::{act, approval, join, repeat};
+use act::{act, approval, flowing, join, repeat};
 use contracts::{contract, given, taken};
 use going_on::going_on;
 
@@ -316,6 +316,7 @@ fn plan(version: &WorkflowVersion, workflow: &Workflow, parts: Parts<'_>) -> Res
                 Some(kapelle_manifest::OnGiveUp::Continue) => OnGiveUp::Continue,
             },
             approve: step.approve.as_ref().map(|it| Box::new(approval(it))),
+            priority: step.priority.clone(),
         });
     }
     // Behind the work, so that what undoes the work has it in sight and is not undone itself.
@@ -334,6 +335,7 @@ fn plan(version: &WorkflowVersion, workflow: &Workflow, parts: Parts<'_>) -> Res
         result,
         deadline: workflow.spec.deadline,
         close_within: workflow.spec.close_within.unwrap_or(CLOSING_DEFAULT),
+        flow: flowing(workflow),
     })
 }
 

@@ -16,7 +16,9 @@ use kapelle_engine::{Body, Entry, Parent, Record, RunSubmitted, behaviour};
 use kapelle_proto::{decode_record, encode_record, stream};
 use kapelle_retry::{Policy, Verdict};
 use kapelle_telemetry::metrics::SUBMISSIONS_REFUSED;
-use kapelle_types::{Code, Diagnosis, Namespace, Payload, Principal, RunId, json_depth, limits, printed};
+use kapelle_types::{
+    Code, Diagnosis, Fairness, Namespace, Payload, Principal, Priority, RunId, json_depth, limits, printed,
+};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -71,6 +73,10 @@ pub struct Job {
     pub heard_by_others: bool,
     /// The run that wants it, if one does.
     pub below: Option<Below>,
+    /// The priority that is asked for, 1 to 5; 0 leaves it to the workflow.
+    pub priority: u32,
+    /// Whose share it takes, if the run above says so.
+    pub fairness: Option<Fairness>,
 }
 
 /// What makes a job another run's.
@@ -152,6 +158,7 @@ impl Submitter {
             key => check_key(key.as_deref())?,
         }
         check_labels(&job.labels)?;
+        let priority = check_priority(job.priority)?;
         let (ticket, prepared_at) = (self.catalog.ticket(), Instant::now());
         let resolved = self.catalog.resolve(&job.workflow, &job.version)?;
         let input = self.input(&job.input, &resolved, job.heard_by_others).await?;
@@ -179,6 +186,8 @@ impl Submitter {
             workflow_pins: resolved.workflow_pins.clone(),
             parent,
             continued_from,
+            priority,
+            fairness: job.fairness,
         };
         let asked = Asked { principal: job.principal, namespace: job.namespace, traceparent: job.traceparent };
         Ok(asked.into_record(submitted, below, ticket, prepared_at))
@@ -344,6 +353,15 @@ fn check_key(key: Option<&str>) -> Result<(), Diagnosis> {
         return Err(Diagnosis::new(Code::KEY_INVALID, message).hint("let the key begin otherwise"));
     }
     Ok(())
+}
+
+fn check_priority(number: u32) -> Result<Option<Priority>, Diagnosis> {
+    let invalid = || {
+        Diagnosis::new(Code::PRIORITY_INVALID, format!("{number} is no priority: the first is 1, the last 5"))
+            .hint("leave it out for what the workflow says, or 3")
+    };
+    let number = u8::try_from(number).map_err(|_| invalid())?;
+    if number == 0 { Ok(None) } else { Priority::new(number).map(Some).ok_or_else(invalid) }
 }
 
 fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), Diagnosis> {

@@ -4,7 +4,7 @@ use kapelle_engine::{
     Body, Entry, Kept, KeptOutcome, Parent, Pin, RunFinished, RunSubmitted, SignalReceived, StepFailed, StepSucceeded,
     Usage, WorkflowPin,
 };
-use kapelle_types::{Principal, RunId, StepRef, printed};
+use kapelle_types::{Fairness, Principal, Priority, RunId, StepRef, printed};
 
 use crate::error::{DecodeError, parsed};
 use crate::payload::digest;
@@ -115,6 +115,9 @@ impl From<&RunSubmitted> for v1::RunSubmitted {
             workflow_pins: submitted.workflow_pins.iter().map(Into::into).collect(),
             parent: submitted.parent.as_ref().map(Into::into),
             continued_from: submitted.continued_from.as_ref().map(printed).unwrap_or_default(),
+            priority: submitted.priority.map_or(0, |it| it.get().into()),
+            fairness_key: submitted.fairness.as_ref().map(|it| it.key.clone()).unwrap_or_default(),
+            fairness_weight: submitted.fairness.as_ref().map_or(0, |it| it.weight),
         }
     }
 }
@@ -146,8 +149,17 @@ impl TryFrom<v1::RunSubmitted> for RunSubmitted {
             workflow_pins: wire.workflow_pins.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             parent: wire.parent.map(TryInto::try_into).transpose()?,
             continued_from: other_run(&wire.continued_from, "continued_from")?,
+            priority: priority(wire.priority)?,
+            fairness: (wire.fairness_weight > 0)
+                .then_some(Fairness { key: wire.fairness_key, weight: wire.fairness_weight }),
         })
     }
+}
+
+fn priority(number: u32) -> Result<Option<Priority>, DecodeError> {
+    let invalid = || DecodeError::invalid("priority", "no number from 1 to 5");
+    let number = u8::try_from(number).map_err(|_| invalid())?;
+    if number == 0 { Ok(None) } else { Priority::new(number).map(Some).ok_or_else(invalid) }
 }
 
 impl From<&WorkflowPin> for v1::WorkflowPin {

@@ -78,6 +78,8 @@ fn job(request: v1::SubmitRequest, caller: &Caller, traceparent: Option<String>)
         version: request.version,
         input: request.input,
         key: request.idempotency_key,
+        priority: request.priority,
+        fairness: None,
         scheduled: false,
         labels: request.labels.into_iter().collect(),
         principal: caller.principal.clone(),

@@ -197,6 +197,8 @@ mod tests {
             workflow_pins: vec![],
             parent: None,
             continued_from: None,
+            priority: None,
+            fairness: None,
             labels: Default::default(),
             owner: None,
             forked_from: None,

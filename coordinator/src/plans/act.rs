@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use kapelle_engine::{
-    Act, AgentAct, Approval, AwaitSignal, Bond, Case, Join, Pin, Repeat, Rung, TaskLimits, Wait, WorkflowAct,
-    WorkflowPin,
+    Act, AgentAct, Approval, AwaitSignal, Bond, ByKey, Case, Flowing, Join, Pin, Repeat, Rung, Sharing, TaskLimits,
+    Wait, WorkflowAct, WorkflowPin,
 };
 use kapelle_manifest::{Agent, Step, Workflow};
 use kapelle_types::StepId;
@@ -30,6 +30,7 @@ pub(super) fn act(
                     tool_calls: limits.tool_calls.map(u64::from),
                 },
                 cost_per_run: limits.cost_per_run,
+                by_key: limits.by_key.as_ref().map(|it| Box::new(by_key(it))),
             }))
         }
         Declared::Value(_) => Act::Value,
@@ -55,6 +56,22 @@ pub(super) fn approval(declared: &kapelle_manifest::Approval) -> Approval {
     let escalate = escalate.into_iter().map(|kapelle_manifest::Rung { after, to }| Rung { after, to }).collect();
     let reason = reason.unwrap_or_default();
     Approval { title, reason, groups, quorum, expires, remind, escalate, self_approval }
+}
+
+fn by_key(declared: &kapelle_manifest::ByKey) -> ByKey {
+    let kapelle_manifest::ByKey { key, concurrency, rate } = declared.clone();
+    ByKey { key, concurrency, rate }
+}
+
+/// What a workflow says of how its tasks stand among others.
+pub(super) fn flowing(workflow: &Workflow) -> Option<Box<Flowing>> {
+    let (priority, fairness) = (workflow.spec.priority.clone(), workflow.spec.fairness.clone());
+    let sharing = |it| {
+        let kapelle_manifest::Fairness { key, weight, weights } = it;
+        Sharing { key, weight, weights }
+    };
+    let fairness = fairness.map(sharing);
+    (priority.is_some() || fairness.is_some()).then(|| Box::new(Flowing { priority, fairness }))
 }
 
 pub(super) fn join(declared: &kapelle_manifest::Join, place: &HashMap<&StepId, usize>) -> Join {

@@ -37,5 +37,6 @@ pub(super) fn going_on(
         timeout: Duration::ZERO,
         on_give_up: OnGiveUp::Stall,
         approve: None,
+        priority: None,
     })
 }

@@ -103,6 +103,8 @@ impl Submitter {
             // Nobody waits for it: the run above has what the old one came to, or begins one of its own.
             parent: None,
             continued_from: None,
+            priority: first.priority,
+            fairness: first.fairness.clone(),
         };
         if let Some(fork) = &again.fork {
             let plan = plans.plan(&submitted).await.map_err(|e| Diagnosis::new(Code::PLAN_MISSING, e.to_string()))?;

@@ -9,8 +9,8 @@ use kapelle_engine::{
 };
 use kapelle_proto::{DeadLetterRecord, Task};
 use kapelle_types::{
-    AgentName, AgentVersion, Partition, Payload, PayloadRef, Principal, RunId, Sha256, StepId, StepRef, TaskId,
-    Timestamp, Version, WorkflowName, WorkflowVersion,
+    AgentName, AgentVersion, Fairness, Partition, Payload, PayloadRef, Principal, Priority, RunId, Sha256, StepId,
+    StepRef, TaskId, Timestamp, Version, WorkflowName, WorkflowVersion,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -178,6 +178,8 @@ fn submitted() -> impl Strategy<Value = Body> {
     let workflow_pin =
         (step_id(), workflow(), digest()).prop_map(|(step, workflow, digest)| WorkflowPin { step, workflow, digest });
     let labels = prop::collection::btree_map(any::<String>(), any::<String>(), 0..4);
+    let fairness = (any::<String>(), 1..u32::MAX).prop_map(|(key, weight)| Fairness { key, weight });
+    let flow = (option::of((1_u8..=5).prop_map(|it| Priority::new(it).unwrap())), option::of(fairness));
     (
         workflow(),
         digest(),
@@ -188,11 +190,11 @@ fn submitted() -> impl Strategy<Value = Body> {
         labels,
         option::of(1..u32::MAX),
         (option::of(".+"), option::of(run_id()), vec(kept(), 0..4), option::of(any::<String>())),
-        (vec(workflow_pin, 0..4), option::of(parent()), option::of(run_id())),
+        (vec(workflow_pin, 0..4), option::of(parent()), option::of(run_id()), flow),
     )
         .prop_map(|(workflow, workflow_digest, pins, input, key, behaviour, labels, signing_key, fork, family)| {
             let (owner, forked_from, kept, person) = fork;
-            let (workflow_pins, parent, continued_from) = family;
+            let (workflow_pins, parent, continued_from, (priority, fairness)) = family;
             Body::RunSubmitted(Box::new(RunSubmitted {
                 workflow,
                 workflow_digest,
@@ -209,6 +211,8 @@ fn submitted() -> impl Strategy<Value = Body> {
                 workflow_pins,
                 parent,
                 continued_from,
+                priority,
+                fairness,
             }))
         })
 }

@@ -11,6 +11,7 @@ use kapelle_types::{
 
 use crate::approval;
 use crate::entry::{Decider, Failure, Parent, RunFinished};
+use crate::flow;
 use crate::limits::TaskLimits;
 use crate::plan::{Act, Bond, PlanStep, WorkflowAct};
 use crate::state::{Place, Run, Slot};
@@ -119,6 +120,8 @@ pub struct StartRun {
     pub person: Option<String>,
     /// Set if it goes on in the place of this run.
     pub continues: Option<Continues>,
+    /// How this run's attempts stand among others, which is how those of the other run do unless it says something else.
+    pub flow: Flow,
     /// What a report on the attempt has to show, if this run has a key.
     pub token: Option<TaskToken>,
 }
@@ -155,17 +158,21 @@ impl Command {
     pub(crate) fn attempt(run: &Run, place: Place, planned: &PlanStep, task: TaskId, input: Payload) -> Option<Self> {
         let token = run.token(&task);
         match &planned.act {
-            Act::Agent(act) => Some(Self::DispatchTask(Box::new(DispatchTask {
-                task,
-                agent: act.version.clone(),
-                input,
-                round: run.slot(place).map_or(0, Slot::round),
-                timeout: planned.timeout,
-                deadline: run.deadline(),
-                limits: act.limits,
-                flow: None,
-                token,
-            }))),
+            Act::Agent(act) => {
+                let flow = flow::of(run, place, planned, &input).unwrap_or_default();
+                Some(Self::DispatchTask(Box::new(DispatchTask {
+                    task,
+                    agent: act.version.clone(),
+                    input,
+                    round: run.slot(place).map_or(0, Slot::round),
+                    timeout: planned.timeout,
+                    deadline: run.deadline(),
+                    limits: act.limits,
+                    // What cannot be said is found before the first attempt, which then is none.
+                    flow,
+                    token,
+                })))
+            }
             Act::Emit(kind) => {
                 Some(Self::EmitEvent(Box::new(EmitEvent { task, kind: kind.clone(), data: input, token })))
             }
@@ -213,10 +220,21 @@ impl StartRun {
             token: run.token(&task),
             continues: (act.bond == Bond::Continued)
                 .then(|| Continues { above: run.parent().cloned(), labels: run.labels().cloned().unwrap_or_default() }),
+            flow: inherited(run, act.bond),
             parent: run.as_parent(task, act.bond == Bond::Awaited),
             person: run.submitted_by_person().map(str::to_owned),
         }
     }
+}
+
+/// What a run hands down. One that goes on in another's place is what that one was submitted as.
+fn inherited(run: &Run, bond: Bond) -> Flow {
+    if bond != Bond::Continued {
+        return flow::said(run).unwrap_or_default();
+    }
+    let origin = run.origin.as_ref();
+    let priority = origin.and_then(|it| it.priority).unwrap_or_default();
+    Flow { priority, fairness: origin.and_then(|it| it.fairness.clone()), limit: None }
 }
 
 /// A step that gave up, with everything a person needs to judge it.

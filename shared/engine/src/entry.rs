@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kapelle_types::{
-    AgentVersion, Payload, Principal, RunId, Sha256, SignalName, StepId, StepRef, TaskId, Timestamp, WorkflowVersion,
+    AgentVersion, Fairness, Payload, Principal, Priority, RunId, Sha256, SignalName, StepId, StepRef, TaskId,
+    Timestamp, WorkflowVersion,
 };
 
 pub use approval::{ApprovalChecked, ApprovalDecided, Decider, Verdict};
@@ -171,6 +172,10 @@ pub struct RunSubmitted {
     pub parent: Option<Parent>,
     /// The run that it goes on in the place of.
     pub continued_from: Option<RunId>,
+    /// The priority that it was submitted with, or that of the run above.
+    pub priority: Option<Priority>,
+    /// Whose share it takes, as the run above says.
+    pub fairness: Option<Fairness>,
 }
 
 /// A step that is not done again.

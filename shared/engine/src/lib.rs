@@ -23,6 +23,7 @@ mod cost;
 mod entry;
 mod failure;
 mod finish;
+mod flow;
 mod fork;
 mod ignored;
 pub mod invariant;
@@ -56,6 +57,7 @@ pub use entry::{
     Pin, Record, RunFinished, RunSubmitted, SignalReceived, Stamp, StepFailed, StepSucceeded, Usage, Verdict, Work,
     WorkflowPin,
 };
+pub use flow::{ByKey, Flowing, Sharing};
 pub use fork::{NotKept, keep};
 pub use ignored::Ignored;
 pub use invariant::Violation;

@@ -9,6 +9,7 @@ use kapelle_types::{
 };
 
 use crate::contract::Contract;
+use crate::flow::{ByKey, Flowing};
 use crate::limits::TaskLimits;
 
 /// The place of a step in [`Plan::steps`].
@@ -31,6 +32,8 @@ pub struct Plan {
     pub deadline: Option<Duration>,
     /// How long a run may be closing, see [`Phase`].
     pub close_within: Duration,
+    /// How attempts stand among others, if it says anything of that.
+    pub flow: Option<Box<Flowing>>,
 }
 
 /// One step, ready to be decided on.
@@ -75,6 +78,8 @@ pub struct PlanStep {
     pub on_give_up: OnGiveUp,
     /// Who has to agree before an attempt is begun.
     pub approve: Option<Box<Approval>>,
+    /// The priority of its attempts, instead of the run's.
+    pub priority: Option<Template>,
 }
 
 /// When in a run's life a step is done: for its work, or while it is closing.
@@ -177,6 +182,8 @@ pub struct AgentAct {
     pub limits: TaskLimits,
     /// What all tasks of the agent version may cost together in one run; the same at each of its steps.
     pub cost_per_run: Option<Usd>,
+    /// What limits its tasks by key.
+    pub by_key: Option<Box<ByKey>>,
 }
 
 /// Another workflow's run.
@@ -345,6 +352,10 @@ impl PlanStep {
             Act::Approval(approval) => Some(approval),
             _ => self.approve.as_deref(),
         }
+    }
+
+    pub(crate) fn by_key(&self) -> Option<&ByKey> {
+        self.agent_act().and_then(|act| act.by_key.as_deref())
     }
 
     fn agent_act(&self) -> Option<&AgentAct> {

@@ -23,6 +23,7 @@ use crate::approval;
 use crate::command::Command;
 use crate::contract;
 use crate::entry::{Failure, Stamp};
+use crate::flow;
 use crate::limits;
 use crate::plan::{Phase, Plan, PlanStep, StepIndex};
 use crate::scope::View;
@@ -157,7 +158,8 @@ impl<'r> Turn<'r> {
             Err(error) => return self.break_slot(place, "with", &error),
         };
         let refused = contract::input(self.run, place, planned, &input);
-        if let Some(failure) = refused.or_else(|| limits::input(self.run, place, planned, &input)) {
+        let refused = refused.or_else(|| limits::input(self.run, place, planned, &input));
+        if let Some(failure) = refused.or_else(|| flow::of(self.run, place, planned, &input).err()) {
             self.run.set_slot(place, SlotState::Broken(Box::new(failure)));
             return;
         }

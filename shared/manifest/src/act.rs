@@ -26,6 +26,7 @@ const MEANS: &[(&str, &[&str])] = &[
     ("on_give_up", &["agent", "capability", "emit", "signal", "approval", "workflow"]),
     ("approve", &["agent", "capability", "workflow"]),
     ("detach", &["workflow"]),
+    ("priority", &["agent", "capability"]),
 ];
 /// Characters of an event's type.
 const EVENT_CHARS_MAX: usize = 120;

@@ -10,6 +10,7 @@ mod steps;
 pub use misfits::{Misfit, misfits};
 
 use kapelle_contract::Pointer;
+use kapelle_expression::Reference;
 use kapelle_types::Code;
 
 use crate::catalog::Catalog;
@@ -58,6 +59,11 @@ fn check_agent(agent: &Agent) -> Vec<Issue> {
     let schema = |side: &str| spec().field(side).field("schema");
     let mut issues = contracts::issues(&agent.spec.input, &schema("input"));
     issues.extend(contracts::issues(&agent.spec.output, &schema("output")));
+    if let Some(by_key) = &agent.spec.role.limits.by_key {
+        let pointer = spec().field("role").field("limits").field("by_key").field("key");
+        let of_agent = |it: &Reference| references::of_agent(it, &agent.spec.input, &pointer);
+        issues.extend(by_key.key.references().iter().filter_map(of_agent));
+    }
     if let Runtime::Model(model) = &agent.spec.runtime {
         issues.extend(models::check(&agent.spec, model));
     }

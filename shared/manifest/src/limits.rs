@@ -8,6 +8,7 @@ use kapelle_types::{Rate, Usd};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::flow::ByKey;
 use crate::issue::Issue;
 use crate::read::{Issues, Part, optional};
 use crate::{size, write};
@@ -44,6 +45,9 @@ pub struct Limits {
     /// What all its tasks may cost together in one UTC day, in the whole fleet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost_per_day: Option<Usd>,
+    /// What tasks with the same key may have together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by_key: Option<ByKey>,
 }
 
 impl Default for Limits {
@@ -57,6 +61,7 @@ impl Default for Limits {
             tool_calls: None,
             cost_per_run: None,
             cost_per_day: None,
+            by_key: None,
         }
     }
 }
@@ -72,6 +77,7 @@ impl Limits {
         let tokens = optional(fields.optional("tokens"), |it| it.count(1, TOKENS_LIMIT_MAX, issues));
         let tool_calls = optional(fields.optional("tool_calls"), |it| it.count(0, TOOL_CALLS_LIMIT_MAX, issues));
         let cost_per_run = optional(fields.optional("cost_per_run"), |it| amount(it, issues));
+        let by_key = optional(fields.optional("by_key"), |it| ByKey::read(it, issues));
         let cost_per_day = optional(fields.optional("cost_per_day"), |it| amount(it, issues));
         fields.close(&[], issues);
         Some(Self {
@@ -83,6 +89,7 @@ impl Limits {
             tool_calls: tool_calls?,
             cost_per_run: cost_per_run?,
             cost_per_day: cost_per_day?,
+            by_key: by_key?,
         })
     }
 }

@@ -16,7 +16,7 @@ use crate::issue::Issue;
 use crate::join::{Join, MaxFailures};
 use crate::read::{Fields, Issues, Part};
 use crate::repeat::Repeat;
-use crate::{last, retry, write};
+use crate::{flow, last, retry, write};
 
 /// A step: one thing that is done, once or for each item of a list.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -71,6 +71,9 @@ pub struct Step {
     /// Who has to agree before the agent is called.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approve: Option<Approval>,
+    /// How soon its tasks are served, instead of how soon the run's are.
+    #[serde(serialize_with = "write::optional_template", skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Template>,
 }
 
 /// A case of a switch, as a step names it: `route.big`.
@@ -120,12 +123,13 @@ pub enum OnGiveUp {
 
 impl Step {
     /// What DESIGN knows and this version does not.
-    const LATER: &[&str] = &["degraded", "fallback", "handoff", "loop", "parallel", "priority"];
+    const LATER: &[&str] = &["degraded", "fallback", "handoff", "loop", "parallel"];
 
     /// Everything that the step's expressions refer to.
     #[must_use]
     pub fn references(&self) -> Vec<Reference> {
         let mut references: Vec<Reference> = self.with.iter().flat_map(Template::references).collect();
+        references.extend(self.priority.iter().flat_map(Template::references));
         references.extend(self.act.references());
         let until = self.repeat.as_ref().map(|it| &it.until);
         for expression in [&self.when, &self.foreach].into_iter().flatten().chain(until) {
@@ -190,6 +194,7 @@ impl Step {
             None => Some(means("on_give_up").then_some(OnGiveUp::Stall)),
         };
         let approve = fields.optional("approve").map(|it| Approval::read(&it, issues));
+        let priority = fields.optional("priority").map(|it| flow::priority(&it, issues));
         fields.close(Self::LATER, issues);
         let of_lists = [("max_parallel", parallel_part), ("batch", batch_part), ("max_failures", failures_part)];
         for (field, part) in of_lists.into_iter().filter(|_| foreach.is_none()) {
@@ -215,6 +220,7 @@ impl Step {
             on_give_up: on_give_up?,
             compensate: None,
             approve: transpose(approve)?,
+            priority: transpose(priority)?,
         })
     }
 

@@ -8,6 +8,7 @@ use kapelle_types::{SignalName, StepId, WorkflowName, WorkflowVersion};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::flow::{self, Fairness};
 use crate::issue::Issue;
 use crate::metadata::Metadata;
 use crate::order::{self, Cycle};
@@ -55,6 +56,12 @@ pub struct WorkflowSpec {
     /// How long a run may take.
     #[serde(serialize_with = "write::optional_duration", skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Duration>,
+    /// How soon its tasks are served, over the run's input: 1 first, 5 last, 3 if nothing is said.
+    #[serde(serialize_with = "write::optional_template", skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Template>,
+    /// Whose share of an agent version its tasks take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fairness: Option<Fairness>,
 }
 
 /// Work without an end, as runs that each do a part of it: `continue`.
@@ -144,6 +151,8 @@ impl WorkflowSpec {
         let result = fields.optional("result").map_or(Some(Contract::any()), |it| contracts::read(&it, issues));
         let next = optional(fields.optional("continue"), |it| Continuation::read(it, issues));
         let deadline = fields.optional("deadline").map(|it| it.duration(issues));
+        let priority = optional(fields.optional("priority"), |it| flow::priority(it, issues));
+        let fairness = optional(fields.optional("fairness"), |it| Fairness::read(it, issues));
         fields.close(Self::LATER, issues);
         let steps = steps?;
         let output = match output {
@@ -165,6 +174,8 @@ impl WorkflowSpec {
             result: result?,
             next: next?,
             deadline: given(deadline)?,
+            priority: priority?,
+            fairness: fairness?,
         })
     }
 

@@ -136,6 +136,8 @@ codes! {
     UNKNOWN_SIGNAL = "K0228";
     /// What a signal says breaks the contract that the workflow declares for it.
     SIGNAL_INVALID = "K0229";
+    /// A priority is none.
+    PRIORITY_INVALID = "K0230";
 
     // 03xx: why a run is STALLED or FAILED
     /// A step gave up.
@@ -182,6 +184,8 @@ codes! {
     REPEAT_MAX = "K0323";
     /// Too few of the steps that a step joins succeeded.
     JOIN_UNMET = "K0324";
+    /// What an expression gives for a priority, a key or a weight is none.
+    FLOW_INVALID = "K0340";
     /// A run was not done in time with what it does last.
     CLOSING_OVERDUE = "K0322";
 

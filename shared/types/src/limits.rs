@@ -144,3 +144,9 @@ pub const MODEL_REPAIRS_DEFAULT: u32 = 2;
 pub const MODEL_REPAIRS_MAX: u32 = 10;
 /// Bytes of what a tool answers that its model gets to see; the rest is cut off, and the model is told.
 pub const TOOL_RESULT_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a key that attempts are shared out or limited by: it travels in a header of each.
+pub const FLOW_KEY_BYTES_MAX: usize = 128;
+/// The weight of a fairness key, at most: beside it the share of a key of weight 1 can still be seen.
+pub const FAIRNESS_WEIGHT_MAX: u32 = 1_000;
+/// Fairness keys with a weight of their own in one workflow.
+pub const FAIRNESS_WEIGHTS_MAX: usize = 1_000;

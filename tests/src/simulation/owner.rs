@@ -220,7 +220,7 @@ impl World {
     pub(crate) fn observed(&mut self, owner: Process, created: i64, oldest: Option<u64>) {
         let log_end = self.log.end();
         if let Some(owner) = self.owners.get(owner) {
-            owner.observed = Some(TasksState { created, oldest: oldest.map(at), log_end });
+            owner.observed = Some(TasksState { created: [created; 2], oldest: oldest.map(at), log_end });
         }
     }
 

@@ -87,6 +87,8 @@ impl Job {
             workflow_pins: vec![],
             parent: None,
             continued_from: None,
+            priority: None,
+            fairness: None,
         }))
     }
 }

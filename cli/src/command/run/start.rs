@@ -29,6 +29,9 @@ pub(crate) struct Start {
     /// A label, to find the run by; repeat it for more
     #[arg(short, long = "label", value_name = "NAME=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
+    /// How soon its tasks are served: 1 first, 5 last. Default: what the workflow says, or 3
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=5))]
+    priority: Option<u32>,
     /// Which version of the workflow, as a SemVer requirement such as ^1. Default: the highest
     #[arg(long, value_name = "REQUIREMENT")]
     version: Option<String>,
@@ -61,6 +64,7 @@ impl Start {
             idempotency_key: self.key,
             labels: self.labels.into_iter().collect(),
             tag: 0,
+            priority: self.priority.unwrap_or_default(),
         })
     }
 }

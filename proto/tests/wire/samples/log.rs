@@ -38,6 +38,10 @@ pub(super) fn samples() -> Vec<Sample> {
             RunSubmitted { workflow_pins: vec![workflow_pin()], parent: Some(parent()), ..submitted() },
         ),
         Sample::named("continued", RunSubmitted { continued_from: RUN.into(), ..submitted() }),
+        Sample::named(
+            "flow",
+            RunSubmitted { priority: 1, fairness_key: "acme".into(), fairness_weight: 5, ..submitted() },
+        ),
         Sample::named("continued", RunFinished { continued_as: RUN.into(), ..finished() }),
         Sample::new(workflow_pin()),
         Sample::new(parent()),

@@ -21,6 +21,7 @@ pub(super) fn samples() -> Vec<Sample> {
     let taken = |result| SubmitResult { tag: 7, result: Some(result) };
     vec![
         Sample::new(submit()),
+        Sample::named("priority", SubmitRequest { priority: 1, ..submit() }),
         Sample::new(submitted()),
         Sample::named("submitted", taken(submit_result::Result::Submitted(submitted()))),
         Sample::named("error", taken(submit_result::Result::Error(error()))),
@@ -183,6 +184,7 @@ fn submit() -> SubmitRequest {
         idempotency_key: Some("intake-2026-11-22".into()),
         labels: [("domain".into(), "intake".into())].into(),
         tag: 7,
+        priority: 0,
     }
 }
 

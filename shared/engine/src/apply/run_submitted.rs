@@ -30,6 +30,8 @@ pub(super) fn apply(turn: &mut Turn<'_>, entry: &Entry, submitted: &RunSubmitted
         signing_key: submitted.signing_key,
         parent: submitted.parent.clone(),
         continued_from: submitted.continued_from,
+        priority: submitted.priority,
+        fairness: submitted.fairness.clone(),
     };
     turn.run.heap_bytes += origin_bytes(&origin);
     turn.run.origin = Some(Box::new(origin));
@@ -116,6 +118,7 @@ pub(crate) fn origin_bytes(origin: &Origin) -> usize {
         + text(&origin.key)
         + text(&origin.traceparent)
         + text(&origin.person)
+        + origin.fairness.as_ref().map_or(0, |it| it.key.len())
         + origin.principal.0.len()
 }
 

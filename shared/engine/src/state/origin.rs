@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kapelle_types::{Payload, Principal, RunId, Sha256, Timestamp};
+use kapelle_types::{Fairness, Payload, Principal, Priority, RunId, Sha256, Timestamp};
 
 use super::run::Run;
 use crate::entry::Parent;
@@ -27,6 +27,8 @@ pub(crate) struct Origin {
     pub(crate) signing_key: Option<KeyId>,
     pub(crate) parent: Option<Parent>,
     pub(crate) continued_from: Option<RunId>,
+    pub(crate) priority: Option<Priority>,
+    pub(crate) fairness: Option<Fairness>,
 }
 
 impl Run {

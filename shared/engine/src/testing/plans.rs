@@ -9,6 +9,7 @@ use kapelle_types::{RetryPolicy, SignalName, Usd, WorkflowVersion};
 use serde_json::{Value, json};
 
 use crate::contract::{Check, Contract};
+use crate::flow::{ByKey, Flowing, Sharing};
 use crate::limits::TaskLimits;
 use crate::plan::{
     Act, AgentAct, Approval, AwaitSignal, Bond, Case, Join, MaxFailures, OnGiveUp, Phase, Plan, PlanStep, Repeat, Rung,
@@ -30,7 +31,8 @@ pub fn workflow() -> WorkflowVersion {
 /// `"signal": "go"` (with `"timeout_ms"`), `"emit": "type"` or `"workflow": "name@1.0.0"` (with `"detach": true`); `"signals": {"go": ["x"]}` beside the steps declares signals.
 /// `"of": "route.big"` is the case of a switch that the step is done in; the switch is among its needs.
 /// `"limits": {"cost_per_run": 1, "payload": 9, "tokens": 9, "tool_calls": 9}` are the agent's, and `"agent": "x"` is for
-/// steps that share one. `"join": 2` begins a step when two of its needs have succeeded, `{"of": ["a"], "quorum": 1}` of these.
+/// steps that share one; `"by_key"` among them limits by key. `"priority"` stands on a step or, as `"fairness"`, beside the steps.
+/// `"join": 2` begins a step when two of its needs have succeeded, `{"of": ["a"], "quorum": 1}` of these.
 /// `"batch": 3` gives a member three items, `"max_failures": 1` lets one give up. `"repeat": {"until": …, "max": 3, "accept": true}`
 /// does a step in rounds. `"continue": {"when": …, "with": …}` beside the steps begins the run that goes on in the place of this one.
 /// `"compensate": {…}` on a step is the step that undoes it, `compensate_<id>`; `"on_failure": […]`,
@@ -64,6 +66,7 @@ pub fn plan(spec: &Value) -> Plan {
         result: requires(&spec["result"]),
         deadline: spec["deadline_ms"].as_u64().map(Duration::from_millis),
         close_within: Duration::from_millis(spec["close_ms"].as_u64().unwrap_or(60_000)),
+        flow: flowing(spec),
     }
 }
 
@@ -97,6 +100,7 @@ fn step(spec: &Value, place: &dyn Fn(&Value) -> usize, phase: Phase) -> PlanStep
             _ => OnGiveUp::Stall,
         },
         approve: spec.get("approve").map(|it| Box::new(approval(it))),
+        priority: spec.get("priority").map(|it| template(it, &Value::Null)),
     }
 }
 
@@ -128,6 +132,27 @@ fn act<'s>(spec: &'s Value, id: &str) -> (Act, &'s Value) {
     } else {
         (Act::Agent(Box::new(agent(spec, id))), &spec["with"])
     }
+}
+
+/// `"priority": …` and `"fairness": {"key": …, "weight": …, "weights": {"acme": 5}}` beside the steps.
+fn flowing(spec: &Value) -> Option<Box<Flowing>> {
+    let of = |spec: &Value, field: &str| spec.get(field).map(|it| template(it, &Value::Null));
+    let priority = of(spec, "priority");
+    let fairness = spec.get("fairness").map(|it| {
+        let weights = it["weights"].as_object().into_iter().flatten();
+        let weights = weights.map(|(key, weight)| (key.clone(), u32::try_from(weight.as_u64().unwrap()).unwrap()));
+        Sharing { key: of(it, "key").unwrap(), weight: of(it, "weight"), weights: weights.collect() }
+    });
+    (priority.is_some() || fairness.is_some()).then(|| Box::new(Flowing { priority, fairness }))
+}
+
+/// `"by_key": {"key": …, "concurrency": 2, "rate": "10/s"}` among the limits of an agent.
+fn by_key(spec: &Value) -> Option<Box<ByKey>> {
+    Some(Box::new(ByKey {
+        key: template(spec.get("key")?, &Value::Null),
+        concurrency: spec["concurrency"].as_u64().map(|it| u32::try_from(it).unwrap()),
+        rate: spec["rate"].as_str().map(|it| it.parse().unwrap()),
+    }))
 }
 
 fn approval(spec: &Value) -> Approval {
@@ -175,6 +200,7 @@ fn agent(spec: &Value, id: &str) -> AgentAct {
             tool_calls: limits["tool_calls"].as_u64(),
         },
         cost_per_run: limits["cost_per_run"].as_f64().and_then(Usd::reported),
+        by_key: by_key(&limits["by_key"]),
     }
 }
 

@@ -20,7 +20,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kapelle_types::{Payload, PayloadRef, Principal, RunId, Sha256, StepRef, TaskId, Timestamp};
+use kapelle_types::{Flow, Payload, PayloadRef, Principal, RunId, Sha256, StepRef, TaskId, Timestamp};
 use serde_json::Value;
 
 use super::plans::{plan, workflow};
@@ -86,7 +86,14 @@ fn tell(told: &mut String, commands: &[Command]) {
 #[must_use]
 pub fn describe(command: &Command) -> String {
     match command {
-        Command::DispatchTask(task) => format!("dispatch {} {}", task.task, json(&task.input)),
+        Command::DispatchTask(task) => {
+            format!(
+                "dispatch {} {}{}",
+                task.task,
+                json(&task.input),
+                task.flow.as_deref().map(flow).unwrap_or_default()
+            )
+        }
         Command::EmitEvent(event) => format!("emit {} {} {}", event.task, event.kind, json(&event.data)),
         Command::StartRun(start) => {
             let detach = match (&start.continues, start.parent.awaited) {
@@ -94,7 +101,8 @@ pub fn describe(command: &Command) -> String {
                 (None, true) => "",
                 (None, false) => " detached",
             };
-            format!("start run of {} for {}{detach} {}", start.workflow, start.parent.task, json(&start.input))
+            let handed = if start.flow.is_plain() { String::new() } else { flow(&start.flow) };
+            format!("start run of {} for {}{detach} {}{handed}", start.workflow, start.parent.task, json(&start.input))
         }
         Command::StopRun(stop) => {
             let how = if stop.terminate { "terminate" } else { "cancel" };
@@ -123,6 +131,16 @@ pub fn describe(command: &Command) -> String {
     }
 }
 
+fn flow(flow: &Flow) -> String {
+    let share = flow.fairness.as_ref().map(|it| format!(" share {} of {}", it.weight, it.key));
+    let limit = flow.limit.as_ref().map(|it| {
+        let places = it.concurrency.map(|places| format!(" {places} at a time"));
+        let rate = it.rate.map(|rate| format!(" {rate}"));
+        format!(" limit {}{}{}", it.key, places.unwrap_or_default(), rate.unwrap_or_default())
+    });
+    format!(" priority {}{}{}", flow.priority, share.unwrap_or_default(), limit.unwrap_or_default())
+}
+
 fn json(payload: &Payload) -> String {
     payload.value.as_ref().map_or_else(|| "(stored elsewhere)".to_owned(), ToString::to_string)
 }
@@ -146,6 +164,8 @@ pub fn submission(input: Value) -> Body {
         workflow_pins: Vec::new(),
         parent: None,
         continued_from: None,
+        priority: None,
+        fairness: None,
     }))
 }
 

@@ -84,7 +84,7 @@ fn told(waits: &Waits) -> String {
             format!("Retries {step} due {} after {after} ({total})", due.millis())
         }
         Waits::Agents(all) => {
-            let line = |w: &AgentWait| format!("{} since {} ({})", w.step, w.since.millis(), w.tasks);
+            let line = |w: &AgentWait| format!("{} since {} ({})", w.task.step, w.since.millis(), w.tasks);
             format!("Agents {}", all.iter().map(line).collect::<Vec<_>>().join(", "))
         }
         other => format!("{other:?}"),

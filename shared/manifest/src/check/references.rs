@@ -1,7 +1,7 @@
 //! Checks of what expressions refer to: that it is there, is of the right sort, and can have the fields that they name.
 
 use kapelle_contract::{Contract, Found, Pointer, look_up};
-use kapelle_expression::{Expression, Reference, Root, Segment, nearest};
+use kapelle_expression::{Expression, Reference, Root, Segment, Template, nearest};
 use kapelle_types::{Code, StepId};
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use super::outputs::Outputs;
 use super::{spec, steps};
 use crate::catalog::Catalog;
 use crate::issue::{Issue, choice};
-use crate::{Step, Workflow};
+use crate::{Fairness, Step, Workflow};
 
 /// Where an expression stands decides what it may see.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,6 +38,9 @@ pub(super) fn check(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Issue> {
             let pointer = path.iter().fold(pointer.clone(), |pointer, name| pointer.field(name));
             checker.template(template.source(), Some(step), place, &pointer);
         }
+        if let Some(priority) = &step.priority {
+            checker.template(priority.source(), Some(step), place, &pointer.field("priority"));
+        }
         for reference in step.repeat.iter().flat_map(|it| it.until.references()) {
             let pointer = pointer.field("repeat").field("until");
             match reference.root {
@@ -51,6 +54,10 @@ pub(super) fn check(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Issue> {
                 checker.reference(reference, Some(step), place, &pointer);
             }
         }
+    }
+    checker.before_all(workflow.spec.priority.as_ref(), &spec().field("priority"));
+    for (field, template) in workflow.spec.fairness.iter().flat_map(Fairness::templates) {
+        checker.before_all(Some(template), &spec().field("fairness").field(field));
     }
     checker.template(workflow.spec.output.source(), None, Place::Output, &spec().field("output"));
     if let Some(next) = &workflow.spec.next {
@@ -70,12 +77,24 @@ struct Checker<'w> {
 }
 
 impl Checker<'_> {
+    /// What holds for the whole run, from its first task on.
+    fn before_all(&mut self, template: Option<&Template>, pointer: &Pointer) {
+        for reference in template.iter().flat_map(|it| it.references()) {
+            if let Some(step) = reference.root.step() {
+                let message = "it holds for the whole run, so no step has ended yet".to_owned();
+                let hint = format!("use `input`; a step that needs `{step}` may have a `priority` of its own");
+                self.wrong_result(&reference, message, hint, pointer);
+            } else {
+                self.reference(&reference, None, Place::Output, pointer);
+            }
+        }
+    }
+
     /// Each string of a template on its own, so that an issue points at the string.
     fn template(&mut self, value: &Value, step: Option<&Step>, place: Place, pointer: &Pointer) {
         match value {
             Value::String(_) => {
-                for reference in kapelle_expression::Template::compile(value).into_iter().flat_map(|it| it.references())
-                {
+                for reference in Template::compile(value).into_iter().flat_map(|it| it.references()) {
                     self.reference(&reference, step, place, pointer);
                 }
             }
@@ -247,6 +266,19 @@ impl Checker<'_> {
             let issue = absent(reference, at + from, &known, what, pointer);
             self.issues.push(issue);
         }
+    }
+}
+
+/// What is wrong with what an agent's own expression refers to.
+pub(super) fn of_agent(reference: &Reference, input: &Contract, pointer: &Pointer) -> Option<Issue> {
+    if reference.root != Root::Input {
+        let message = format!("an agent knows nothing of runs, so `{}` is not there", reference.root);
+        let issue = Issue::new(Code::EXPRESSION_REFERENCE, pointer, message).piece(reference.prefix(0));
+        return Some(issue.label("not there").hint("use `input`, which is the agent's own"));
+    }
+    match look_up(input.schema(), &reference.path) {
+        Found::Nothing { at, known, what } => Some(absent(reference, at, &known, what, pointer)),
+        _ => None,
     }
 }
 
