@@ -25,3 +25,4 @@ mod retire;
 mod schedules;
 mod spine;
 mod tls;
+mod turns;
