@@ -23,6 +23,10 @@ pub(crate) enum Command {
     Fanout(Fanout),
     /// Many open runs: what memory the coordinator and the broker need.
     Memory(Memory),
+    /// Many queued steps: how fast they drain, beside an empty queue.
+    Backlog(Backlog),
+    /// One noisy tenant: how much longer the others wait.
+    Fairness(Fairness),
     /// The worker's part of the floor; `bench` starts it by itself.
     #[command(hide = true)]
     FloorWorker(Part),
@@ -93,6 +97,33 @@ pub(crate) struct Memory {
     /// Runs that are open at once; no worker is there, so all of them wait.
     #[arg(long, default_value_t = 100_000)]
     pub(crate) runs: usize,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Backlog {
+    /// Steps that are queued before anybody works.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub(crate) steps: usize,
+    /// Steps of each run, as members of its `foreach`.
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) width: usize,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Fairness {
+    /// Tenants that run one thing after the other.
+    #[arg(long, default_value_t = 4)]
+    pub(crate) tenants: usize,
+    /// Runs of each of them.
+    #[arg(long, default_value_t = 300)]
+    pub(crate) runs: usize,
+    /// Tasks that the noisy one has queued.
+    #[arg(long, default_value_t = 20_000)]
+    pub(crate) noisy: usize,
     #[command(flatten)]
     pub(crate) common: Common,
 }

@@ -13,6 +13,8 @@
 
 mod access;
 mod args;
+mod backlog;
+mod fairness;
 mod floor;
 mod floor_worker;
 mod machine;
@@ -25,6 +27,8 @@ mod table;
 mod ungoverned;
 
 pub use args::Args;
+pub use backlog::Drain;
+pub use fairness::Shares;
 pub use memory::MemoryUse;
 pub use rounds::Comparison;
 
@@ -38,6 +42,10 @@ pub enum Outcome {
     Comparison(Box<Comparison>),
     /// What open runs need.
     Memory(MemoryUse),
+    /// How a long queue drains.
+    Drain(Drain),
+    /// What a noisy tenant does to the others.
+    Shares(Shares),
 }
 
 impl Outcome {
@@ -47,6 +55,8 @@ impl Outcome {
         match self {
             Self::Comparison(comparison) => comparison.table(),
             Self::Memory(memory) => memory.table(),
+            Self::Drain(drain) => drain.table(),
+            Self::Shares(shares) => shares.table(),
         }
     }
 }
@@ -62,6 +72,8 @@ pub async fn run(args: &Args) -> anyhow::Result<Option<Outcome>> {
         Command::Latency(args) => args.workload(),
         Command::Fanout(args) => args.workload(),
         Command::Memory(args) => return memory::run(args).await.map(|m| Some(Outcome::Memory(m))),
+        Command::Backlog(args) => return backlog::run(args).await.map(|it| Some(Outcome::Drain(it))),
+        Command::Fairness(args) => return fairness::run(args).await.map(|it| Some(Outcome::Shares(it))),
         Command::FloorWorker(part) => return floor_worker::run(part).await.map(|()| None),
         Command::ProductWorker(part) => return product_worker::run(part).await.map(|()| None),
         Command::UngovernedCoordinator(part) => return ungoverned::run(part).await.map(|()| None),

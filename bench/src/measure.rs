@@ -49,7 +49,7 @@ impl Half {
 
 /// Of sorted values: the smallest that at least `share` of them do not exceed.
 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // an index into the values
-fn percentile(sorted: &[f64], share: f64) -> f64 {
+pub(crate) fn percentile(sorted: &[f64], share: f64) -> f64 {
     let at = (sorted.len() as f64 * share).ceil() as usize;
     sorted.get(at.clamp(1, sorted.len().max(1)) - 1).copied().unwrap_or(0.0)
 }

@@ -169,11 +169,14 @@ pub(crate) async fn register(channel: Authorized, workload: &Workload, governed:
         Ok(ManifestSource { json: serde_json::to_vec(&manifest)?.into(), origin: String::new() })
     };
     let manifests = vec![source(agent(governed))?, source(workflow(workload, governed))?];
-    let mut client = RegistryServiceClient::new(channel);
+    let request = ApplyRequest { manifests, ..ApplyRequest::default() };
+    apply(&mut RegistryServiceClient::new(channel), request).await
+}
+
+pub(crate) async fn apply(client: &mut RegistryServiceClient<Authorized>, request: ApplyRequest) -> anyhow::Result<()> {
     let begun = Instant::now();
     loop {
-        let request = ApplyRequest { manifests: manifests.clone(), ..ApplyRequest::default() };
-        match client.apply(request).await {
+        match client.apply(request.clone()).await {
             Ok(_) => return Ok(()),
             // The coordinator hears of a token that was made at the broker a moment later.
             Err(status) if status.code() == Code::Unauthenticated && begun.elapsed() < PATIENCE => {

@@ -2,7 +2,7 @@
 //! and a draft that is written until it is good enough.
 #![allow(clippy::unwrap_used, reason = "a test: it fails by panics")]
 
-use kapelle_tests::harness::{Cli, Fleet, Lab, eventually};
+use kapelle_tests::harness::{Cli, Fleet, Lab, Metrics, eventually};
 use serde_json::{Value, json};
 
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/patterns");
@@ -166,4 +166,28 @@ async fn an_invoice_is_paid_when_somebody_agrees_to_it() {
     assert_eq!((&paid["status"], &paid["output"]["agreed"]["comment"]), (&json!("COMPLETED"), &json!("as ordered")));
     lab.process(&name).ask_to_end();
     assert!(lab.process(&name).end(std::time::Duration::from_secs(60)).await.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tenants_share_an_agent_and_what_is_urgent_comes_first() {
+    let (fleet, cli) = fleet("fair-share").await;
+    let mut runs = Vec::new();
+    for tenant in ["small", "large", "small", "large"] {
+        let input = json!({ "tenant": tenant, "archive": tenant, "documents": ["to be", "or", "not to be"] });
+        let priority = if tenant == "large" { "1" } else { "3" };
+        let input = input.to_string();
+        let started = cli.json(&["run", "start", "scan", "--priority", priority, "--input", &input]).await;
+        runs.push(started["run_id"].as_str().unwrap().to_owned());
+    }
+    for run in runs {
+        let seen = eventually(&format!("{run} has ended"), || async {
+            let seen = cli.json(&["run", "describe", &run]).await;
+            (!seen["finished_at"].is_null()).then_some(seen)
+        })
+        .await;
+        assert_eq!(seen["output"], json!({ "words": 6 }), "{seen}");
+    }
+    let given = Metrics::of(&fleet.coordinators[0].metrics).await.sum("kapelle_turns_given_total", "");
+    assert!(given >= Some(16.0), "each task had its turn: {given:?}");
+    fleet.stop().await;
 }
