@@ -97,8 +97,7 @@ pub(crate) async fn run(args: &Backlog) -> anyhow::Result<Drain> {
     let done = completed(&mut client).await?;
     submit(&mut client, width, runs).await?;
     let queued = (runs * width) as u64;
-    let pending = async || Ok(bus.queue_state(&agent).await?.pending);
-    until("all are queued", async || Ok(pending().await? >= queued)).await?;
+    until("all are queued", async || Ok(bus.queue_state(&agent).await?.pending >= queued)).await?;
     let queued_per_second = queued as f64 / begun.elapsed().as_secs_f64();
     let begun = Instant::now();
     let worker = Part::start(&arguments).await?;

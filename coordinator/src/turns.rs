@@ -13,6 +13,7 @@
 
 mod keys;
 mod lanes;
+mod recent;
 mod tend;
 mod window;
 
@@ -98,6 +99,7 @@ impl Takers {
         task: &TaskSubject,
         flow: Option<&Flow>,
         message: Bytes,
+        again: bool,
     ) -> Result<Option<Acknowledgement>, Error> {
         if flow.is_some() {
             self.admit(&task.agent).await?;
@@ -105,7 +107,7 @@ impl Takers {
             return self.bus.queue_task(task, message).await.map(Some);
         }
         // What waits can be let in at any moment: one that is at work shall not wait once more.
-        if self.bus.is_queued(task).await? {
+        if again && self.bus.is_queued(task).await? {
             return Ok(None);
         }
         let plain = Flow::default();

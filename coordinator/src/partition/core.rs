@@ -228,7 +228,7 @@ impl Core {
             let decision = apply(run, entry, record.channel, record.stamp);
             self.meters.applied(run, &entry.body, &decision);
             out.extend(Refused::told(id, record.stamp, nth, entry, &decision));
-            emit(&mut self.progress, run, record.stamp, decision.commands, out);
+            emit(&mut self.progress, run, (record.stamp, false), decision.commands, out);
         }
         if run.status() != before && (run.is_finished() || run.status() == RunStatus::Stalled) {
             if run.is_finished() {
@@ -323,7 +323,7 @@ impl Core {
         let (old, new): (Vec<_>, Vec<_>) = loading.waiting.into_iter().partition(|r| r.stamp.seq <= known);
         let seq = old.first().map_or(0, |r| r.stamp.seq);
         let commands = outstanding(&run, self.now);
-        emit(&mut self.progress, &run, Stamp { seq, at: self.now }, commands, out);
+        emit(&mut self.progress, &run, (Stamp { seq, at: self.now }, true), commands, out);
         if run.is_finished() || run.status() == RunStatus::Stalled {
             out.push(Effect::Settled(run.id()));
         }
@@ -371,7 +371,7 @@ impl Core {
         RECONCILED_RUNS.counter(&["overdue"]).increment(1);
         if let Some(run) = self.cache.get_mut(&id) {
             let commands = outstanding(run, self.now);
-            emit(&mut self.progress, run, Stamp { seq: 0, at: self.now }, commands, out);
+            emit(&mut self.progress, run, (Stamp { seq: 0, at: self.now }, true), commands, out);
             self.open.looked_at(run, self.now);
             return;
         }
@@ -390,10 +390,10 @@ impl Core {
     }
 }
 
-/// What a run wants done becomes orders, which the entry at `cause` waits for (none: sequence 0).
-fn emit(progress: &mut Progress, run: &Run, cause: Stamp, commands: Vec<Command>, out: &mut Vec<Effect>) {
+/// What a run wants done becomes orders, which the entry of `cause` waits for (none: sequence 0); and whether again.
+fn emit(progress: &mut Progress, run: &Run, cause: (Stamp, bool), commands: Vec<Command>, out: &mut Vec<Effect>) {
     for command in commands {
-        progress.hold(cause.seq);
+        progress.hold(cause.0.seq);
         out.push(Effect::Perform(Box::new(Order::of(run, cause, command))));
     }
 }

@@ -88,11 +88,14 @@ pub struct Order {
     pub proof: Option<TaskToken>,
     /// The time of the entry that caused it.
     pub at: kapelle_types::Timestamp,
+    /// Whether it may have been performed before: the run was read again, or looked at because it is overdue.
+    pub again: bool,
 }
 
 impl Order {
-    /// The order for a run's command that the entry at `cause` asked for; sequence 0 where none did.
-    pub(crate) fn of(run: &Run, cause: Stamp, command: Command) -> Self {
+    /// The order for a run's command that the entry at `cause` asked for; sequence 0 where none did. `again` goes
+    /// with the cause.
+    pub(crate) fn of(run: &Run, (cause, again): (Stamp, bool), command: Command) -> Self {
         let proof = if let Command::WithdrawTask { task, .. } = &command { run.token(task) } else { None };
         Self {
             proof,
@@ -103,6 +106,7 @@ impl Order {
             traceparent: run.traceparent().map(str::to_owned),
             command,
             at: cause.at,
+            again,
         }
     }
 }

@@ -40,7 +40,7 @@ pub struct Performer {
 enum Message {
     Task(TaskSubject, Bytes),
     /// An attempt that may have to wait for its turn.
-    Turn(Box<(TaskSubject, Option<Flow>, Bytes)>),
+    Turn(Box<Dispatch>),
     Withdraw(TaskSubject, Option<TaskToken>),
     Timer(TimerSubject, Timestamp, Bytes),
     CancelTimer(TimerSubject),
@@ -53,6 +53,16 @@ enum Message {
     Check(RunId, Option<String>, CheckApproval),
     /// A run that another one wants, wants no more, or waits for.
     Kin(Box<Kin>),
+}
+
+/// An attempt, ready to be queued or to wait for its turn.
+#[derive(Debug, Clone)]
+struct Dispatch {
+    task: TaskSubject,
+    flow: Option<Flow>,
+    message: Bytes,
+    /// Whether it may have been dispatched before.
+    again: bool,
 }
 
 /// An event of a run, ready to be told.
@@ -103,7 +113,11 @@ impl Performer {
         for order in orders {
             let token = order.token;
             let message = self.message(order).await;
-            let quick = matches!(message, Message::Task(..) | Message::Control(..) | Message::DeadLetter(..));
+            let quick = match &message {
+                Message::Task(..) | Message::Control(..) | Message::DeadLetter(..) => true,
+                Message::Turn(turn) => !turn.again && self.takers.contains(&turn.task.agent),
+                _ => false,
+            };
             let sent = if quick { self.send(&message).await } else { Err(None) };
             pending.push((token, message, sent));
         }
@@ -184,7 +198,7 @@ impl Performer {
                     limits: dispatch.limits,
                     token: dispatch.token,
                 };
-                self.task(task, flow).await
+                self.task(task, flow, order.again).await
             }
             Command::EmitEvent(mut event) => {
                 if event.data.stored.is_none() && is_large(&event.data) {
@@ -251,7 +265,7 @@ impl Performer {
         Ok(ApprovalChecked { step, digest, agreed, void, policies })
     }
 
-    async fn task(&self, mut task: Task, flow: Option<Box<Flow>>) -> Message {
+    async fn task(&self, mut task: Task, flow: Option<Box<Flow>>, again: bool) -> Message {
         let mut bytes = task.encode();
         if task.input.stored.is_none() && bytes.len() > limits::PAYLOAD_INLINE_BYTES_MAX {
             self.store(&mut task.input).await;
@@ -261,7 +275,7 @@ impl Performer {
         if flow.is_none() && !self.takers.contains(&subject.agent) {
             return Message::Task(subject, bytes);
         }
-        Message::Turn(Box::new((subject, flow.map(|flow| *flow), bytes)))
+        Message::Turn(Box::new(Dispatch { task: subject, flow: flow.map(|flow| *flow), message: bytes, again }))
     }
 
     async fn dead_letter(&self, run_id: RunId, workflow: WorkflowVersion, mut letter: DeadLetter) -> Message {
@@ -326,8 +340,8 @@ impl Performer {
                 Sent::Done
             }
             Message::Turn(turn) => {
-                let (subject, flow, bytes) = &**turn;
-                let sent = self.takers.dispatch(subject, flow.as_ref(), bytes.clone()).await?;
+                let Dispatch { task, flow, message, again } = &**turn;
+                let sent = self.takers.dispatch(task, flow.as_ref(), message.clone(), *again).await?;
                 sent.map_or(Sent::Done, Sent::Pending)
             }
             Message::Withdraw(subject, proof) => {

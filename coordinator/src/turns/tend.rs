@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use kapelle_bus::tail::Tail;
 use kapelle_bus::turns::Turns;
-use kapelle_bus::waiting::{Arrival, Waiting};
+use kapelle_bus::waiting::{Arrival, Waiting, mark};
 use kapelle_bus::{Bus, Error, Refusal};
 use kapelle_proto::stream;
 use kapelle_retry::{Delays, Policy};
@@ -16,12 +16,13 @@ use kapelle_telemetry::clock;
 use kapelle_telemetry::metrics::TURNS_GIVEN;
 use kapelle_types::{AgentVersion, printed};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::Capacity;
 use super::keys::Keys;
 use super::lanes::{Lanes, Turn};
+use super::recent::Recent;
 use super::window::Window;
 
 /// The time between two looks at a queue that something waits for, while looks lead to something.
@@ -49,8 +50,26 @@ struct Known {
     lanes: Lanes,
     window: Window,
     keys: Keys,
+    recent: Recent,
+    /// Those that were let in just now and came once more.
+    twice: Vec<u64>,
     /// When the stream was created that all this was read from.
     created: i64,
+}
+
+impl Known {
+    /// Takes in what came. What was let in just now and came once more is to be taken out.
+    fn arrived(&mut self, chunk: Vec<Arrival>) {
+        let now = Instant::now();
+        for Arrival { seq, attempt, flow } in chunk {
+            if self.recent.contains(attempt, now) {
+                self.twice.push(seq);
+                continue;
+            }
+            flow.limit.iter().for_each(|limit| self.keys.learn(limit));
+            self.lanes.add(seq, &flow);
+        }
+    }
 }
 
 impl Tender {
@@ -74,26 +93,37 @@ impl Tender {
         let created = self.bus.stream_state(stream::WAITING).await?.created;
         let keys = Keys::open(self.agent.clone(), self.store.clone()).await?;
         let arrivals = self.bus.arrivals(&self.agent);
-        Ok(Known { arrivals, lanes: Lanes::default(), window: Window::default(), keys, created })
+        Ok(Known {
+            arrivals,
+            lanes: Lanes::default(),
+            window: Window::default(),
+            keys,
+            recent: Recent::default(),
+            twice: Vec::new(),
+            created,
+        })
     }
 
     /// Gives out turns until `stop`, or until the stream is another one.
     async fn tend(&self, mut known: Known, stop: &CancellationToken) {
         let mut pause = LOOK_MIN;
+        let mut look_at = Instant::now();
         let mut tidied = Instant::now();
         loop {
-            let look = async { if known.lanes.len() > 0 { sleep(pause).await } else { sleep(TIDY_EVERY).await } };
+            // Arrivals are read between two looks and not one look made for each of them: thousands may come at once.
+            let look = if known.lanes.len() > 0 { look_at } else { tidied + TIDY_EVERY };
             tokio::select! {
                 () = stop.cancelled() => return,
-                chunk = known.arrivals.next() => {
-                    let Some(chunk) = chunk else { return };
-                    for Arrival { seq, flow } in chunk {
-                        flow.limit.iter().for_each(|limit| known.keys.learn(limit));
-                        known.lanes.add(seq, &flow);
+                chunk = known.arrivals.next() => match chunk {
+                    Some(chunk) => {
+                        known.arrived(chunk);
+                        continue;
                     }
-                }
-                () = look => {}
+                    None => return,
+                },
+                () = sleep_until(look) => {}
             }
+            join_all(known.twice.drain(..).map(|seq| self.bus.take_waiting(seq))).await;
             if tidied.elapsed() >= TIDY_EVERY {
                 tidied = Instant::now();
                 match self.tidy(&mut known).await {
@@ -110,6 +140,7 @@ impl Tender {
                     LOOK_MAX
                 }
             };
+            look_at = Instant::now() + pause;
         }
     }
 
@@ -168,6 +199,7 @@ impl Tender {
         for ((turn, waiting), queued) in ready.into_iter().zip(queued) {
             if matches!(queued, Ok(true)) {
                 let_in += 1;
+                known.recent.add(mark(&waiting.task.waiting()), Instant::now());
                 continue;
             }
             turn.limit.iter().for_each(|key| known.keys.give_back(key, &printed(&waiting.task)));

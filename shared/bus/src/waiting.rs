@@ -7,6 +7,8 @@
 //! Whoever deletes a message has taken the task: of two who want to queue it one can. A task that was taken and not queued,
 //! because whoever did so is gone, is missing in the queue and found as such, like any that a broker lost.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use base64::Engine;
@@ -36,6 +38,8 @@ const DELETE_FAILED: u64 = 10_057;
 pub struct Arrival {
     /// Its place in the stream.
     pub seq: u64,
+    /// The mark of the attempt, see [`mark`].
+    pub attempt: u64,
     /// How it stands among the others; one whose header cannot be read stands as one that says nothing.
     pub flow: Flow,
 }
@@ -88,6 +92,14 @@ fn read(text: &str) -> Option<Flow> {
         fairness: key.map(|key| Fairness { key, weight: weight.unwrap_or(1) }),
         limit: limited.map(|key| KeyLimit { key, concurrency, rate }),
     })
+}
+
+/// The mark of an attempt by the subject at which it waits: enough to know it again within one process.
+#[must_use]
+pub fn mark(subject: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    subject.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The consumer that nobody reads: the broker counts by it how many tasks of an agent version wait.
@@ -146,7 +158,7 @@ impl Bus {
             headers_only: true,
             take: |message, info| {
                 let flow = header(message, FLOW_HEADER).and_then(read).unwrap_or_default();
-                Arrival { seq: info.stream_sequence, flow }
+                Arrival { seq: info.stream_sequence, attempt: mark(&message.subject), flow }
             },
         };
         Tail::of(self.clone(), source, 0)
