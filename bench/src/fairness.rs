@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::bail;
 use futures::StreamExt;
 use futures::future::try_join_all;
+use kapelle_bus::Bus;
 use kapelle_proto::v1::registry_service_client::RegistryServiceClient;
 use kapelle_proto::v1::run_service_client::RunServiceClient;
 use kapelle_proto::v1::submit_result::Result as Outcome;
@@ -25,6 +26,8 @@ use crate::rounds::part;
 const AT_ONCE: usize = 8;
 /// How long each takes.
 pub(crate) const TASK: Duration = Duration::from_millis(20);
+/// How often is looked whether all are queued.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Runs that each quiet tenant does before what is measured.
 const WARM_UP: usize = 20;
 
@@ -83,8 +86,10 @@ pub(crate) async fn run(args: &Fairness) -> anyhow::Result<Shares> {
     quiet(&client, args.tenants, WARM_UP).await?;
     let alone = quiet(&client, args.tenants, args.runs).await?;
     let noisy = noise(&mut client, args.noisy).await?;
+    let bus = crate::backlog::bus(&broker.url).await?;
+    queued(&bus).await?;
     let beside = quiet(&client, args.tenants, args.runs).await?;
-    let left = crate::backlog::bus(&broker.url).await?.waiting_count(&"bench-sleep@1.0.0".parse()?).await?;
+    let left = bus.waiting_count(&"bench-sleep@1.0.0".parse()?).await?;
     let [alone_p50_ms, alone_p99_ms] = [0.5, 0.99].map(|share| percentile(&alone, share));
     let [beside_p50_ms, beside_p99_ms] = [0.5, 0.99].map(|share| percentile(&beside, share));
     let found = Shares {
@@ -169,4 +174,18 @@ async fn noise(client: &mut RunServiceClient<Authorized>, runs: usize) -> anyhow
         let Some(Outcome::Submitted(_)) = answer?.result else { bail!("a submission was refused") };
     }
     Ok(runs)
+}
+
+/// Waits until no more tasks come to those that wait: what is measured is the queue, not how many can be submitted beside it.
+async fn queued(bus: &Bus) -> anyhow::Result<()> {
+    let agent = "bench-sleep@1.0.0".parse()?;
+    let mut before = 0;
+    loop {
+        let now = bus.waiting_count(&agent).await?;
+        if now > 0 && now < before {
+            return Ok(());
+        }
+        before = now;
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
