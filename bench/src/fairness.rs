@@ -104,6 +104,7 @@ pub(crate) async fn run(args: &Fairness) -> anyhow::Result<Shares> {
         ratio_p99: beside_p99_ms / alone_p99_ms,
         noisy_done: noisy.saturating_sub(usize::try_from(left)?),
     };
+    drop(bus);
     worker.kill().await;
     coordinator.kill().await;
     broker.stop().await;
