@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use kapelle_engine::{
-    Body, Channel, Command, DispatchTask, Entry, Record, Run, TimerId, apply, invariant, outstanding,
+    Body, Channel, Command, DispatchTask, Entry, Record, Run, StartRun, TimerId, apply, invariant, outstanding,
 };
 use kapelle_types::{RunId, StepRef, TaskId, Timestamp};
 
@@ -31,6 +31,8 @@ pub(crate) struct Fold {
     pub(crate) slots: Slots,
     /// Every attempt that the log justified.
     pub(crate) dispatched: BTreeMap<TaskId, DispatchTask>,
+    /// Every run that the log wanted begun.
+    pub(crate) started: BTreeMap<TaskId, StartRun>,
     /// A coordinator was told that its plan cannot be built, and passed entries by.
     pub(crate) unplanned: bool,
 }
@@ -42,6 +44,8 @@ pub(crate) enum Identity {
     Timer(TimerId),
     DeadLetter(TaskId),
     Finish,
+    /// Telling the run above how it ended.
+    Tell,
 }
 
 impl Identity {
@@ -54,9 +58,9 @@ impl Identity {
             Command::StartTimer { timer, .. } => Some(Self::Timer(timer.clone())),
             Command::WriteDeadLetter(letter) => Some(Self::DeadLetter(letter.task.clone())),
             Command::FinishRun(_) => Some(Self::Finish),
+            Command::ReportOutcome(_) => Some(Self::Tell),
             Command::WithdrawTask { .. }
             | Command::StopRun(_)
-            | Command::ReportOutcome(_)
             | Command::CancelTimer { .. }
             | Command::CheckApproval(_)
             | Command::RemoveDeadLetter { .. } => None,
@@ -139,7 +143,7 @@ impl World {
         let begins = channel == Channel::Control && matches!(entry.body, Body::RunSubmitted(_));
         if begins {
             let (run, slots) = (job.run(id), Slots::new(&job.plan));
-            let fold = Fold { run, slots, dispatched: BTreeMap::new(), unplanned: false };
+            let fold = Fold { run, slots, dispatched: BTreeMap::new(), started: BTreeMap::new(), unplanned: false };
             self.oracle.folds.insert(id, fold);
         }
         begins
@@ -157,20 +161,25 @@ impl World {
         let before = fold.run.is_finished();
         let decision = apply(&mut fold.run, entry, record.channel, record.stamp);
         for command in &decision.commands {
-            if let Command::DispatchTask(task) = command {
-                fold.dispatched.insert(task.task.clone(), (**task).clone());
+            match command {
+                Command::DispatchTask(task) => drop(fold.dispatched.insert(task.task.clone(), (**task).clone())),
+                Command::StartRun(start) => drop(fold.started.insert(start.parent.task.clone(), (**start).clone())),
+                _ => {}
             }
         }
         let asked = decision.commands.iter().filter_map(Identity::of);
         self.oracle.asked.entry(record.stamp.seq).or_insert((id, Vec::new())).1.extend(asked);
         let judged = invariant::check(&fold.run).map_err(|violation| (violation.name, violation.detail));
         let judged = judged.and_then(|()| {
-            let told = if record.channel == Channel::Report { Some(&entry.body) } else { None };
-            fold.slots.judge(&fold.run, &entry.body, told.is_some(), record.stamp.at, &decision)
+            let on_report = record.channel == Channel::Report;
+            fold.slots.judge(&fold.run, entry, on_report, record.stamp, &decision)
         });
         let ended = !before && fold.run.is_finished();
         if let Err((name, detail)) = judged {
             return self.fail(name, || format!("{id} at {}: {detail}", record.stamp.seq));
+        }
+        if decision.ignored.is_none() {
+            self.check_told(id, &entry.body);
         }
         if ended {
             self.check_outcome(id);
