@@ -8,12 +8,16 @@
 //! | halted | what the halt took back, dead letters as they should be, the deadline's timer |
 //! | open | attempts in flight, pending timers, dead letters as they should be |
 //! | closing | the same of its last steps, and what closing took back |
+//!
+//! Beside that, in all of them: the end of runs that a join did not wait for.
 
 use kapelle_types::Timestamp;
 
 use crate::approval;
 use crate::command::{Command, DeadLetter, TimerId};
-use crate::finish::{cancel_deadline, each_slot, remove_dead_letters, remove_revived, report_outcome, withdraw};
+use crate::finish::{
+    cancel_deadline, each_slot, remove_dead_letters, remove_revived, report_outcome, stop_abandoned, withdraw,
+};
 use crate::state::{Place, Run, RunStatus, Slot, SlotState, Stage};
 
 /// The commands that bring about everything the run still waits for, timers that are due included.
@@ -23,6 +27,7 @@ use crate::state::{Place, Run, RunStatus, Slot, SlotState, Stage};
 #[must_use]
 pub fn outstanding(run: &Run, now: Timestamp) -> Vec<Command> {
     let mut commands = Vec::new();
+    stop_abandoned(run, &mut commands);
     match run.stage() {
         Stage::Pending => {}
         Stage::Finished => finished(run, &mut commands),

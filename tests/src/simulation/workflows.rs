@@ -14,6 +14,8 @@ use super::dice::Dice;
 const BELOW: [&str; 2] = ["other@1.0.0", "leaf@1.0.0"];
 /// What steps do that could do something in rounds, but have an output that no condition of random rounds is about.
 const NO_ROUNDS: [&str; 2] = ["approval", "detach"];
+/// How long a run may be closing, in ms: with those above it, one after another, far from the time that rest may take.
+const CLOSE_MS_MAX: u64 = 200_000;
 
 /// Random plans of so many kinds, and of what their steps run.
 pub(crate) fn random_plans(
@@ -59,6 +61,9 @@ fn random_workflow(seed: u64, steps_max: usize, below: Option<&str>, dice: &mut 
     let mut spec = random_spec(seed, &shape);
     for step in spec["steps"].as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
         shape_step(step, below, dice);
+    }
+    if spec["close_ms"].as_u64().is_some_and(|ms| ms > CLOSE_MS_MAX) {
+        spec["close_ms"] = json!(CLOSE_MS_MAX);
     }
     if let Some(retry) = spec.pointer_mut("/continue/retry").and_then(Value::as_object_mut) {
         retry.remove("total_ms");
