@@ -72,6 +72,9 @@ impl Joins {
         let others = planned.needs.iter().filter(|need| !join.of.contains(need)).all(|need| seen.has_ended(*need));
         let waits = seen.status(&planned.id) == Some(StepStatus::Waiting);
         hold("a_join_begins_when_enough_succeeded", !(waits && enough && others), || planned.id.to_string())?;
+        let at_work = [StepStatus::Running, StepStatus::Awaiting, StepStatus::Retrying];
+        let works = seen.status(&planned.id).is_some_and(|status| at_work.contains(&status));
+        hold("a_join_begins_no_earlier", enough || !works, || planned.id.to_string())?;
         let left = join.of.iter().find(|need| !seen.has_ended(**need));
         // One that is held by a pause takes nothing back yet.
         let begun = !waits && !matches!(seen.status(&planned.id), Some(StepStatus::Pending | StepStatus::Canceled));

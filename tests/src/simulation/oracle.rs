@@ -46,6 +46,8 @@ pub(crate) enum Identity {
     Finish,
     /// Telling the run above how it ended.
     Tell,
+    /// Looking again whether those who agreed by that entry still may.
+    Check(StepRef, u64),
 }
 
 impl Identity {
@@ -59,10 +61,10 @@ impl Identity {
             Command::WriteDeadLetter(letter) => Some(Self::DeadLetter(letter.task.clone())),
             Command::FinishRun(_) => Some(Self::Finish),
             Command::ReportOutcome(_) => Some(Self::Tell),
+            Command::CheckApproval(check) => Some(Self::Check(check.step.clone(), check.agreed)),
             Command::WithdrawTask { .. }
             | Command::StopRun(_)
             | Command::CancelTimer { .. }
-            | Command::CheckApproval(_)
             | Command::RemoveDeadLetter { .. } => None,
         }
     }

@@ -226,8 +226,12 @@ impl Slots {
                 *slot =
                     Slot { attempts: slot.attempts, round: slot.round + 1, before: slot.attempts, ..Slot::default() };
                 self.not_before.retain(|retry, _| retry.step != task.step);
+                self.questions.forget(&task.step);
             }
-            After::GaveUp => self.exhaust(run, &task.step),
+            After::GaveUp => {
+                slot.before = slot.attempts;
+                self.exhaust(run, &task.step);
+            }
         }
         Ok(())
     }
