@@ -30,6 +30,7 @@ mod family;
 mod faults;
 mod joins;
 mod log;
+mod opinion;
 mod oracle;
 mod outcome;
 mod owner;
@@ -45,4 +46,7 @@ mod worker;
 mod workflows;
 mod world;
 
+pub use client::signalled;
+pub use opinion::Opinion;
+pub use workflows::random_workflow_of;
 pub use world::{Report, Violation, simulate, trace};

@@ -220,7 +220,8 @@ pub(crate) fn entry(id: String, body: Body) -> Entry {
 }
 
 /// What every signal says.
-pub(crate) fn signalled() -> serde_json::Value {
+#[must_use]
+pub fn signalled() -> serde_json::Value {
     serde_json::json!({"n": 5, "list": [1, 2]})
 }
 

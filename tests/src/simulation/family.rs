@@ -1,6 +1,8 @@
 //! Runs that runs begin, as coordinators see to them: begun once whoever asks how often, ended with whom they are for, and
 //! reported on. And what must hold between a run and those below it.
 
+use std::collections::BTreeMap;
+
 use kapelle_engine::{
     Act, Body, Bond, Channel, Entry, Failure, FailureKind, Parent, ReportOutcome, RunFinished, RunStatus, StartRun,
     StepFailed, StepSucceeded, StopRun, Usage, Work,
@@ -119,10 +121,12 @@ impl World {
             return;
         }
         let right =
-            self.chain(RunId::of_attempt(id, task)).filter_map(|fold| fold.run.outcome()).any(|end| match output {
-                _ if end.continued_as.is_some() => false,
-                Some(output) => gave(end) == output.value.as_deref(),
-                None => gave(end).is_none(),
+            chain(self.oracle.all(), RunId::of_attempt(id, task)).filter_map(|fold| fold.run.outcome()).any(|end| {
+                match output {
+                    _ if end.continued_as.is_some() => false,
+                    Some(output) => gave(end) == output.value.as_deref(),
+                    None => gave(end).is_none(),
+                }
             });
         let found = format!("{id} {task}: {output:?}");
         self.hold("an_attempt_is_told_how_its_run_ended", right, || found);
@@ -137,15 +141,6 @@ impl World {
                 None => return Some(fold),
             }
         }
-    }
-
-    /// A run and all that went on in its place, one begun by the other; each of them may be the last.
-    fn chain(&self, run: RunId) -> impl Iterator<Item = &Fold> {
-        let next = |fold: &&Fold| {
-            let next = fold.started.values().find(|start| start.continues.is_some());
-            next.and_then(|start| self.oracle.get(start.run))
-        };
-        std::iter::successors(self.oracle.get(run), next)
     }
 
     /// Attempts of a run that wait for runs which are not over.
@@ -170,22 +165,30 @@ impl World {
         });
         self.hold("nobody_works_below_who_does_not_wait", left.is_none(), || left.unwrap_or_default());
     }
+}
 
-    /// Whether a run that a step began gives this: what the last run of it gave, or its id.
-    pub(crate) fn gives_below(
-        &self,
-        id: RunId,
-        attempts: u32,
-        task: impl Fn(u32) -> TaskId,
-        bond: Bond,
-        got: &Value,
-    ) -> bool {
-        let mut runs = (1..=attempts).map(|attempt| RunId::of_attempt(id, &task(attempt)));
-        match bond {
-            Bond::Continued => got.is_null(),
-            Bond::Detached => runs.any(|run| *got == begun(run)),
-            Bond::Awaited => runs.any(|run| self.chain(run).any(|fold| fold.run.outcome().and_then(gave) == Some(got))),
-        }
+/// A run and all that went on in its place, one begun by the other; each of them may be the last.
+fn chain(folds: &BTreeMap<RunId, Fold>, run: RunId) -> impl Iterator<Item = &Fold> {
+    let next = |fold: &&Fold| {
+        let next = fold.started.values().find(|start| start.continues.is_some());
+        next.and_then(|start| folds.get(&start.run))
+    };
+    std::iter::successors(folds.get(&run), next)
+}
+
+/// Whether a run that one of these attempts began gives this: what the last run in its place gave, or its id.
+pub(crate) fn gives_below(
+    folds: &BTreeMap<RunId, Fold>,
+    id: RunId,
+    attempts: impl Iterator<Item = TaskId>,
+    bond: Bond,
+    got: &Value,
+) -> bool {
+    let mut runs = attempts.map(|task| RunId::of_attempt(id, &task));
+    match bond {
+        Bond::Continued => got.is_null(),
+        Bond::Detached => runs.any(|run| *got == begun(run)),
+        Bond::Awaited => runs.any(|run| chain(folds, run).any(|fold| fold.run.outcome().and_then(gave) == Some(got))),
     }
 }
 

@@ -15,7 +15,6 @@ use kapelle_types::limits::LEASE_LOST_MAX;
 use kapelle_types::{Payload, StepId, StepRef, TaskId, Timestamp};
 use serde_json::Value;
 
-use super::agents::key;
 use super::closing::Last;
 use super::costs::Costs;
 use super::joins::Joins;
@@ -84,6 +83,11 @@ impl Slots {
         }
     }
 
+    /// Whether another run did a step.
+    pub(crate) fn is_kept(&self, step: &StepId) -> bool {
+        self.kept.contains(step)
+    }
+
     /// The attempts of a step or member that were dispatched.
     pub(crate) fn attempts(&self, step: &StepRef) -> u32 {
         self.slots.get(step).map_or(0, |slot| slot.attempts)
@@ -135,12 +139,12 @@ impl Slots {
         let (ignored, at, body) = (decision.ignored, stamp.at, &entry.body);
         match body {
             Body::StepSucceeded(report) => {
-                let shown = on_report && report.token == Some(key(run.id()).token(&report.task));
+                let shown = on_report && report.token == run.token(&report.task);
                 self.pay(&report.task, report.usage.cost_usd, shown);
                 self.succeeded(run, &report.task, report.output.value.as_deref(), shown, ignored)?;
             }
             Body::StepFailed(report) => {
-                let shown = on_report && report.token == Some(key(run.id()).token(&report.task));
+                let shown = on_report && report.token == run.token(&report.task);
                 self.pay(&report.task, report.usage.cost_usd, shown);
                 self.failed(run, report, shown, ignored)?;
             }

@@ -31,15 +31,29 @@ pub(crate) fn random_plans(
     let below = (1..).zip(BELOW).map(|(level, name)| {
         let next = BELOW.get(usize::try_from(level).unwrap_or(usize::MAX)).copied();
         let mut spec = random_workflow(seed.wrapping_add(level << 40), 3, next, dice);
-        // What is run below gives what random plans expect of every step.
-        for part in ["n", "list"] {
-            spec["output"][part] = json!(format!("${{input.{part}}}"));
-        }
+        give_as_steps_do(&mut spec);
         #[allow(clippy::expect_used, reason = "the simulation's own names are names")]
         let workflow: WorkflowVersion = name.parse().expect("a workflow version");
         (workflow.clone(), Arc::new(Plan { workflow, ..plan(&spec) }))
     });
     (plans, below.collect())
+}
+
+/// A random workflow as [`plan`] reads it, of so many steps at most, whose steps may run this one. `of_a_step`: it gives what
+/// random workflows expect of every step.
+#[must_use]
+pub fn random_workflow_of(seed: u64, steps_max: usize, below: Option<&str>, of_a_step: bool) -> Value {
+    let mut spec = random_workflow(seed, steps_max, below, &mut Dice::new(seed));
+    if of_a_step {
+        give_as_steps_do(&mut spec);
+    }
+    spec
+}
+
+fn give_as_steps_do(spec: &mut Value) {
+    for part in ["n", "list"] {
+        spec["output"][part] = json!(format!("${{input.{part}}}"));
+    }
 }
 
 /// A random workflow whose steps may run this one.
