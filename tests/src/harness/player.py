@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import sys
+import time
 
 sink = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
@@ -20,6 +21,7 @@ for line in sys.stdin:
     place = task["step"] if task.get("item") is None else f"{task['step']}:{task['item']}"
     digit = digits(f"{task['run']}/{place}")
     luck = digits(f"{task['run']}/{place}#{task['attempt']}")
+    time.sleep(luck[2] % 16 / 100)
     done = {"run": task["run"], "step": place, "attempt": task["attempt"]}
     if luck[0] % 8 == 0:
         final = luck[1] % 8 == 0

@@ -14,6 +14,8 @@ const BELOW: u64 = 8;
 /// Steps of a workflow that jobs name, and of one that steps run.
 const STEPS_MAX: usize = 6;
 const STEPS_MAX_BELOW: usize = 3;
+/// How long people are asked, in ms: not all of them are answered.
+const EXPIRES_MS_MAX: u64 = 5_000;
 
 /// The name of a random workflow.
 #[must_use]
@@ -53,7 +55,8 @@ pub fn random_base(seed: u64, command: &[&str]) -> Vec<Value> {
         },
     });
     let leaves = (0..BELOW).map(|nth| of_a_step(seed ^ 0x1eaf, &format!("leaf-{nth}"), nth, None));
-    let others = (0..BELOW).map(|nth| of_a_step(seed ^ 0x0743, &format!("other-{nth}"), nth, Some(format!("leaf-{nth}"))));
+    let others =
+        (0..BELOW).map(|nth| of_a_step(seed ^ 0x0743, &format!("other-{nth}"), nth, Some(format!("leaf-{nth}"))));
     std::iter::once(agent).chain(leaves).chain(others).collect()
 }
 
@@ -88,7 +91,8 @@ fn manifest(name: &str, spec: &Value) -> Value {
         }
     }
     if spec["continue"].is_object() {
-        written["continue"] = json!({ "when": expression(&spec["continue"]["when"]), "with": spec["continue"]["with"] });
+        written["continue"] =
+            json!({ "when": expression(&spec["continue"]["when"]), "with": spec["continue"]["with"] });
     }
     for (field, ms) in [("close_within", "close_ms"), ("deadline", "deadline_ms")] {
         if let Some(ms) = spec[ms].as_u64() {
@@ -134,7 +138,9 @@ fn step(of: &Map<String, Value>) -> Value {
         "agent" => put("agent", json!(format!("{PLAYER}@^1"))),
         "switch" => put("switch", of["switch"].as_array().into_iter().flatten().map(case).collect()),
         "workflow" => put("workflow", json!(of["workflow"].as_str().map(|it| it.replace("@1.0.0", "@^1")))),
-        "signal" => put("timeout", json!(format!("{}ms", of.get("timeout_ms").and_then(Value::as_u64).unwrap_or(2_000)))),
+        "signal" => {
+            put("timeout", json!(format!("{}ms", of.get("timeout_ms").and_then(Value::as_u64).unwrap_or(2_000))))
+        }
         _ => {}
     }
     of.get("detach").into_iter().for_each(|it| put("detach", it.clone()));
@@ -176,13 +182,14 @@ fn retry(of: &Value) -> Value {
 
 fn approval(of: &Value) -> Value {
     let ms = |value: &Value| format!("{value}ms");
+    let expires = of["expires_ms"].as_u64().unwrap_or_default().min(EXPIRES_MS_MAX);
     let mut written = json!({
-        "title": "may it?", "quorum": of["quorum"], "expires": ms(&of["expires_ms"]),
+        "title": "may it?", "quorum": of["quorum"], "expires": format!("{expires}ms"),
         "self_approval": of["self"], "groups": of["groups"],
     });
     let rungs = of["escalate"].as_array().cloned().unwrap_or_default();
     // A rung that nobody needs is refused.
-    if of["groups"] != json!([]) && rungs.iter().all(|it| it["after_ms"].as_u64() < of["expires_ms"].as_u64()) {
+    if of["groups"] != json!([]) && rungs.iter().all(|it| it["after_ms"].as_u64() < Some(expires)) {
         let rung = |it: &Value| json!({ "after": ms(&it["after_ms"]), "to": it["to"] });
         written["escalate"] = rungs.iter().map(rung).collect();
     }
