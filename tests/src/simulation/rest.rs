@@ -7,8 +7,9 @@ use kapelle_types::{RunId, StepRef, TaskId};
 
 use super::world::World;
 
-/// How long after the faults everything may take, in ms: the longest patience of the reconciler, doubled a few times.
-const REST_WITHIN_MS: u64 = 1_800_000;
+/// How long after the faults everything may take, in ms: the longest patience of the reconciler, doubled a few times; runs
+/// below runs wait and close one after another.
+const REST_WITHIN_MS: u64 = 3_600_000;
 /// How soon everything is queued again after the whole queue was lost and workers are there, in ms: well before the
 /// reconciler's patience with a single task ends.
 pub(crate) const REQUEUED_WITHIN_MS: u64 = 20_000;
