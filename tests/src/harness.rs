@@ -9,6 +9,8 @@
 //!     └── Audit     folds them with the engine: what was recorded, how often, and when
 //! ```
 //!
+//! `random` has random workflows of the simulation as manifests, and the program that plays all of their agents.
+//!
 //! Used by `tests/tests/e2e_*.rs`. Everything that is started here is stopped by its pid when its owner is dropped, on a
 //! panic too; then the logs are printed. Nothing here waits for time: [`eventually`] asks for conditions, within bounds.
 //!
