@@ -35,6 +35,12 @@ edition.workspace = true
 metrics.workspace = true
 """
 
+LABELS = """//! Labels as open runs have them.
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
+"""
+
 COORDINATOR = """[package]
 name = "kapelle-coordinator"
 version.workspace = true
@@ -105,7 +111,12 @@ def prepare():
     write(WORKSPACE / "shared/telemetry/src/metrics.rs", re.sub(r"^(mod|pub use) exporter.*\n", "", table, flags=re.M))
     copy("shared/telemetry/src/metrics/metric.rs")
     write(WORKSPACE / "coordinator/Cargo.toml", COORDINATOR)
-    write(WORKSPACE / "coordinator/src/lib.rs", "//! The partition loop.\npub mod partition;\n")
+    write(WORKSPACE / "coordinator/src/lib.rs", "//! The partition loop.\npub mod partition;\nmod runs;\n")
+    row = (ROOT / "coordinator/src/runs/row.rs").read_text()
+    labels = re.search(r"^/// Labels as they are kept.*?^(?=impl )", row, re.M | re.S)
+    if not labels:
+        sys.exit("coordinator/src/runs/row.rs: where are the hashes of labels?")
+    write(WORKSPACE / "coordinator/src/runs.rs", LABELS + labels[0])
     listing = (ROOT / "coordinator/src/partition.rs").read_text()
     wanted = [name.removesuffix(".rs") for name in LOOP]
     kept = [f"{m[1] or ''}mod {m[2]};" for m in re.finditer(r"^(pub )?mod (\w+);", listing, re.M) if m[2] in wanted]

@@ -9,6 +9,8 @@
 //!     └── Audit     folds them with the engine: what was recorded, how often, and when
 //! ```
 //!
+//! `random` has random workflows of the simulation as manifests, and the program that plays all of their agents.
+//!
 //! Used by `tests/tests/e2e_*.rs`. Everything that is started here is stopped by its pid when its owner is dropped, on a
 //! panic too; then the logs are printed. Nothing here waits for time: [`eventually`] asks for conditions, within bounds.
 //!
@@ -32,6 +34,7 @@ mod logbook;
 pub mod manifests;
 mod process;
 mod pump;
+pub mod random;
 mod scrape;
 mod turn;
 mod wait;
@@ -41,7 +44,7 @@ pub use audit::{Account, Audit};
 pub use binary::{kapelle, scripted_worker};
 pub use client::{Cli, Outcome};
 pub use cluster::{Cluster, NODES};
-pub use fleet::{Coordinator, Fleet, bus, register, token};
+pub use fleet::{Coordinator, Fleet, bus, register, token, token_of};
 pub use lab::Lab;
 pub use logbook::Logbook;
 pub use process::Process;

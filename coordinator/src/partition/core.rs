@@ -183,6 +183,7 @@ impl Core {
     fn take(&mut self, id: RunId, record: Record, plans: &dyn Plans, out: &mut Vec<Effect>) {
         let seq = record.stamp.seq;
         self.now = self.now.max(record.stamp.at);
+        let _again = record.asks_for_an_end().then(|| self.finished.pop(&id)); // whoever has ended may have to pass that on
         if self.finished.contains(&id) {
             self.meters.ignored("run_finished");
             return self.progress.release(seq);

@@ -139,7 +139,7 @@ fn bill(run: &mut Run, task: &TaskId, usage: &Usage) {
             Some(
                 StepState::Succeeded { attempts, .. }
                 | StepState::PassedOver { attempts, .. }
-                | StepState::Abandoned { attempts },
+                | StepState::Abandoned { attempts, .. },
             ),
         ) => *attempts,
         (None, _) => 0,

@@ -36,6 +36,15 @@ pub struct Record {
     pub entries: Vec<Entry>,
 }
 
+impl Record {
+    /// Whether somebody asks for the end of the run: one that has ended passes that on to the run that goes on in its place.
+    #[must_use]
+    pub fn asks_for_an_end(&self) -> bool {
+        let asks = |body: &Body| matches!(body, Body::CancelRequested { .. } | Body::TerminateRequested { .. });
+        self.channel == Channel::Control && self.entries.iter().any(|entry| asks(&entry.body))
+    }
+}
+
 /// The broker's sequence and timestamp of a record. The engine knows no other time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Stamp {

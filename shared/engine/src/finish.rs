@@ -87,6 +87,17 @@ pub(crate) fn withdraw(run: &Run, terminate: bool, of: impl Fn(StepIndex) -> boo
     });
 }
 
+/// Ends the runs again that a join did not wait for: nothing else remembers them.
+pub(crate) fn stop_abandoned(run: &Run, commands: &mut Vec<Command>) {
+    for (index, step) in run.steps.iter().enumerate() {
+        let StepState::Abandoned { below, .. } = &step.state else { continue };
+        commands.extend(below.iter().filter_map(|(item, attempt)| {
+            let place = Place { step: index, item: *item };
+            Command::withdraw(run, place, place.task(&run.plan, *attempt)?, false)
+        }));
+    }
+}
+
 /// Removes the dead letters of a run that ended; a step that fails its run when it gives up never had one.
 pub(crate) fn remove_dead_letters(run: &Run, commands: &mut Vec<Command>) {
     let gave_up = |place: &&Place| run.slot(**place).is_some_and(|slot| matches!(slot.state, SlotState::GaveUp(_)));

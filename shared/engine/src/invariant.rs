@@ -234,8 +234,8 @@ fn step_bytes(state: &StepState) -> usize {
         | StepState::Ready
         | StepState::Broken(_)
         | StepState::Skipped
-        | StepState::Abandoned { .. }
         | StepState::PassedOver { .. } => 0,
+        StepState::Abandoned { below, .. } => size_of_val(below.as_slice()),
         StepState::Single(slot) => slot.heap_bytes(),
         StepState::Succeeded { output, .. } => payload_bytes(output),
         StepState::FanOut(fan) => {

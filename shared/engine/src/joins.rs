@@ -57,7 +57,10 @@ impl Turn<'_> {
         withdraw(self.run, false, |it| it == step, &mut self.commands);
         let members = self.run.fan_out_mut(step).map(|fan| 0..u32::try_from(fan.members.len()).unwrap_or(u32::MAX));
         let of_members = members.into_iter().flatten().map(|item| Place::member(step, item));
+        let mut below = Vec::new();
         for place in of_members.chain([Place::whole(step)]) {
+            let in_flight = self.run.slot(place).filter(|slot| slot.state == SlotState::InFlight);
+            below.extend(in_flight.filter(|_| self.run.runs_another(step)).map(|slot| (place.item, slot.attempt)));
             approval::forget(self.run, place);
             self.run.edit_slot(place, |slot| (slot.trouble, slot.rounds) = (None, None));
             if let Some(SlotState::GaveUp(_)) = self.run.set_slot(place, SlotState::Done) {
@@ -75,7 +78,8 @@ impl Turn<'_> {
             }
             _ => 0,
         };
-        self.end(step, StepState::Abandoned { attempts });
+        self.run.heap_bytes += size_of_val(below.as_slice());
+        self.end(step, StepState::Abandoned { attempts, below });
     }
 
     fn end_unjoined(&mut self, step: StepIndex, planned: &PlanStep, failure: Failure) {

@@ -7,7 +7,8 @@
 //!           └─▶ it cannot be evaluated ───────▶ Broken
 //! ```
 //!
-//! What an attempt of an earlier round says when the next has begun counts no more.
+//! What an attempt of an earlier round says when the next has begun counts no more, nor what one says again that was not good
+//! enough in the last.
 
 use kapelle_types::{Code, Payload};
 
@@ -39,7 +40,10 @@ impl Turn<'_> {
                 let message = format!("`until` did not hold in {} rounds", repeat.max);
                 let (failure, at) = (Failure::of_run(Code::REPEAT_MAX, message), self.stamp.at);
                 self.run.set_slot(place, SlotState::Due); // it is not done after all
-                self.run.edit_slot(place, |slot| slot.remember(at, &failure));
+                self.run.edit_slot(place, |slot| {
+                    slot.end_attempts();
+                    slot.remember(at, &failure);
+                });
                 give_up(self, place, planned);
             }
         }
@@ -131,8 +135,7 @@ mod tests {
     fn rounds_come_to_an_end() {
         let repeat = json!({"until": "output", "max": 2});
         let plan = json!({"steps": [{"id": "a", "repeat": repeat}]});
-        let script =
-            "0 submit\n1 ok a 1 false\n2 ok a 2 false\n3 ?\n4 retry\n5 ok a 3 false\n6 ok a 2 true\n7 ok a 3 true";
+        let script = "0 submit\n1 ok a 1 false\n2 ok a 2 false\n3 ?\n4 retry\n5 ok a 2 false\n6 ok a 3 false\n7 ok a 3 true\n8 retry\n9 ok a 4 true";
         insta::assert_snapshot!(check(&plan, script), @r#"
         > 0 submit
           dispatch a#1 {}
@@ -145,13 +148,17 @@ mod tests {
         > 4 retry
           remove dead letter a
           dispatch a#3 {}
-        > 5 ok a 3 false
+        > 5 ok a 2 false
+          ignored: already_decided
+        > 6 ok a 3 false
           dead letter a#3 {} K0323, history ["a#3 K0323"]
-        > 6 ok a 2 true
-          remove dead letter a
-          finish COMPLETED decided at 7 null
         > 7 ok a 3 true
-          ignored: run_finished
+          ignored: already_decided
+        > 8 retry
+          remove dead letter a
+          dispatch a#4 {}
+        > 9 ok a 4 true
+          finish COMPLETED decided at 10 null
         = COMPLETED
         "#);
         let accepted = json!({"until": "output", "max": 2, "accept": true});

@@ -52,6 +52,7 @@ mod transfer;
 use std::fmt;
 
 pub(crate) use closing::Closing;
+pub(crate) use family::passed_on;
 pub(crate) use halt::Halt;
 pub(crate) use origin::Origin;
 pub(crate) use place::{Place, fold, seed};

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use kapelle_coordinator::plans::PlanStore;
 use kapelle_engine::{Body, Channel, Record, Run, RunFinished, RunStatus, apply, invariant};
 use kapelle_types::{RunId, Timestamp};
 use serde_json::Value;
@@ -51,18 +50,9 @@ impl Audit {
     /// # Panics
     /// If a log cannot be folded, or breaks an invariant of the engine.
     pub async fn of(book: &Logbook) -> Self {
-        book.up_to_date().await;
-        let plans = PlanStore::open(book.bus()).await.expect("the registry is there");
-        let (logs, garbage) = {
-            let pages = book.pages();
-            (pages.runs.clone(), pages.garbage)
-        };
-        let mut audit = Self { garbage, ..Self::default() };
-        for (id, records) in logs {
-            let Some(Body::RunSubmitted(first)) = records.first().map(|r| &r.entries[0].body) else { continue };
-            let run = plans.begin(id, first).await.expect("the plan of a run is registered");
-            audit.fold(run, &records);
-        }
+        let logs = book.logs().await;
+        let mut audit = Self { garbage: book.pages().garbage, ..Self::default() };
+        logs.into_iter().for_each(|(run, records)| audit.fold(run, &records));
         audit
     }
 

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use kapelle_bus::Bus;
 use kapelle_bus::tail::{Read, Tail};
-use kapelle_engine::{Body, Channel, Record};
+use kapelle_coordinator::plans::PlanStore;
+use kapelle_engine::{Body, Channel, Record, Run};
 use kapelle_proto::{decode_record, stream, subject};
 use kapelle_types::{Partition, RunId};
 use tokio::task::JoinHandle;
@@ -106,6 +107,22 @@ impl Logbook {
             })
             .await;
         }
+    }
+
+    /// The logs of all runs that stand there now, each with its run before its first entry.
+    ///
+    /// # Panics
+    /// If the plan of a run is not registered.
+    pub async fn logs(&self) -> Vec<(Run, Vec<Record>)> {
+        self.up_to_date().await;
+        let plans = PlanStore::open(&self.bus).await.expect("the registry is there");
+        let logs = self.pages().runs.clone();
+        let mut begun = Vec::new();
+        for (id, records) in logs {
+            let Some(Body::RunSubmitted(first)) = records.first().map(|r| &r.entries[0].body) else { continue };
+            begun.push((plans.begin(id, first).await.expect("the plan of a run is registered"), records));
+        }
+        begun
     }
 
     /// Where the last message of a run stands; timers stand in the same stream and are not followed.

@@ -1,12 +1,15 @@
 //! Invariants that are looked at while things happen: executions, views, dead letters, the reconciler's patience.
 
-use kapelle_engine::{DeadLetter, DispatchTask};
+use kapelle_engine::{DeadLetter, DispatchTask, PlanStep};
 use kapelle_types::RunId;
 
 use super::agents;
 use super::event::Process;
 use super::tasks::Key;
 use super::world::World;
+
+/// Why something is not done that people are asked about: one said no, or too few said yes in time.
+const DENIED: [&str; 2] = ["K0330", "K0331"];
 
 impl World {
     /// A worker executes only what the log justified.
@@ -17,10 +20,17 @@ impl World {
         self.hold("a_task_brings_its_own_token", token, || format!("{} {}", key.0, key.1));
     }
 
-    /// A dead letter is of an attempt that happened, and of a slot that failed.
+    /// A dead letter is of an attempt that happened, or that people did not let happen, and of a slot that failed.
     pub(crate) fn check_dead_letter(&mut self, run: RunId, letter: &DeadLetter) {
-        let dispatched = self.oracle.get(run).and_then(|fold| fold.dispatched.get(&letter.task));
-        let right = dispatched.is_some_and(|task| task.input == letter.input && task.agent == letter.agent);
+        let fold = self.oracle.get(run);
+        let right = match fold.and_then(|fold| fold.dispatched.get(&letter.task)) {
+            Some(task) => task.input == letter.input && task.agent == letter.agent,
+            None => fold.is_some_and(|fold| {
+                let of = |step: &&PlanStep| step.id == letter.task.step.step && step.agent() == Some(&letter.agent);
+                let planned = fold.run.plan().steps.iter().find(of);
+                planned.is_some_and(|step| step.approval().is_some()) && DENIED.contains(&&*letter.cause.code)
+            }),
+        };
         let told = right && !letter.history.is_empty() && letter.history.last().is_some_and(|h| h.2 == letter.cause);
         self.hold("a_dead_letter_tells_what_happened", told, || format!("{run} {letter:?}"));
     }

@@ -41,19 +41,20 @@ impl World {
         }
         let run = *self.dice.pick(&runs);
         let reason = String::new;
-        let body = match self.dice.below(18) {
+        let body = match self.dice.below(24) {
             0..4 => Body::PauseRequested { reason: reason() },
             4..8 => Body::ResumeRequested,
             8..11 => Body::RetryRequested { steps: self.some_steps(run) },
             11 => Body::FailRequested { reason: reason() },
             12 => Body::CancelRequested { reason: reason() },
+            18.. => return self.decide(),
             14.. => signal(if self.dice.hit(500) { "go" } else { "stop" }),
             _ => Body::TerminateRequested { reason: reason() },
         };
         self.ask(run, body);
     }
 
-    fn ask(&mut self, run: RunId, body: Body) {
+    pub(crate) fn ask(&mut self, run: RunId, body: Body) {
         let entries = vec![entry(format!("request-{}", self.dice.below(u64::MAX)), body)];
         let message = Message::Record { channel: Channel::Control, entries, reported: Vec::new(), only_first: false };
         self.send(Publish { sender: Sender::Steerer, run, message });
@@ -75,6 +76,7 @@ impl World {
         let open = self.oracle.runs().filter(|run| !run.is_finished() && waits(run.status()));
         let runs: Vec<_> = open.map(|run| run.id()).collect();
         self.signal_who_waits();
+        self.agree_to_all();
         for run in runs {
             let body = match care {
                 Care::Resume => Body::ResumeRequested,
@@ -218,7 +220,8 @@ pub(crate) fn entry(id: String, body: Body) -> Entry {
 }
 
 /// What every signal says.
-pub(crate) fn signalled() -> serde_json::Value {
+#[must_use]
+pub fn signalled() -> serde_json::Value {
     serde_json::json!({"n": 5, "list": [1, 2]})
 }
 

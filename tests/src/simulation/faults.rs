@@ -40,6 +40,8 @@ pub(crate) struct Faults {
     pub(crate) timer_lost: u32,
     /// A timer goes off before its time.
     pub(crate) timer_early: u32,
+    /// Somebody who agreed may not any more when it is looked at again.
+    pub(crate) void: u32,
     /// Milliseconds between two disturbances of each kind, on average; 0 is none.
     pub(crate) every: Disturbances,
 }
@@ -85,6 +87,7 @@ impl Faults {
             report_again: some(150),
             timer_lost: some(400),
             timer_early: some(300),
+            void: some(500),
             every: Disturbances::of(dice),
         }
     }

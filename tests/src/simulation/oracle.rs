@@ -6,11 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use kapelle_engine::{
-    Body, Channel, Command, DispatchTask, Entry, Record, Run, TimerId, apply, invariant, outstanding,
+    Body, Channel, Command, Decision, DispatchTask, Entry, Record, Run, StartRun, TimerId, apply, invariant,
+    outstanding,
 };
 use kapelle_types::{RunId, StepRef, TaskId, Timestamp};
+use serde_json::Value;
 
-use super::slots::Slots;
+use super::slots::{Slots, Wrong};
 use super::world::World;
 
 /// All runs as the log has them.
@@ -29,8 +31,12 @@ pub(crate) struct Oracle {
 pub(crate) struct Fold {
     pub(crate) run: Run,
     pub(crate) slots: Slots,
+    /// What it was given.
+    pub(crate) input: Value,
     /// Every attempt that the log justified.
     pub(crate) dispatched: BTreeMap<TaskId, DispatchTask>,
+    /// Every run that the log wanted begun.
+    pub(crate) started: BTreeMap<TaskId, StartRun>,
     /// A coordinator was told that its plan cannot be built, and passed entries by.
     pub(crate) unplanned: bool,
 }
@@ -42,6 +48,10 @@ pub(crate) enum Identity {
     Timer(TimerId),
     DeadLetter(TaskId),
     Finish,
+    /// Telling the run above how it ended.
+    Tell,
+    /// Looking again whether those who agreed by that entry still may.
+    Check(StepRef, u64),
 }
 
 impl Identity {
@@ -54,11 +64,11 @@ impl Identity {
             Command::StartTimer { timer, .. } => Some(Self::Timer(timer.clone())),
             Command::WriteDeadLetter(letter) => Some(Self::DeadLetter(letter.task.clone())),
             Command::FinishRun(_) => Some(Self::Finish),
+            Command::ReportOutcome(_) => Some(Self::Tell),
+            Command::CheckApproval(check) => Some(Self::Check(check.step.clone(), check.agreed)),
             Command::WithdrawTask { .. }
             | Command::StopRun(_)
-            | Command::ReportOutcome(_)
             | Command::CancelTimer { .. }
-            | Command::CheckApproval(_)
             | Command::RemoveDeadLetter { .. } => None,
         }
     }
@@ -71,6 +81,10 @@ impl Oracle {
 
     pub(crate) fn folds(&self) -> impl Iterator<Item = (&RunId, &Fold)> {
         self.folds.iter()
+    }
+
+    pub(crate) const fn all(&self) -> &BTreeMap<RunId, Fold> {
+        &self.folds
     }
 
     pub(crate) fn get(&self, run: RunId) -> Option<&Fold> {
@@ -122,6 +136,29 @@ impl Oracle {
     }
 }
 
+impl Fold {
+    pub(crate) fn new(run: Run, input: Value) -> Self {
+        let (slots, dispatched, started) = (Slots::new(run.plan()), BTreeMap::new(), BTreeMap::new());
+        Self { run, slots, input, dispatched, started, unplanned: false }
+    }
+
+    /// Takes an entry of the run's log, and judges what follows from it.
+    pub(crate) fn take(&mut self, entry: &Entry, record: &Record) -> (Decision, Result<(), Wrong>) {
+        let decision = apply(&mut self.run, entry, record.channel, record.stamp);
+        for command in &decision.commands {
+            match command {
+                Command::DispatchTask(task) => drop(self.dispatched.insert(task.task.clone(), (**task).clone())),
+                Command::StartRun(start) => drop(self.started.insert(start.parent.task.clone(), (**start).clone())),
+                _ => {}
+            }
+        }
+        let judged = invariant::check(&self.run).map_err(|violation| (violation.name, violation.detail));
+        let on_report = record.channel == Channel::Report;
+        let judged = judged.and_then(|()| self.slots.judge(&self.run, entry, on_report, record.stamp, &decision));
+        (decision, judged)
+    }
+}
+
 impl World {
     /// Folds a record that was just stored, and judges it.
     pub(crate) fn judge(&mut self, id: RunId, record: &Record) {
@@ -138,9 +175,7 @@ impl World {
         let Some(job) = self.jobs.get(id) else { return false };
         let begins = channel == Channel::Control && matches!(entry.body, Body::RunSubmitted(_));
         if begins {
-            let (run, slots) = (job.run(id), Slots::new(&job.plan));
-            let fold = Fold { run, slots, dispatched: BTreeMap::new(), unplanned: false };
-            self.oracle.folds.insert(id, fold);
+            self.oracle.folds.insert(id, Fold::new(job.run(id), job.input.clone()));
         }
         begins
     }
@@ -155,22 +190,15 @@ impl World {
             }
         }
         let before = fold.run.is_finished();
-        let decision = apply(&mut fold.run, entry, record.channel, record.stamp);
-        for command in &decision.commands {
-            if let Command::DispatchTask(task) = command {
-                fold.dispatched.insert(task.task.clone(), (**task).clone());
-            }
-        }
+        let (decision, judged) = fold.take(entry, record);
         let asked = decision.commands.iter().filter_map(Identity::of);
         self.oracle.asked.entry(record.stamp.seq).or_insert((id, Vec::new())).1.extend(asked);
-        let judged = invariant::check(&fold.run).map_err(|violation| (violation.name, violation.detail));
-        let judged = judged.and_then(|()| {
-            let told = if record.channel == Channel::Report { Some(&entry.body) } else { None };
-            fold.slots.judge(&fold.run, &entry.body, told.is_some(), record.stamp.at, &decision)
-        });
         let ended = !before && fold.run.is_finished();
         if let Err((name, detail)) = judged {
             return self.fail(name, || format!("{id} at {}: {detail}", record.stamp.seq));
+        }
+        if decision.ignored.is_none() {
+            self.check_told(id, &entry.body);
         }
         if ended {
             self.check_outcome(id);

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kapelle_coordinator::partition::effect::Plans;
-use kapelle_engine::testing::{Shape, plan, random_input, random_spec, workflow};
-use kapelle_engine::{Act, Body, Kept, KeptOutcome, Phase, Plan, Run, RunSubmitted, behaviour};
-use kapelle_types::{RunId, Sha256, StepRef};
-use serde_json::{Value, json};
+use kapelle_engine::testing::{random_input, workflow};
+use kapelle_engine::{Act, Body, Kept, KeptOutcome, Parent, Phase, Plan, Run, RunSubmitted, StartRun, behaviour};
+use kapelle_types::{RunId, Sha256, StepRef, WorkflowVersion};
+use serde_json::Value;
 
 use super::agents::{Agents, key};
 use super::dice::Dice;
+use super::workflows::random_plans;
 
 /// One job that a client wants done.
 pub(crate) struct Job {
@@ -21,12 +22,20 @@ pub(crate) struct Job {
     pub(crate) keyed: bool,
     /// What it keeps of another run, if it is a fork of one.
     pub(crate) kept: Vec<Kept>,
+    /// The person who wants it, if one does.
+    person: Option<String>,
+    /// The attempt that waits for it, or began it, if it is the run of a step.
+    pub(crate) parent: Option<Parent>,
+    /// The run that it goes on in the place of.
+    continued_from: Option<RunId>,
 }
 
-/// All jobs of a simulation.
+/// All jobs of a simulation, those of runs that others began among them.
 pub(crate) struct Jobs {
     pub(crate) all: Vec<Job>,
     by_id: BTreeMap<RunId, usize>,
+    /// What steps run.
+    below: BTreeMap<WorkflowVersion, Arc<Plan>>,
 }
 
 /// Plans as the partition loop sees them: at hand, or to be loaded first.
@@ -38,17 +47,37 @@ pub(crate) struct AtHand<'a> {
 impl Jobs {
     pub(crate) fn of(seed: u64, dice: &mut Dice) -> Self {
         let kinds = dice.between(1, 2);
-        let plans: Vec<_> = (0..kinds).map(|kind| Arc::new(random_plan(seed.wrapping_add(kind << 32), dice))).collect();
+        let (plans, below) = random_plans(seed, kinds, dice);
         let most = *dice.pick(&[3, 5, 5, 12]);
         let count = dice.between(1, most);
         let job = |index: u64, dice: &mut Dice| {
             let (id, plan) = (run_id(seed, index), Arc::clone(dice.pick(&plans)));
             let input = random_input(seed.wrapping_mul(31).wrapping_add(index));
-            Job { id, input, keyed: dice.hit(500), kept: random_kept(seed, id, &plan), plan }
+            let person = dice.hit(500).then(|| "ada".to_owned());
+            let (keyed, kept) = (dice.hit(500), random_kept(seed, id, &plan));
+            Job { id, input, keyed, kept, plan, person, parent: None, continued_from: None }
         };
         let all: Vec<_> = (0..count).map(|index| job(index, dice)).collect();
         let by_id = all.iter().enumerate().map(|(at, job)| (job.id, at)).collect();
-        Self { all, by_id }
+        Self { all, by_id, below }
+    }
+
+    /// Notes a run that another one wants.
+    pub(crate) fn want(&mut self, start: &StartRun) {
+        if self.by_id.contains_key(&start.run) {
+            return;
+        }
+        let above = self.get(start.parent.run).map(|job| &job.plan);
+        let plan = if start.continues.is_some() { above } else { self.below.get(&start.workflow) };
+        let Some(plan) = plan.cloned() else { return };
+        let (parent, continued_from) = match &start.continues {
+            Some(continues) => (continues.above.clone(), Some(start.parent.run)),
+            None => (Some(start.parent.clone()), None),
+        };
+        let input = start.input.value.as_deref().cloned().unwrap_or_default();
+        let (id, person) = (start.run, start.person.clone());
+        self.by_id.insert(id, self.all.len());
+        self.all.push(Job { id, plan, input, keyed: true, kept: Vec::new(), person, parent, continued_from });
     }
 
     pub(crate) fn get(&self, run: RunId) -> Option<&Job> {
@@ -57,8 +86,8 @@ impl Jobs {
 }
 
 impl Plans for AtHand<'_> {
-    fn at_hand(&self, id: RunId, submitted: &RunSubmitted) -> Option<Run> {
-        let job = self.jobs.all.iter().find(|job| submitted.key.as_deref() == Some(&*job.id.to_string()))?;
+    fn at_hand(&self, id: RunId, _submitted: &RunSubmitted) -> Option<Run> {
+        let job = self.jobs.get(id)?;
         self.at_hand.then(|| job.run(id))
     }
 }
@@ -72,21 +101,21 @@ impl Job {
     /// Its submission, as the API would write it.
     pub(crate) fn submission(&self) -> Body {
         Body::RunSubmitted(Box::new(RunSubmitted {
-            workflow: workflow(),
+            workflow: self.plan.workflow.clone(),
             workflow_digest: Sha256::of(b"simulation"),
             pins: Vec::new(),
             input: self.input.clone().into(),
-            key: Some(self.id.to_string()),
+            key: self.keyed.then(|| self.id.to_string()),
             behaviour: behaviour::CURRENT,
             labels: BTreeMap::new(),
             owner: None,
             forked_from: (!self.kept.is_empty()).then(|| run_id(0, u64::MAX)),
             kept: self.kept.clone(),
-            person: None,
+            person: self.person.clone(),
             signing_key: Some(1),
             workflow_pins: vec![],
-            parent: None,
-            continued_from: None,
+            parent: self.parent.clone(),
+            continued_from: self.continued_from,
             priority: None,
             fairness: None,
         }))
@@ -125,28 +154,4 @@ fn random_kept(seed: u64, id: RunId, plan: &Plan) -> Vec<Kept> {
         kept.push(Kept { step: step.id.clone(), outcome });
     }
     kept
-}
-
-fn random_plan(seed: u64, dice: &mut Dice) -> Plan {
-    let shape = Shape {
-        steps_max: 6,
-        total: true,
-        deadline: true,
-        cost: true,
-        kinds: 20,
-        repeat: 20,
-        closing: 25,
-        ..Shape::default()
-    };
-    let mut spec = random_spec(seed, &shape);
-    for step in spec["steps"].as_array_mut().into_iter().flatten() {
-        step["timeout_ms"] = json!(dice.between(200, 3_000));
-        // What runs below give is null here, and no condition of random rounds is about that.
-        if step.get("workflow").is_some()
-            && let Some(step) = step.as_object_mut()
-        {
-            step.remove("repeat");
-        }
-    }
-    plan(&spec)
 }

@@ -7,8 +7,9 @@ use kapelle_types::{RunId, StepRef, TaskId};
 
 use super::world::World;
 
-/// How long after the faults everything may take, in ms: the longest patience of the reconciler, doubled a few times.
-const REST_WITHIN_MS: u64 = 1_800_000;
+/// How long after the faults everything may take, in ms: the longest patience of the reconciler, doubled a few times; runs
+/// below runs wait and close one after another.
+const REST_WITHIN_MS: u64 = 3_600_000;
 /// How soon everything is queued again after the whole queue was lost and workers are there, in ms: well before the
 /// reconciler's patience with a single task ends.
 pub(crate) const REQUEUED_WITHIN_MS: u64 = 20_000;
@@ -49,13 +50,15 @@ impl World {
             && self.wrong_row().is_none()
     }
 
-    /// Runs that neither ended nor wait for people.
+    /// Runs that neither ended nor wait for people, themselves or by a run that they wait for.
     fn unsettled(&self) -> impl Iterator<Item = (RunId, RunStatus)> {
         let settled = |status| matches!(status, RunStatus::Stalled | RunStatus::Paused);
         self.oracle
             .runs()
             .filter(move |run| {
-                let waits = run.in_flight() == 0 && run.next_due().is_none() && settled(run.status());
+                let below = self.waits_below(run.id());
+                let held = settled(run.status()) || below > 0;
+                let waits = run.in_flight() == below && run.next_due().is_none() && held;
                 !run.is_marked() && !waits
             })
             .map(|run| (run.id(), run.status()))
@@ -71,6 +74,7 @@ impl World {
             self.fail("the_table_has_the_open_runs", || format!("{id}, in the table: {there}"));
         }
         self.check_cursors();
+        self.check_families();
         if let Some(before) = self.before_restart.take() {
             let after = self.ends();
             let changed = after.iter().find(|(id, end)| before.get(*id) != Some(*end)).map(|end| format!("{end:?}"));
@@ -107,7 +111,7 @@ impl World {
             let right = match found {
                 Some((true, status, _)) => status.is_final(),
                 Some((false, RunStatus::Stalled, explained)) => explained,
-                Some((false, status, _)) => status == RunStatus::Paused,
+                Some((false, status, _)) => status == RunStatus::Paused || self.waits_below(id) > 0,
                 None => false,
             };
             self.hold("every_acked_submission_ends_or_waits_for_people", right, || format!("{id}: {found:?}"));
@@ -164,7 +168,9 @@ impl World {
             .folds()
             .filter(|(_, fold)| !fold.unplanned && fold.run.last_progress().millis().cast_unsigned() <= quiet)
             .filter(|(_, fold)| fold.slots.deadline().is_none_or(|due| due > self.clock()))
-            .flat_map(|(id, fold)| fold.slots.in_flight().map(|task| (*id, task)))
+            .flat_map(|(id, fold)| fold.slots.in_flight().map(move |task| (*id, fold, task)))
+            .filter(|(_, fold, task)| fold.dispatched.contains_key(task))
+            .map(|(id, _, task)| (id, task))
             .filter(|key| !self.tasks.contains(key))
             .collect();
         self.hold("what_the_queue_lost_is_queued_again_soon", lost.is_empty(), || format!("{lost:?}"));

@@ -1,20 +1,24 @@
 //! A second opinion on `apply`: who is in flight, which budget is burnt and what may be dispatched, counted from entries and
 //! commands alone, by rules that are written down here once more and share no code with the engine.
 
+mod given_up;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use kapelle_engine::{
-    Body, Command, Decision, DispatchTask, FailureKind, Ignored, OnGiveUp, Plan, PlanStep, Run, StepFailed, StepStatus,
-    TimerId,
+    Body, Command, Decision, DispatchTask, Entry, FailureKind, Ignored, OnGiveUp, Phase, Plan, PlanStep, Run, Stamp,
+    StepFailed, StepStatus, TimerId,
 };
 use kapelle_types::limits::LEASE_LOST_MAX;
-use kapelle_types::{AgentVersion, StepId, StepRef, TaskId, Timestamp};
+use kapelle_types::{Payload, StepId, StepRef, TaskId, Timestamp};
 use serde_json::Value;
 
-use super::agents::key;
 use super::closing::Last;
+use super::costs::Costs;
+use super::joins::Joins;
+use super::questions::Questions;
 use super::rounds::{self, After};
 
 /// What is wrong: the invariant's name and what was found.
@@ -33,10 +37,11 @@ pub(crate) struct Slots {
     submitted_at: Timestamp,
     /// Steps that another run did.
     kept: BTreeSet<StepId>,
-    /// What each attempt cost at most, in quarters of a dollar.
-    paid: BTreeMap<TaskId, u64>,
-    /// What an agent may cost since somebody retried its steps, in quarters of a dollar.
-    granted: BTreeMap<AgentVersion, u64>,
+    pub(crate) costs: Costs,
+    pub(crate) joins: Joins,
+    questions: Questions,
+    /// Steps that were taken back by an entry before.
+    over: BTreeSet<StepId>,
     pub(crate) asked_to_end: bool,
     last: Last,
 }
@@ -50,6 +55,8 @@ struct Slot {
     lost: u32,
     /// No attempt is allowed until somebody asks for it.
     exhausted: bool,
+    /// It gave up, and the run goes on without it.
+    passed: bool,
     /// Its dead letter was written.
     gave_up: bool,
     /// The present round, from 0, and the last attempt of the one before.
@@ -67,11 +74,18 @@ impl Slots {
             ended: false,
             submitted_at: Timestamp::default(),
             kept: BTreeSet::new(),
-            paid: BTreeMap::new(),
-            granted: BTreeMap::new(),
+            costs: Costs::new(plan),
+            joins: Joins::new(plan),
+            questions: Questions::new(plan),
+            over: BTreeSet::new(),
             asked_to_end: false,
             last: Last::new(plan),
         }
+    }
+
+    /// Whether another run did a step.
+    pub(crate) fn is_kept(&self, step: &StepId) -> bool {
+        self.kept.contains(step)
     }
 
     /// The attempts of a step or member that were dispatched.
@@ -89,34 +103,11 @@ impl Slots {
         self.slots.values().any(|slot| slot.exhausted && !slot.done)
     }
 
-    /// Whether some agent has spent its limit. Whether it was granted anew depends on what else was stuck; nobody gives up
-    /// for its cost below the limit itself.
-    pub(crate) fn some_spent(&self) -> bool {
-        self.plan.steps.iter().any(|planned| self.is_at_its_limit(planned))
-    }
-
-    fn is_at_its_limit(&self, planned: &PlanStep) -> bool {
-        planned.cost_per_run().is_some_and(|limit| self.spent(planned) >= quarters(limit.as_f64()))
-    }
-
-    /// Whether an agent has spent what it may, by the reports of all attempts that were ever dispatched.
-    fn has_spent(&self, planned: &PlanStep) -> bool {
-        let (Some(limit), Some(agent)) = (planned.cost_per_run(), planned.agent()) else { return false };
-        self.spent(planned) >= self.granted.get(agent).copied().unwrap_or(quarters(limit.as_f64()))
-    }
-
-    fn spent(&self, planned: &PlanStep) -> u64 {
-        let does =
-            |task: &TaskId| self.plan.steps.iter().any(|s| s.id == task.step.step && s.agent() == planned.agent());
-        self.paid.iter().filter(|(task, _)| does(task)).map(|(_, quarters)| quarters).sum()
-    }
-
     /// A report says what an attempt cost. It counts whatever becomes of it, unless the run is over.
     fn pay(&mut self, task: &TaskId, cost_usd: f64, shown: bool) {
         let dispatched = self.slots.get(&task.step).is_some_and(|s| (1..=s.attempts).contains(&task.attempt));
         if shown && !self.ended && dispatched {
-            let known = self.paid.entry(task.clone()).or_default();
-            *known = quarters(cost_usd).max(*known);
+            self.costs.pay(task, cost_usd);
         }
     }
 
@@ -140,22 +131,25 @@ impl Slots {
     pub(crate) fn judge(
         &mut self,
         run: &Run,
-        body: &Body,
+        entry: &Entry,
         on_report: bool,
-        at: Timestamp,
+        stamp: Stamp,
         decision: &Decision,
     ) -> Result<(), Wrong> {
-        let ignored = decision.ignored;
+        let (ignored, at, body) = (decision.ignored, stamp.at, &entry.body);
         match body {
             Body::StepSucceeded(report) => {
-                let shown = on_report && report.token == Some(key(run.id()).token(&report.task));
+                let shown = on_report && report.token == run.token(&report.task);
                 self.pay(&report.task, report.usage.cost_usd, shown);
-                self.succeeded(&report.task, report.output.value.as_deref(), shown, ignored)?;
+                self.succeeded(run, &report.task, report.output.value.as_deref(), shown, ignored)?;
             }
             Body::StepFailed(report) => {
-                let shown = on_report && report.token == Some(key(run.id()).token(&report.task));
+                let shown = on_report && report.token == run.token(&report.task);
                 self.pay(&report.task, report.usage.cost_usd, shown);
-                self.failed(report, shown, ignored)?;
+                self.failed(run, report, shown, ignored)?;
+            }
+            Body::ApprovalDecided(_) | Body::ApprovalChecked(_) | Body::TimerFired { .. } => {
+                self.questioned(run, entry, stamp, decision)?;
             }
             Body::RunSubmitted(submitted) if ignored.is_none() => {
                 self.submitted_at = at;
@@ -171,15 +165,18 @@ impl Slots {
         }
         self.last.judge(run, at, &decision.commands)?;
         self.paused &= self.last.due.is_none();
+        // What one entry begins and takes back is begun first.
+        let taken = self.joins.look(run)?;
         for command in &decision.commands {
             match command {
                 Command::DispatchTask(task) => self.dispatched(run, task, at)?,
                 Command::EmitEvent(event) => {
-                    self.begun(run, &event.task, at)?;
+                    self.begun(run, &event.task, &event.data, at)?;
                 }
                 Command::StartRun(start) => {
-                    self.begun(run, &start.parent.task, at)?;
+                    self.begun(run, &start.parent.task, &start.input, at)?;
                 }
+                Command::StartTimer { timer: TimerId::Wake(task), due } => self.asked(run, task, *due, at)?,
                 Command::StartTimer { timer: TimerId::Retry(task), due } => {
                     self.not_before.insert(task.clone(), *due);
                 }
@@ -191,12 +188,17 @@ impl Slots {
                 _ => {}
             }
         }
+        taken.iter().for_each(|step| self.take_back(step));
+        if !self.ended && self.last.due.is_none() {
+            self.questions.compare(run)?;
+        }
         hold("ended_is_finished", self.ended == run.is_finished(), || format!("{body:?}"))
     }
 
     /// `shown`: on the subject of reports, with the token of its task.
     fn succeeded(
         &mut self,
+        run: &Run,
         task: &TaskId,
         output: Option<&Value>,
         shown: bool,
@@ -205,8 +207,10 @@ impl Slots {
         let ended = self.ended;
         let planned = self.plan.steps.iter().find(|s| s.id == task.step.step);
         let passed_over = self.may_be_passed_over(&task.step);
+        let never_begun = u32::from(self.questions.is_open(&task.step));
         let slot = self.slots.get_mut(&task.step);
-        let dispatched = slot.as_ref().is_some_and(|s| (s.before + 1..=s.attempts).contains(&task.attempt));
+        let dispatched =
+            slot.as_ref().is_some_and(|s| (s.before + 1..=s.attempts - never_begun).contains(&task.attempt));
         if passed_over && ignored == Some(Ignored::AlreadyDecided) {
             return Ok(());
         }
@@ -218,18 +222,25 @@ impl Slots {
         let (Some(slot), Some(planned)) = (slot.filter(|_| due), planned) else { return Ok(()) };
         slot.in_flight = false;
         match rounds::after(planned, slot.round, output) {
-            After::Done => slot.done = true,
+            After::Done => {
+                slot.done = true;
+                self.questions.forget(&task.step);
+            }
             After::NextRound => {
                 *slot =
                     Slot { attempts: slot.attempts, round: slot.round + 1, before: slot.attempts, ..Slot::default() };
                 self.not_before.retain(|retry, _| retry.step != task.step);
+                self.questions.forget(&task.step);
             }
-            After::GaveUp => (slot.exhausted, slot.done) = (true, planned.on_give_up == OnGiveUp::Continue),
+            After::GaveUp => {
+                slot.before = slot.attempts;
+                self.exhaust(run, &task.step);
+            }
         }
         Ok(())
     }
 
-    fn failed(&mut self, report: &StepFailed, shown: bool, ignored: Option<Ignored>) -> Result<(), Wrong> {
+    fn failed(&mut self, run: &Run, report: &StepFailed, shown: bool, ignored: Option<Ignored>) -> Result<(), Wrong> {
         let (task, failure) = (&report.task, &report.failure);
         let ended = self.ended;
         let Some(planned) = self.plan.steps.iter().find(|s| s.id == task.step.step) else { return Ok(()) };
@@ -247,36 +258,33 @@ impl Slots {
             FailureKind::Agent | FailureKind::Timeout => slot.counted += 1,
         }
         let burnt = failure.kind != FailureKind::LeaseLost && failure.kind != FailureKind::Returned;
-        slot.exhausted =
+        let exhausted =
             (burnt && (!failure.retryable || slot.counted >= planned.retry.max_attempts)) || slot.lost > LEASE_LOST_MAX;
-        slot.done = slot.exhausted && planned.on_give_up == OnGiveUp::Continue;
-        within_budget(task, slot, planned)
+        within_budget(task, slot, planned)?;
+        if exhausted {
+            self.exhaust(run, &task.step);
+        }
+        Ok(())
     }
 
     fn renew(&mut self, steps: &[StepRef]) {
         let meant = |step: &StepRef| {
             steps.is_empty() || steps.iter().any(|s| s.step == step.step && (s.item.is_none() || s.item == step.item))
         };
-        let agents = self
-            .plan
-            .steps
-            .iter()
-            .filter(|s| self.has_spent(s) && (steps.is_empty() || steps.iter().any(|m| m.step == s.id)));
-        let granted: Vec<_> = agents
-            .filter_map(|s| Some((s.agent()?.clone(), self.spent(s) + quarters(s.cost_per_run()?.as_f64()))))
-            .collect();
-        self.granted.extend(granted);
+        self.costs.grant(steps);
         // Who has a budget left keeps it: only what gave up is renewed.
         for (step, slot) in &mut self.slots {
-            if meant(step) && slot.gave_up && !slot.done {
+            let stuck = (slot.gave_up || slot.exhausted) && !slot.done && !self.last.is_over(step);
+            if meant(step) && stuck {
                 (slot.counted, slot.lost, slot.exhausted, slot.gave_up) = (0, 0, false, false);
+                self.questions.forget(step);
             }
         }
     }
 
     fn gave_up(&mut self, step: &StepRef) -> Result<(), Wrong> {
         let planned = self.plan.steps.iter().find(|s| s.id == step.step);
-        let limited = planned.is_some_and(|s| s.retry.total.is_some() || self.is_at_its_limit(s));
+        let limited = planned.is_some_and(|s| s.retry.total.is_some() || self.costs.is_at_its_limit(s));
         let slot = self.slots.entry(step.clone()).or_default();
         slot.gave_up = true;
         hold("nobody_gives_up_with_attempts_left", slot.exhausted || limited, || step.to_string())
@@ -291,55 +299,56 @@ impl Slots {
     }
 
     fn dispatched(&mut self, run: &Run, task: &DispatchTask, at: Timestamp) -> Result<(), Wrong> {
-        let planned = self.begun(run, &task.task, at)?;
+        let planned = self.begun(run, &task.task, &task.input, at)?;
         let right = Some(&task.agent) == planned.agent() && task.timeout == planned.timeout;
-        let right = right && task.deadline == self.deadline();
+        let due = if planned.phase == Phase::Work { self.work_deadline() } else { self.last.due };
+        let right = right && task.deadline == due;
         hold("a_task_says_what_the_plan_says", right, || format!("{task:?}"))
     }
 
     /// An attempt that a report will end begins.
-    fn begun(&mut self, run: &Run, id: &TaskId, at: Timestamp) -> Result<PlanStep, Wrong> {
+    fn begun(&mut self, run: &Run, id: &TaskId, input: &Payload, at: Timestamp) -> Result<PlanStep, Wrong> {
         let step = &id.step;
         hold("nothing_is_dispatched_for_a_run_that_ended", !self.ended, || id.to_string())?;
         hold("nothing_is_dispatched_for_a_paused_run", !self.paused, || id.to_string())?;
         hold("what_is_kept_is_not_done_again", !self.kept.contains(&step.step), || id.to_string())?;
         let early = self.not_before.get(id).filter(|due| at.plus(EARLY) < **due);
         hold("no_attempt_starts_before_its_retry_is_due", early.is_none(), || format!("{id} at {at}, due {early:?}"))?;
+        let over = self.over.contains(&step.step);
+        hold("what_was_taken_back_does_not_begin", !over, || id.to_string())?;
+        let Some(planned) = self.planned(step).cloned() else {
+            return Err(("only_planned_steps_are_dispatched", id.to_string()));
+        };
+        let held = self.questions.begin(&planned, id, input, at)?;
         let slot = self.slots.entry(step.clone()).or_default();
-        hold("attempts_are_numbered_in_a_row", id.attempt == slot.attempts + 1, || id.to_string())?;
+        let next = slot.attempts + u32::from(!held);
+        hold("attempts_are_numbered_in_a_row", id.attempt == next, || id.to_string())?;
         hold("a_slot_has_one_attempt_in_flight", !slot.in_flight && !slot.done, || id.to_string())?;
         hold("no_attempt_beyond_the_budget", !slot.exhausted, || id.to_string())?;
         slot.attempts = id.attempt;
         slot.in_flight = true;
-        let spent = self.plan.steps.iter().any(|s| s.id == step.step && self.has_spent(s));
+        let spent = self.costs.has_spent(&planned);
         hold("nothing_begins_that_may_cost_nothing_more", !spent, || id.to_string())?;
-        let Some(planned) = self.plan.steps.iter().find(|s| s.id == step.step) else {
-            return Err(("only_planned_steps_are_dispatched", id.to_string()));
-        };
         let busy = self.slots.iter().filter(|(s, slot)| s.step == step.step && slot.in_flight).count();
         let room = if planned.foreach.is_some() { planned.max_parallel as usize } else { 1 };
         hold("members_stay_within_max_parallel", busy <= room, || format!("{id}: {busy} of {room}"))?;
-        let planned = planned.clone();
         self.needs_ended(run, &planned)?;
         Ok(planned)
+    }
+
+    fn planned(&self, step: &StepRef) -> Option<&PlanStep> {
+        self.plan.steps.iter().find(|planned| planned.id == step.step)
     }
 
     fn needs_ended(&self, run: &Run, planned: &PlanStep) -> Result<(), Wrong> {
         let names: Vec<_> = planned.needs.iter().map(|n| &self.plan.steps[*n].id).collect();
         let ended = |status| matches!(status, StepStatus::Succeeded | StepStatus::Skipped | StepStatus::GaveUp);
-        let open = run.steps().find(|s| names.contains(&s.id) && !ended(s.status));
-        let waits = self
-            .slots
-            .iter()
-            .find(|(step, slot)| names.contains(&&step.step) && !slot.done && !self.may_be_passed_over(step));
+        let taken = |id: &StepId, status| status == StepStatus::Canceled && self.joins.is_taken(id);
+        let open = run.steps().find(|s| names.contains(&s.id) && !ended(s.status) && !taken(s.id, s.status));
+        let over = |step: &StepRef| self.may_be_passed_over(step) || self.joins.is_taken(&step.step);
+        let waits = self.slots.iter().find(|(step, slot)| names.contains(&&step.step) && !slot.done && !over(step));
         hold("needs_end_before_a_step_starts", open.is_none() && waits.is_none(), || planned.id.to_string())
     }
-}
-
-/// Costs in simulations are whole quarters of a dollar.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few quarters")]
-fn quarters(usd: f64) -> u64 {
-    (usd * 4.0).round().max(0.0) as u64
 }
 
 fn within_budget(task: &TaskId, slot: &Slot, planned: &PlanStep) -> Result<(), Wrong> {

@@ -1,6 +1,6 @@
 //! Messages on their way to the broker: lost, late, stored without anybody hearing of it, and sent again.
 
-use kapelle_engine::{ApprovalChecked, Body, CheckApproval, Command};
+use kapelle_engine::{Body, Command};
 use kapelle_types::RunId;
 
 use super::agents::succeeded;
@@ -44,7 +44,13 @@ impl World {
     pub(crate) fn arrive(&mut self, publish: Box<Publish>) {
         self.note(|| format!("broker: {}", publish.describe()));
         match &publish.message {
-            Message::Command(command) => self.perform(publish.run, command.clone()),
+            Message::Command(command) => {
+                if !self.perform(publish.run, command.clone()) {
+                    let patience = self.dice.between(200, 2_500);
+                    return self.after(patience, Event::Resend(publish));
+                }
+                self.performed.extend(Identity::of(command).map(|identity| (publish.run, identity)));
+            }
             Message::Record { only_first: true, .. } if self.is_blocked(publish.run) => {
                 // Something stands there that is no submission; the client is told so, and tries again.
                 return self.after(500, Event::Resend(publish));
@@ -79,9 +85,8 @@ impl World {
         }
     }
 
-    /// What the broker does with a command.
-    fn perform(&mut self, run: RunId, command: Command) {
-        self.performed.extend(Identity::of(&command).map(|identity| (run, identity)));
+    /// What the broker does with a command; false if only a part of it was done.
+    fn perform(&mut self, run: RunId, command: Command) -> bool {
         match command {
             Command::DispatchTask(task) => {
                 self.check_dispatch(run, &task);
@@ -94,23 +99,15 @@ impl World {
                 let body = succeeded(run, &event.task, serde_json::Value::Null);
                 self.append_report(run, vec![entry(String::new(), body)]);
             }
-            Command::StartRun(start) => {
-                // A run below is a task of nobody's queue here: it is begun and ends at once, whenever it is begun again.
-                let body = succeeded(run, &start.parent.task, serde_json::Value::Null);
-                self.append_report(run, vec![entry(String::new(), body)]);
-            }
-            // It has ended when it was begun, and no run of this world stands below another.
-            Command::StopRun(_) | Command::ReportOutcome(_) => {}
+            Command::StartRun(start) => return self.start_run(&start),
+            Command::StopRun(stop) => self.stop_run(&stop),
+            Command::ReportOutcome(report) => self.report_outcome(run, &report),
             Command::WithdrawTask { task, .. } => self.tasks.withdraw(&(run, task)),
             Command::StartTimer { timer, due } => self.start_timer(run, timer, due),
             Command::CancelTimer { timer } => {
                 self.log.timers.remove(&(run, timer));
             }
-            Command::CheckApproval(check) => {
-                let CheckApproval { step, digest, agreed, .. } = *check;
-                let checked = ApprovalChecked { step, digest, agreed, void: None, policies: String::new() };
-                self.append_control(run, String::new(), Body::ApprovalChecked(checked), false);
-            }
+            Command::CheckApproval(check) => self.look_again(run, *check),
             Command::WriteDeadLetter(letter) => {
                 self.check_dead_letter(run, &letter);
                 self.dead.insert((run, letter.task.step), letter.task.attempt);
@@ -121,6 +118,7 @@ impl World {
             }
             Command::FinishRun(outcome) => self.append_control(run, String::new(), Body::RunFinished(outcome), false),
         }
+        true
     }
 }
 

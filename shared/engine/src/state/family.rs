@@ -75,12 +75,20 @@ impl Run {
 impl Turn<'_> {
     /// Whoever ends a run ends the one that goes on in its place. False if none does.
     pub(crate) fn pass_on(&mut self, terminate: bool) -> bool {
-        let next = self.run.continued();
-        let stop = next.and_then(|(place, task)| Command::withdraw(self.run, place, task, terminate));
-        let passed = stop.is_some();
-        self.commands.extend(stop);
-        passed
+        if self.run.continued().is_none() {
+            return false;
+        }
+        let at_once = self.run.passed_on.unwrap_or(false) || terminate;
+        self.run.passed_on = Some(at_once);
+        self.commands.extend(passed_on(self.run));
+        true
     }
+}
+
+/// The end of the run that goes on in the place of this one, if whoever ended this one wished it; the command may be lost.
+pub(crate) fn passed_on(run: &Run) -> Option<Command> {
+    let (terminate, (place, task)) = (run.passed_on?, run.continued()?);
+    Command::withdraw(run, place, task, terminate)
 }
 
 #[cfg(test)]

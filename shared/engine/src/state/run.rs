@@ -57,6 +57,8 @@ pub struct Run {
     pub(crate) undo: Vec<StepIndex>,
     /// How it is to end, while its last steps are done; kept when it has ended.
     pub(crate) closing: Option<Box<Closing>>,
+    /// Whoever ended it ended the run that goes on in its place, too; true if at once.
+    pub(crate) passed_on: Option<bool>,
     pub(crate) paused: bool,
     pub(crate) halt: Option<Halt>,
     pub(crate) outcome: Option<Box<RunFinished>>,
@@ -107,6 +109,7 @@ impl Run {
             spending: None,
             undo: Vec::new(),
             closing: None,
+            passed_on: None,
             paused: false,
             halt,
             outcome: None,

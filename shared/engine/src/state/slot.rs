@@ -94,6 +94,12 @@ impl Slot {
         self.renew();
     }
 
+    /// The rounds are used up: what an attempt has said so far was not good enough, and is not heard again.
+    pub(crate) fn end_attempts(&mut self) {
+        let rounds = || Box::new(Rounds { number: 0, before: 0, last: Payload::null(), bytes: 0 });
+        self.rounds.get_or_insert_with(rounds).before = self.attempt;
+    }
+
     /// Adds a failure to what is remembered.
     pub(crate) fn remember(&mut self, at: Timestamp, failure: &Failure) {
         let attempt = self.attempt;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use kapelle_types::Payload;
+use kapelle_types::{Attempt, Payload};
 use serde_json::Value;
 
 use super::slot::Slot;
@@ -37,6 +37,9 @@ pub(crate) enum StepState {
     Abandoned {
         /// The attempts that were begun.
         attempts: u32,
+        /// Those of them that run another workflow and were in flight, with their members: the command that ends those runs
+        /// may be lost.
+        below: Vec<(Option<u32>, Attempt)>,
     },
     /// It gave up and the run goes on without its output.
     PassedOver {

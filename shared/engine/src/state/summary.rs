@@ -121,7 +121,7 @@ fn summary<'r>(run: &'r Run, index: StepIndex, plan: &'r PlanStep) -> StepSummar
     match state {
         StepState::Waiting | StepState::Ready | StepState::Skipped => blank,
         StepState::Broken(failure) => StepSummary { failure: Some(failure), ..blank },
-        StepState::Abandoned { attempts } => StepSummary { attempts: *attempts, ..blank },
+        StepState::Abandoned { attempts, .. } => StepSummary { attempts: *attempts, ..blank },
         StepState::PassedOver { attempts, failure } => {
             StepSummary { attempts: *attempts, failure: Some(failure), ..blank }
         }

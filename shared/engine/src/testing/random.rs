@@ -44,6 +44,10 @@ pub struct Shape {
     pub fail: u64,
     /// Steps of other kinds than an agent's, in percent of the steps.
     pub kinds: u64,
+    /// `foreach` steps whose members get several items, in percent of them.
+    pub batch: u64,
+    /// `foreach` steps of which a member may give up, in percent of them. Which of them does depends on the order of events.
+    pub max_failures: u64,
     /// Joins, in percent of the steps that could be one. What comes of such a run depends on the order of events.
     pub joins: u64,
     /// Steps that are done in rounds, in percent of the steps.
@@ -68,6 +72,8 @@ impl Default for Shape {
             foreach: 35,
             fail: 15,
             kinds: 0,
+            batch: 0,
+            max_failures: 0,
             joins: 0,
             repeat: 0,
             approvals: false,
@@ -96,7 +102,8 @@ pub fn random_spec(seed: u64, shape: &Shape) -> Value {
         random_joins(&mut dice, &mut spec, shape);
     }
     if shape.kinds > 0 && dice.chance(20) {
-        spec["continue"] = json!({"when": "input.go", "with": "${input}", "retry": random_retry(&mut dice, shape)});
+        let with = json!({"go": "${input.go}", "n": "${input.n - 3}", "list": "${input.list}"});
+        spec["continue"] = json!({"when": "input.n > 4", "with": with, "retry": random_retry(&mut dice, shape)});
     }
     if shape.closing > 0 {
         random_closing(&mut dice, &mut spec, shape);
@@ -194,11 +201,17 @@ fn random_step(dice: &mut Dice, index: usize, before: &[Map<String, Value>], sha
             of_single.filter(|_| dice.chance(50)).map_or("input.list".into(), |s| format!("steps.{s}.output.list"));
         step.insert("foreach".into(), json!(list));
         step.insert("max_parallel".into(), json!(dice.below(3) + 1));
+        if dice.chance(shape.batch) {
+            step.insert("batch".into(), json!(2));
+        }
+        if dice.chance(shape.max_failures) {
+            step.insert("max_failures".into(), json!(1));
+        }
     }
     let mut with: Map<_, _> = needs.iter().map(|s| (id(s), reference(s))).collect();
     if step.contains_key("foreach") {
         with.insert("item".into(), json!("${item} at ${index}"));
-        if dice.chance(5) {
+        if dice.chance(5) && !step.contains_key("batch") {
             with.insert("breaks".into(), json!("${item > 7 ? item.none : item}"));
         }
     }
@@ -240,6 +253,17 @@ fn random_kind(dice: &mut Dice, step: &mut Map<String, Value>, shape: &Shape) {
         _ => return,
     };
     step.insert(field.into(), value);
+    if field == "workflow" {
+        // What is run below expects what every random plan does.
+        let with = step.entry("with").or_insert_with(|| json!({}));
+        for part in ["go", "n", "list"] {
+            with[part] = json!(format!("${{input.{part}}}"));
+        }
+        if dice.chance(25) {
+            step.insert("detach".into(), json!(true));
+            step.remove("repeat");
+        }
+    }
     if field == "signal" && shape.total && dice.chance(50) {
         step.insert("timeout_ms".into(), json!(dice.below(2000)));
     }

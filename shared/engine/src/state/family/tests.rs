@@ -278,6 +278,7 @@ fn a_run_goes_on_as_another() {
       finish COMPLETED decided at 6 9
     > 6 finished
     > 7 ?
+      cancel run for continue#1
     > 8 cancel again
       cancel run for continue#1
     > 9 terminate
