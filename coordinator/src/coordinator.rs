@@ -80,8 +80,7 @@ impl Coordinator {
         tokio::spawn(Arc::clone(&plans).follow_keys(stop_all.clone()));
         let catalog = Catalog::open(&bus, Arc::clone(&plans), stop_all.clone()).await.map_err(|e| unavailable(&e))?;
         let identity = Identity::open(&bus, &config.accepted, &stop_all).await.inspect_err(|_| stop_all.cancel())?;
-        let started_at = clock::now();
-        let (id, following) = (config.id.clone(), Arc::clone(&catalog));
+        let (id, following, started_at) = (config.id.clone(), Arc::clone(&catalog), clock::now());
         let mut ownership = Ownership::start(bus.clone(), id, started_at, following, stop_all.clone());
         // Whoever retires a version has heard of us, or we know of it before we pin anything.
         ownership.announced().await;
@@ -89,8 +88,7 @@ impl Coordinator {
         let admission = Admission::start(bus.clone(), ownership.peers.clone(), config.open_runs_max, stop_all.clone());
         let peers = ownership.peers.clone();
         let submitter = Arc::new(Submitter::new(bus.clone(), Arc::clone(&catalog), admission, peers, behaviour));
-        let takers = Takers::open(&bus).await.map_err(|e| provisioning(&e))?;
-        tokio::spawn(Arc::clone(&takers).follow(stop_all.clone()));
+        let (schedules, approvals, takers) = stores(&bus, &stop_all).await.map_err(|e| provisioning(&e))?;
         let shared = Shared {
             bus: bus.clone(),
             plans: Arc::clone(&plans),
@@ -101,11 +99,10 @@ impl Coordinator {
             access: Arc::clone(&access),
         };
         let waiters = Arc::clone(&shared.waiters);
-        let (schedules, approvals) = stores(&bus).await.map_err(|e| provisioning(&e))?;
         let ours = assigned(&config, &ownership);
         let served = Served::start(template(&config), shared, ours.clone(), ownership.own.clone(), stop_all.clone());
-        let (taker, namespace) = (Arc::clone(&submitter), config.namespace.clone());
-        tokio::spawn(direct::take_jobs(bus.clone(), taker, namespace, stop_api.clone()));
+        let taker = Arc::clone(&submitter);
+        tokio::spawn(direct::take_jobs(bus.clone(), taker, config.namespace.clone(), stop_api.clone()));
         answer_peers(&bus, &config.id, &served, &stop_all);
         let retirement = Retirement {
             bus: bus.clone(),
@@ -117,8 +114,7 @@ impl Coordinator {
         };
         stand_by(&config, &retirement, &takers, &stop_all).inspect_err(|_| stop_all.cancel())?;
         let announcer = announce(&bus, &config, started_at, &served);
-        let certificates = certificates(config.tls, &stop_all)?;
-        let tokens = Arc::clone(identity.tokens());
+        let (certificates, tokens) = (certificates(config.tls, &stop_all)?, Arc::clone(identity.tokens()));
         let gate = Gate::new(Arc::new(identity), Arc::clone(&access));
         let context = Context {
             id: config.id,
@@ -134,12 +130,10 @@ impl Coordinator {
             retirement,
             schedules,
             known_schedules: Arc::default(),
-            takers: Arc::clone(&takers),
+            takers,
             approvals,
         };
-        let giver = Giver { bus: context.bus.clone(), takers, ours: ours.clone() };
-        let turns = tokio::spawn(giver.run(stop_api.clone()));
-        tend((watcher(&context), scheduler(&context, tokens, config.namespace, ours)), &stop_api);
+        let turns = tend(&context, (tokens, config.namespace, ours), &stop_api);
         let server = Server::start(config.grpc_address, Arc::new(context), (gate, certificates), stop_api.clone())
             .await
             .inspect_err(|_| stop_all.cancel())?;
@@ -264,8 +258,13 @@ fn scheduler(context: &Context, tokens: Arc<TokenCache>, namespace: Namespace, o
 }
 
 /// The buckets that the API and whoever tends what is in them share.
-async fn stores(bus: &Bus) -> Result<(Schedules, Approvals), kapelle_bus::Error> {
-    Ok((Schedules::open(bus).await?, Approvals::open(bus).await?))
+async fn stores(
+    bus: &Bus,
+    stop: &CancellationToken,
+) -> Result<(Schedules, Approvals, Arc<Takers>), kapelle_bus::Error> {
+    let takers = Takers::open(bus).await?;
+    tokio::spawn(Arc::clone(&takers).follow(stop.clone()));
+    Ok((Schedules::open(bus).await?, Approvals::open(bus).await?, takers))
 }
 
 /// The certificates of the API, looked at again and again, until `stop`.
@@ -273,10 +272,21 @@ fn certificates(files: Option<tls::Files>, stop: &CancellationToken) -> Result<O
     files.map(|files| Certificates::open(files, stop.clone()).inspect_err(|_| stop.cancel())).transpose()
 }
 
-/// Tends what belongs to the partitions that are ours, until `stop`.
-fn tend((watcher, scheduler): (Watcher, Scheduler), stop: &CancellationToken) {
-    tokio::spawn(watcher.run(stop.clone()));
-    tokio::spawn(scheduler.run(stop.clone()));
+/// Whoever gives out the turns of the agent versions that fall to our partitions.
+fn giver(context: &Context, ours: Ours) -> Giver {
+    Giver { bus: context.bus.clone(), takers: Arc::clone(&context.takers), ours }
+}
+
+/// Tends what belongs to the partitions that are ours, until `stop`. What is given out then is still brought into the queue.
+fn tend(
+    context: &Context,
+    (tokens, namespace, ours): (Arc<TokenCache>, Namespace, Ours),
+    stop: &CancellationToken,
+) -> JoinHandle<()> {
+    let giver = giver(context, ours.clone());
+    tokio::spawn(watcher(context).run(stop.clone()));
+    tokio::spawn(scheduler(context, tokens, namespace, ours).run(stop.clone()));
+    tokio::spawn(giver.run(stop.clone()))
 }
 
 /// What goes on beside the runs: the queues are watched, what nobody decides is taken back, and, if that is wanted, lineage is

@@ -17,9 +17,8 @@ impl Slots {
         let said = (self.ended || self.last.due.is_some(), decision.ignored);
         match &entry.body {
             Body::ApprovalDecided(decided) => {
-                if self.questions.decided(run, (&entry.id, decided), stamp, said, &decision.commands)? {
-                    self.exhaust(run, &decided.step);
-                }
+                let exhausted = self.questions.decided(run, (&entry.id, decided), stamp, said, &decision.commands)?;
+                exhausted.then(|| self.exhaust(run, &decided.step));
             }
             Body::ApprovalChecked(checked) => {
                 let granted = self.questions.checked(run, checked, stamp.at, said)?;
@@ -30,9 +29,8 @@ impl Slots {
                 }
             }
             Body::TimerFired { timer: TimerId::Wake(task) } if said == (false, None) => {
-                if self.questions.expired(task, stamp.at)? {
-                    self.exhaust(run, &task.step);
-                }
+                let exhausted = self.questions.expired(task, stamp.at)?;
+                exhausted.then(|| self.exhaust(run, &task.step));
             }
             _ => {}
         }
