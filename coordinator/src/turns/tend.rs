@@ -55,6 +55,8 @@ struct Known {
     twice: Vec<u64>,
     /// When the stream was created that all this was read from.
     created: i64,
+    /// Whether the broker held something that waits when we knew of nothing.
+    missed: bool,
 }
 
 impl Known {
@@ -101,19 +103,24 @@ impl Tender {
             recent: Recent::default(),
             twice: Vec::new(),
             created,
+            missed: false,
         })
     }
 
-    /// Gives out turns until `stop`, or until the stream is another one.
+    /// Gives out turns until `stop`, or until what waits has to be read anew: over a new connection, since a broker that was
+    /// killed may have back what was taken, and where there is something that we know nothing of.
     async fn tend(&self, mut known: Known, stop: &CancellationToken) {
         let mut pause = LOOK_MIN;
         let mut look_at = Instant::now();
         let mut tidied = Instant::now();
+        let mut epochs = self.bus.connection().epochs();
+        epochs.mark_unchanged();
         loop {
             // Arrivals are read between two looks and not one look made for each of them: thousands may come at once.
             let look = if known.lanes.len() > 0 { look_at } else { tidied + TIDY_EVERY };
             tokio::select! {
                 () = stop.cancelled() => return,
+                _ = epochs.changed() => return,
                 chunk = known.arrivals.next() => match chunk {
                     Some(chunk) => {
                         known.arrived(chunk);
@@ -144,11 +151,14 @@ impl Tender {
         }
     }
 
-    /// False if the stream is another one than what is known was read from.
+    /// False if what waits has to be read anew: the stream is another one, or holds what we know nothing of.
     async fn tidy(&self, known: &mut Known) -> Result<bool, Error> {
         let limited = known.lanes.limited();
         known.keys.tidy(&self.bus, &limited, clock::now()).await?;
-        Ok(self.bus.stream_state(stream::WAITING).await?.created == known.created)
+        let missed = known.lanes.len() == 0 && self.bus.waiting_count(&self.agent).await? > 0;
+        // Once it may have come just now.
+        let still = std::mem::replace(&mut known.missed, missed) && missed;
+        Ok(!still && self.bus.stream_state(stream::WAITING).await?.created == known.created)
     }
 
     /// Lets in those whose turn it is, and says how many that were.
