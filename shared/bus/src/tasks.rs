@@ -15,6 +15,7 @@ use kapelle_types::{AgentVersion, Rate, Timestamp, Usd, printed};
 use serde::Deserialize;
 
 use crate::direct::header;
+use crate::leader;
 use crate::publish::Acknowledgement;
 use crate::{Bus, Error};
 
@@ -151,7 +152,12 @@ impl Bus {
     /// [`Error::Unavailable`] if the broker did not answer.
     pub async fn withdraw_task(&self, task: &TaskSubject, token: Option<&TaskToken>) -> Result<(), Error> {
         let subject = task.to_string();
-        self.purge(stream::TASKS, &subject).await?;
+        // Not by a purge of its subject: nats-server (2.15.1) then forgets deliveries before it that are not acknowledged, and
+        // gives those tasks to nobody any more.
+        let there = leader::last(self.jetstream(), stream::TASKS, &subject).await?;
+        if let Some(leader::Last::There(message) | leader::Last::Removed(message)) = there {
+            self.delete(stream::TASKS, message.sequence).await?;
+        }
         let mut headers = HeaderMap::new();
         if let Some(token) = token {
             headers.insert(TOKEN_HEADER, URL_SAFE_NO_PAD.encode(token.as_bytes()));

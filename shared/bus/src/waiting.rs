@@ -187,9 +187,14 @@ impl Bus {
     /// # Errors
     /// [`Error::Unavailable`] if the broker did not answer: it may or may not be taken.
     pub async fn take_waiting(&self, seq: u64) -> Result<bool, Error> {
+        self.delete(stream::WAITING, seq).await
+    }
+
+    /// Takes a message out of a stream. False if it is not there any more.
+    pub(crate) async fn delete(&self, stream: &str, seq: u64) -> Result<bool, Error> {
         // The client library's own call has the broker overwrite what is deleted on its disk: milliseconds instead of microseconds.
         let request = json!({ "seq": seq, "no_erase": true }).to_string();
-        let to = format!("$JS.API.STREAM.MSG.DELETE.{}", stream::WAITING);
+        let to = format!("$JS.API.STREAM.MSG.DELETE.{stream}");
         let asked = tokio::time::timeout(DELETE_WAIT_MAX, self.client().request(to, request.into()));
         let answer = asked.await.map_err(|_| Error::Unavailable("no answer to a deletion".into()))?;
         taken(&answer.map_err(Error::unavailable)?.payload)
