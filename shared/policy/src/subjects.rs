@@ -67,7 +67,6 @@ pub const CLASSES: &[Class] = &[
         &[
             "kapelle.waiting.*.*.*.*.*",
             "$JS.API.DIRECT.GET.WAITING",
-            "$JS.API.STREAM.MSG.GET.TASKS",
             "$JS.API.STREAM.MSG.DELETE.WAITING",
             "$JS.API.STREAM.PURGE.WAITING",
             "$JS.API.CONSUMER.CREATE.WAITING",
