@@ -391,10 +391,10 @@ impl Core {
     }
 }
 
-/// What a run wants done becomes orders, which the entry of `cause` waits for (none: sequence 0); and whether again.
-fn emit(progress: &mut Progress, run: &Run, cause: (Stamp, bool), commands: Vec<Command>, out: &mut Vec<Effect>) {
+/// What a run wants done becomes orders, which the entry at `cause` waits for (none: sequence 0); and whether again.
+fn emit(progress: &mut Progress, run: &Run, (cause, again): Cause, commands: Vec<Command>, out: &mut Vec<Effect>) {
     for command in commands {
-        progress.hold(cause.0.seq);
-        out.push(Effect::Perform(Box::new(Order::of(run, cause, command))));
+        progress.hold(cause.seq);
+        out.push(Effect::Perform(Box::new(Order::of(run, (cause, again), command))));
     }
 }

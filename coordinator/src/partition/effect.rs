@@ -92,10 +92,13 @@ pub struct Order {
     pub again: bool,
 }
 
+/// What an order comes from: the entry, or sequence 0, and whether the same may have been performed before.
+pub(crate) type Cause = (Stamp, bool);
+
 impl Order {
     /// The order for a run's command that the entry at `cause` asked for; sequence 0 where none did. `again` goes
     /// with the cause.
-    pub(crate) fn of(run: &Run, (cause, again): (Stamp, bool), command: Command) -> Self {
+    pub(crate) fn of(run: &Run, (cause, again): Cause, command: Command) -> Self {
         let proof = if let Command::WithdrawTask { task, .. } = &command { run.token(task) } else { None };
         Self {
             proof,

