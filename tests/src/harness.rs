@@ -44,7 +44,7 @@ pub use audit::{Account, Audit};
 pub use binary::{kapelle, scripted_worker};
 pub use client::{Cli, Outcome};
 pub use cluster::{Cluster, NODES};
-pub use fleet::{Coordinator, Fleet, bus, register, token, token_of};
+pub use fleet::{Coordinator, Fleet, bus, register, token};
 pub use lab::Lab;
 pub use logbook::Logbook;
 pub use process::Process;

@@ -84,17 +84,6 @@ impl Api {
         *self.token.write().unwrap() = Some(format!("Bearer {token}").parse().expect("a token"));
     }
 
-    /// The same coordinators, with this token.
-    ///
-    /// # Panics
-    /// If it is no token.
-    #[must_use]
-    pub fn with_token(&self, token: &str) -> Self {
-        let other = Self { token: Arc::default(), ..self.clone() };
-        other.show(token);
-        other
-    }
-
     fn bearer(&self) -> Bearer {
         Bearer(self.token.read().unwrap().clone())
     }

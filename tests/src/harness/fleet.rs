@@ -168,20 +168,12 @@ pub async fn bus(url: &str) -> Bus {
 /// # Panics
 /// If it cannot be made.
 pub async fn token(bus: &Bus, roles: &[Role], sees_payloads: bool) -> String {
-    token_of(bus, roles, sees_payloads, None).await
-}
-
-/// The same for a person.
-///
-/// # Panics
-/// If it cannot be made.
-pub async fn token_of(bus: &Bus, roles: &[Role], sees_payloads: bool, person: Option<&str>) -> String {
     let wanted = Wanted {
         name: "e2e".parse().expect("a name"),
         roles: roles.iter().copied().collect(),
         namespace: Namespace::default(),
         sees_payloads,
-        person: person.map(str::to_owned),
+        person: None,
         life: Duration::from_secs(24 * 3600),
         created_by: Principal("e2e".into()),
     };

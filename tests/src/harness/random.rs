@@ -82,7 +82,20 @@ pub fn random_output(run: RunId, place: &StepRef) -> Value {
 }
 
 fn manifest(name: &str, spec: &Value) -> Value {
-    let steps: Vec<Value> = listed(&spec["steps"]).map(step).collect();
+    let opaque: Vec<&str> =
+        listed(&spec["steps"]).filter(|of| is_opaque(of)).filter_map(|of| of["id"].as_str()).collect();
+    let about = |source: &str| opaque.iter().any(|id| source.starts_with(&format!("steps.{id}.output.")));
+    let steps: Vec<Value> = listed(&spec["steps"])
+        .map(|of| {
+            let mut of = of.clone();
+            for (field, instead) in [("when", "input.go"), ("foreach", "input.list")] {
+                if of.get(field).and_then(Value::as_str).is_some_and(about) {
+                    of.insert(field.to_owned(), json!(instead));
+                }
+            }
+            step(&of)
+        })
+        .collect();
     let mut written = json!({ "input": { "schema": {} }, "steps": steps, "output": spec["output"] });
     written["signals"] = json!({ "go": {}, "stop": {} });
     for field in ["on_failure", "finally"] {
@@ -104,6 +117,11 @@ fn manifest(name: &str, spec: &Value) -> Value {
         "apiVersion": "kapelle.dev/v1", "kind": "Workflow",
         "metadata": { "name": name, "version": "1.0.0", "owner": "tests@example.com" }, "spec": written,
     })
+}
+
+/// Whether it is known of a step that its output has nothing of what agents return: whoever asks for that is refused.
+fn is_opaque(of: &Map<String, Value>) -> bool {
+    ["approval", "detach", "emit", "wait", "switch"].iter().any(|kind| of.contains_key(*kind))
 }
 
 fn listed(list: &Value) -> impl Iterator<Item = &Map<String, Value>> {
