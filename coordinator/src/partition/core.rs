@@ -17,7 +17,7 @@ use kapelle_types::{RunId, Timestamp};
 use lru::LruCache;
 
 use super::cache::Cache;
-use super::effect::{Content, Effect, Item, Loaded, Order, Plans, Refused, TasksState, Token};
+use super::effect::{Cause, Content, Effect, Item, Loaded, Order, Plans, Refused, TasksState, Token};
 use super::meters::Meters;
 use super::open::{OpenRun, OpenRuns};
 use super::progress::Progress;
