@@ -20,7 +20,7 @@ use kapelle_bus::Bus;
 use kapelle_bus::provision::ensure_queue;
 use kapelle_bus::registry::{Change, Kind, News, Registered, Registry};
 use kapelle_engine::{KeyId, RunSubmitted};
-use kapelle_types::{AgentVersion, Diagnosis};
+use kapelle_types::{AgentVersion, Code, Diagnosis};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -85,6 +85,22 @@ impl Catalog {
     /// `UNKNOWN_WORKFLOW`, `UNKNOWN_AGENT`, `REQUEST_INVALID`, `PLAN_MISSING`.
     pub fn resolve(&self, workflow: &str, requirement: &str) -> Result<Arc<Resolved>, Diagnosis> {
         self.snapshot.load().resolve(workflow, requirement, &self.plans)
+    }
+
+    /// As [`Self::resolve`], but says that something is not registered only after all that is registered by now is known here:
+    /// it may have been registered at another coordinator just now.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`], and `BROKER_UNAVAILABLE`.
+    pub(crate) async fn resolve_surely(&self, workflow: &str, requirement: &str) -> Result<Arc<Resolved>, Diagnosis> {
+        match self.resolve(workflow, requirement) {
+            Err(unknown) if [Code::UNKNOWN_WORKFLOW, Code::UNKNOWN_AGENT].contains(&unknown.code) => {
+                let unavailable = |e| Diagnosis::new(Code::BROKER_UNAVAILABLE, format!("{}: {e}", unknown.message));
+                self.up_to_date().await.map_err(unavailable)?;
+                self.resolve(workflow, requirement)
+            }
+            resolved => resolved,
+        }
     }
 
     /// What an earlier submission resolved to, for another run of the same versions.

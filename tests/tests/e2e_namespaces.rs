@@ -34,7 +34,7 @@ impl Place {
             .await;
         let conf = format!(
             "server_name: test\nlisten: \"127.0.0.1:{port}\"\ninclude \"operator/broker.conf\"\n\
-             jetstream {{ store_dir: \"{here}/store\", limits {{ default_max_consumers: -1 }} }}\n"
+             jetstream {{ store_dir: \"{here}/store\", max_file_store: 64GB, limits {{ default_max_consumers: -1 }} }}\n"
         );
         let file = lab.write("nats.conf", conf);
         let binary = Binary::find(None, None).await.unwrap().path;

@@ -86,16 +86,18 @@ impl RegistryApi {
     }
 
     async fn register(&self, record: &Registered) -> Result<Outcome, Diagnosis> {
-        let unavailable = |e: kapelle_bus::Error| {
-            Diagnosis::new(Code::BROKER_UNAVAILABLE, format!("{} is not registered: {e}", record.name))
-                .hint("apply again: what is registered already stays as it is")
-        };
+        let unavailable = |e| unavailable(&format!("{} is not", record.name), &e);
         let outcome = self.context.catalog.registry().put(record).await.map_err(unavailable)?;
         if outcome != Outcome::Conflict {
             self.context.catalog.learn(record).await.map_err(unavailable)?;
         }
         Ok(outcome)
     }
+}
+
+fn unavailable(what: &str, error: &kapelle_bus::Error) -> Diagnosis {
+    Diagnosis::new(Code::BROKER_UNAVAILABLE, format!("{what} registered: {error}"))
+        .hint("apply again: what is registered already stays as it is")
 }
 
 /// How the audit trail names a request: by its first manifests.
@@ -226,6 +228,8 @@ impl RegistryService for RegistryApi {
     async fn apply(&self, request: Request<v1::ApplyRequest>) -> Result<Response<v1::ApplyResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
+        // What it needs may have been applied at another coordinator just now.
+        self.context.catalog.up_to_date().await.map_err(|e| status(&unavailable("nothing is", &e)))?;
         // What is checked against the catalog as it is now is registered before anybody counts on another one.
         let mut ticket = self.context.catalog.ticket();
         let records = self.checked(&request, &caller.principal.to_string()).map_err(|e| status(&e))?;

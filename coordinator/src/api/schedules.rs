@@ -80,8 +80,8 @@ impl SchedulesApi {
     }
 
     /// Whether its workflow is there and takes its input.
-    fn check(&self, schedule: &Schedule) -> Result<(), Diagnosis> {
-        let resolved = self.context.catalog.resolve(schedule.workflow.as_str(), &schedule.versions)?;
+    async fn check(&self, schedule: &Schedule) -> Result<(), Diagnosis> {
+        let resolved = self.context.catalog.resolve_surely(schedule.workflow.as_str(), &schedule.versions).await?;
         resolved.check_input(&schedule.input, false)
     }
 
@@ -96,7 +96,7 @@ impl SchedulesApi {
         let document =
             serde_json::from_slice(&request.json).map_err(|e| Diagnosis::new(Code::MANIFEST_SYNTAX, e.to_string()))?;
         let schedule = read(&document)?;
-        self.check(&schedule)?;
+        self.check(&schedule).await?;
         let store = &self.context.schedules;
         let there = store.get(&schedule.name).await.map_err(|e| unavailable(&e))?;
         let outcome = match &there {

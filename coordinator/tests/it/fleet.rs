@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kapelle_broker::testing::TestServer;
 use kapelle_bus::{Bus, ConnectConfig, Connection};
-use kapelle_coordinator::{Accepted, Config, Coordinator, Handle};
+use kapelle_coordinator::{Accepted, Assignment, Config, Coordinator, Handle};
 use kapelle_proto::v1::dead_letter_service_client::DeadLetterServiceClient;
 use kapelle_proto::v1::registry_service_client::RegistryServiceClient;
 use kapelle_proto::v1::run_service_client::RunServiceClient;
@@ -13,8 +13,10 @@ use kapelle_proto::v1::{
     ListDeadLettersRequest, ListRunsRequest, ManifestSource, RunSummary, RunView, SubmitRequest, SubmitResponse,
 };
 use kapelle_sdk::{Agent, AgentError, Output, Task, async_trait};
+use kapelle_types::Partitions;
 use kapelle_worker::Worker;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tonic::Status;
 use tonic::transport::Channel;
 use tonic_types::StatusExt;
@@ -64,6 +66,18 @@ impl Fleet {
         let config = kapelle_worker::Config::new().native("echo@1.0.0".parse().unwrap(), Scripted);
         let worker = Worker::start(config, bus).await.unwrap();
         Self { server, coordinator, worker, channel, client }
+    }
+
+    /// A second coordinator, which believes that every partition is its own, as the first does.
+    pub(crate) async fn second(&self) -> Handle {
+        let (_given, given) = watch::channel(Partitions::new(4).unwrap().all().collect());
+        let config = Config {
+            grpc_address: "127.0.0.1:0".parse().unwrap(),
+            accepted: Accepted::Development,
+            assignment: Assignment::Given(given),
+            ..Config::default()
+        };
+        Coordinator::start(config, connect(&self.server.url()).await).await.unwrap()
     }
 
     pub(crate) async fn stop(self) {

@@ -11,6 +11,7 @@ use kapelle_coordinator::partition::effect::Loaded;
 use kapelle_coordinator::partition::load::load_whole;
 use kapelle_coordinator::plans::PlanStore;
 use kapelle_engine::Channel;
+use kapelle_proto::v1::run_service_client::RunServiceClient;
 use kapelle_proto::v1::{RunStatus, SteerRequest, SubmitRequest};
 use kapelle_types::RunId;
 use serde_json::json;
@@ -285,5 +286,31 @@ async fn whoever_waits_elsewhere_is_told_when_a_run_settles() {
     let log = bus.read_run(run, 1).await.unwrap();
     // Submitted, one report a step, and the mark: the second report decides.
     assert_eq!(sign, log[2].stamp.seq);
+    fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_coordinator_registered_is_known_to_the_next_that_is_asked() {
+    let fleet = Fleet::start().await;
+    let second = fleet.second().await;
+    let endpoint = format!("http://{}", second.grpc_address());
+    let asked = RunServiceClient::connect(endpoint).await.unwrap();
+    for n in 0..50 {
+        let name = format!("new-{n}");
+        fleet.register(chain(&name, 1)).await;
+        asked
+            .clone()
+            .submit(SubmitRequest {
+                workflow: name,
+                input: json!({ "value": n }).to_string().into(),
+                ..Default::default()
+            })
+            .await
+            .unwrap();
+    }
+    let refused =
+        asked.clone().submit(SubmitRequest { workflow: "never".into(), ..Default::default() }).await.unwrap_err();
+    assert_eq!(fleet.code(&refused), "K0201");
+    second.stop().await;
     fleet.stop().await;
 }

@@ -40,7 +40,7 @@ impl Accounts {
 
     pub(crate) async fn namespace(&self, name: &str) -> Record {
         let partitions = Partitions::new(4).unwrap();
-        // The server reserves quotas, and takes three quarters of the free disk for its own limit.
+        // The server reserves quotas.
         let quotas = Quotas { storage_bytes: limits::NAMESPACE_STORAGE_MIN, ..Quotas::default() };
         let record = self.operator.create(name.parse().unwrap(), partitions, quotas, clock::now()).unwrap();
         self.push(&record).await;

@@ -39,7 +39,12 @@ impl Broker {
     /// Starts a server with what is given and, if wanted, streams. Its files lie in the folder.
     pub(crate) async fn configured(folder: TempDir, more: &str, streams: bool) -> Self {
         let path = folder.path().display();
-        let streams = if streams { format!("jetstream {{ store_dir: \"{path}/store\" }}\n") } else { String::new() };
+        // Room for the quotas of several namespaces on any disk: by itself it gives away three quarters of what is free.
+        let streams = if streams {
+            format!("jetstream {{ store_dir: \"{path}/store\", max_file_store: 64GB }}\n")
+        } else {
+            String::new()
+        };
         let conf = format!(
             "server_name: test\nlisten: \"127.0.0.1:-1\"\nports_file_dir: \"{path}\"\nlog_file: \"{path}/nats.log\"\n\
              {streams}{more}"
