@@ -202,8 +202,8 @@ fn job(kin: &Kin, start: &StartRun, ended_by: Option<Entry>) -> Option<Job> {
         person: start.person.clone(),
         traceparent: kin.traceparent.clone(),
         below: Some(Below { run: start.run, parent, continued_from, ended_by }),
-        priority: if start.flow.is_plain() { 0 } else { start.flow.priority.get().into() },
-        fairness: start.flow.fairness.clone(),
+        priority: start.priority.map_or(0, |it| it.get().into()),
+        fairness: start.fairness.clone(),
         ..Job::default()
     })
 }

@@ -85,6 +85,9 @@ impl Submitter {
         let label = if again.fork.is_some() { FORKED_FROM } else { RESTARTED_FROM };
         labels.insert(label.to_owned(), old.to_string());
         let owner = again.old.run.submitted_by().filter(|owner| **owner != again.caller.principal);
+        // That of the run above was for what the workflow does not say; nobody asked for it in the place of what it says.
+        let says = self.catalog.snapshot().workflow(&resolved.workflow).is_some_and(|it| it.spec.priority.is_some());
+        let asked_for = first.parent.is_none() || !says;
         let mut submitted = RunSubmitted {
             workflow: resolved.workflow.clone(),
             workflow_digest: resolved.digest,
@@ -103,7 +106,7 @@ impl Submitter {
             // Nobody waits for it: the run above has what the old one came to, or begins one of its own.
             parent: None,
             continued_from: None,
-            priority: first.priority,
+            priority: first.priority.filter(|_| asked_for),
             fairness: first.fairness.clone(),
         };
         if let Some(fork) = &again.fork {

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use kapelle_types::{
-    AgentVersion, Flow, InvalidName, Payload, RunId, Sha256, StepRef, TaskId, Timestamp, WorkflowVersion,
+    AgentVersion, Fairness, Flow, InvalidName, Payload, Priority, RunId, Sha256, StepRef, TaskId, Timestamp,
+    WorkflowVersion,
 };
 
 use crate::approval;
@@ -120,8 +121,10 @@ pub struct StartRun {
     pub person: Option<String>,
     /// Set if it goes on in the place of this run.
     pub continues: Option<Continues>,
-    /// How this run's attempts stand among others, which is how those of the other run do unless it says something else.
-    pub flow: Flow,
+    /// The priority of this run's attempts, if it is another than all have; the other run's unless that one says its own.
+    pub priority: Option<Priority>,
+    /// Whose share they take; so do the other run's, unless it says something else.
+    pub fairness: Option<Fairness>,
     /// What a report on the attempt has to show, if this run has a key.
     pub token: Option<TaskToken>,
 }
@@ -159,7 +162,9 @@ impl Command {
         let token = run.token(&task);
         match &planned.act {
             Act::Agent(act) => {
-                let flow = flow::of(run, place, planned, &input).unwrap_or_default();
+                // What cannot be said is found before the first attempt, which then is none. Later it is because a payload is
+                // gone: nothing is dispatched without the limits that it names.
+                let flow = flow::of(run, place, planned, &input).ok()?;
                 Some(Self::DispatchTask(Box::new(DispatchTask {
                     task,
                     agent: act.version.clone(),
@@ -168,7 +173,6 @@ impl Command {
                     timeout: planned.timeout,
                     deadline: run.deadline(),
                     limits: act.limits,
-                    // What cannot be said is found before the first attempt, which then is none.
                     flow,
                     token,
                 })))
@@ -213,6 +217,7 @@ pub struct CheckApproval {
 
 impl StartRun {
     fn of(run: &Run, act: &WorkflowAct, task: TaskId, input: Payload) -> Self {
+        let (priority, fairness) = inherited(run, act.bond);
         Self {
             run: RunId::of_attempt(run.id, &task),
             workflow: act.version.clone(),
@@ -220,21 +225,23 @@ impl StartRun {
             token: run.token(&task),
             continues: (act.bond == Bond::Continued)
                 .then(|| Continues { above: run.parent().cloned(), labels: run.labels().cloned().unwrap_or_default() }),
-            flow: inherited(run, act.bond),
+            priority,
+            fairness,
             parent: run.as_parent(task, act.bond == Bond::Awaited),
             person: run.submitted_by_person().map(str::to_owned),
         }
     }
 }
 
-/// What a run hands down. One that goes on in another's place is what that one was submitted as.
-fn inherited(run: &Run, bond: Bond) -> Flow {
+/// What a run hands down. One that goes on in another's place is what that one was submitted as, to the letter: a priority that
+/// all have wins over the workflow's too, if somebody asked for it.
+fn inherited(run: &Run, bond: Bond) -> (Option<Priority>, Option<Fairness>) {
     if bond != Bond::Continued {
-        return flow::said(run).unwrap_or_default();
+        let Flow { priority, fairness, .. } = flow::said(run).unwrap_or_default();
+        return ((priority != Priority::default()).then_some(priority), fairness);
     }
     let origin = run.origin.as_ref();
-    let priority = origin.and_then(|it| it.priority).unwrap_or_default();
-    Flow { priority, fairness: origin.and_then(|it| it.fairness.clone()), limit: None }
+    (origin.and_then(|it| it.priority), origin.and_then(|it| it.fairness.clone()))
 }
 
 /// A step that gave up, with everything a person needs to judge it.

@@ -6,7 +6,7 @@
 //! | share | the workflow; the run above |
 //! | limit | the agent, over its own input |
 //!
-//! All of it is a function of the plan, the submission and the attempt's input: it is the same whenever an attempt is
+//! What a run does last has the run's priority. All of it is a function of the plan, the submission and the attempt's input: it is the same whenever an attempt is
 //! dispatched again.
 
 use std::collections::BTreeMap;
@@ -16,10 +16,11 @@ use kapelle_types::limits::FLOW_KEY_BYTES_MAX;
 use kapelle_types::{Code, Fairness, Flow, KeyLimit, Payload, Priority, Rate, StepId, Timestamp, limits};
 use serde_json::Value;
 
+use crate::approval;
 use crate::entry::Failure;
-use crate::plan::PlanStep;
+use crate::plan::{Phase, PlanStep};
 use crate::scope::View;
-use crate::state::{Place, Run};
+use crate::state::{Place, Run, StepState};
 
 /// What a workflow says of the flow of its runs.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -54,18 +55,35 @@ pub struct ByKey {
 
 /// How an attempt stands; `None` if nothing is said of it.
 pub(crate) fn of(run: &Run, place: Place, planned: &PlanStep, input: &Payload) -> Result<Option<Box<Flow>>, Failure> {
+    given(run, place, planned, Some(input))
+}
+
+/// What people see of it while it is worked on; of a `foreach` what its members have in common.
+pub(crate) fn shown(run: &Run, place: Place, planned: &PlanStep) -> Option<Flow> {
+    let begun = matches!(run.state(place.step), Some(StepState::Single(_) | StepState::FanOut(_)));
+    if planned.agent().is_none() || !begun || run.is_finished() || run.is_off(place.step) {
+        return None;
+    }
+    let limited = planned.by_key().is_some() && run.slot(place).is_some();
+    let input = limited.then(|| approval::arguments(run, place, planned).ok()).flatten();
+    given(run, place, planned, input.as_ref()).ok().flatten().map(|flow| *flow)
+}
+
+/// The same, without the limit where it is not known what the agent is given.
+fn given(run: &Run, place: Place, planned: &PlanStep, input: Option<&Payload>) -> Result<Option<Box<Flow>>, Failure> {
     let said = said(run)?;
-    let by_key = planned.by_key();
-    if said.is_plain() && planned.priority.is_none() && by_key.is_none() {
+    let own = planned.priority.as_ref().filter(|_| planned.phase == Phase::Work);
+    let by_key = planned.by_key().zip(input);
+    if said.is_plain() && own.is_none() && by_key.is_none() {
         return Ok(None);
     }
     let name = place.name(&run.plan);
     let at = |field: &str| name.as_ref().map_or_else(String::new, |name| format!("step `{name}`: `{field}`"));
     let mut flow = said;
-    if let Some(template) = &planned.priority {
+    if let Some(template) = own {
         flow.priority = priority(template, &View::from(run, place), &at("priority"))?;
     }
-    if let Some(by_key) = by_key {
+    if let Some((by_key, input)) = by_key {
         let whose = at(&format!("limits.by_key of {}", planned.whose()));
         let key = key(&by_key.key, &OfInput(input), &whose)?;
         flow.limit = Some(KeyLimit { key, concurrency: by_key.concurrency, rate: by_key.rate });
@@ -199,100 +217,4 @@ impl Scope for OfInput<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use crate::testing::check;
-
-    #[test]
-    fn what_says_nothing_is_plain_and_a_step_comes_before_the_workflow() {
-        let plan =
-            json!({"steps": [{"id": "a"}, {"id": "b", "priority": 5}, {"id": "c", "priority": "${input.p + 1}"}]});
-        insta::assert_snapshot!(check(&plan, r#"0 submit {"p": 2}"#), @r#"
-        > 0 submit {"p": 2}
-          dispatch a#1 {}
-          dispatch b#1 {} priority 5
-          dispatch c#1 {}
-        = RUNNING
-        "#);
-        let plan = json!({
-            "steps": [{"id": "a"}, {"id": "b", "priority": 5}], "priority": "${input.p}",
-            "fairness": {"key": "${input.tenant}", "weight": "${input.w}", "weights": {"acme": 7}},
-        });
-        insta::assert_snapshot!(check(&plan, r#"0 submit {"p": 1, "tenant": "acme", "w": 2}"#), @r#"
-        > 0 submit {"p": 1, "tenant": "acme", "w": 2}
-          dispatch a#1 {} priority 1 share 7 of acme
-          dispatch b#1 {} priority 5 share 7 of acme
-        = RUNNING
-        "#);
-        insta::assert_snapshot!(check(&plan, "0 submit {\"p\": 1, \"tenant\": 12, \"w\": 2}\n1 ?"), @r#"
-        > 0 submit {"p": 1, "tenant": 12, "w": 2}
-          dispatch a#1 {} priority 1 share 2 of 12
-          dispatch b#1 {} priority 5 share 2 of 12
-        > 1 ?
-          dispatch a#1 {} priority 1 share 2 of 12
-          dispatch b#1 {} priority 5 share 2 of 12
-        = RUNNING
-        "#);
-    }
-
-    #[test]
-    fn agents_limit_by_their_own_input_and_members_by_their_item() {
-        let limits = json!({"by_key": {"key": "${input.repo}", "concurrency": 2, "rate": "10/s"}});
-        let plan = json!({"steps": [
-            {"id": "each", "foreach": "input", "with": {"repo": "${item}"}, "limits": limits, "priority": "${index + 1}"},
-        ]});
-        insta::assert_snapshot!(check(&plan, "0 submit [\"x\", true]\n1 fail each:0 1 oops\n1001 fire retry=each:0=2\n1002 ?"), @r#"
-        > 0 submit ["x", true]
-          dispatch each:0#1 {"repo":"x"} priority 1 limit x 2 at a time 10/s
-          dispatch each:1#1 {"repo":true} priority 2 limit true 2 at a time 10/s
-        > 1 fail each:0 1 oops
-          start timer retry=each:0=2 at 1001
-        > 1001 fire retry=each:0=2
-          dispatch each:0#2 {"repo":"x"} priority 1 limit x 2 at a time 10/s
-        > 1002 ?
-          dispatch each:0#2 {"repo":"x"} priority 1 limit x 2 at a time 10/s
-          dispatch each:1#1 {"repo":true} priority 2 limit true 2 at a time 10/s
-        = RUNNING
-        "#);
-    }
-
-    #[test]
-    fn what_gives_no_priority_key_or_weight_stalls_and_loses_nothing() {
-        let plan = json!({
-            "steps": [{"id": "a", "priority": "${input.p}"}, {"id": "b"}],
-            "fairness": {"key": "${input.k}", "weight": "${input.w}"},
-        });
-        for input in [
-            r#"{"p": 6, "k": "x", "w": 1}"#,
-            r#"{"p": 1, "k": null, "w": 1}"#,
-            r#"{"p": 1, "k": "", "w": 1}"#,
-            r#"{"p": 1, "k": "x", "w": 0.5}"#,
-            r#"{"p": 1, "k": "x"}"#,
-        ] {
-            let told = check(&plan, &format!("0 submit {input}"));
-            assert!(told.contains("STALLED") && told.contains("K03"), "{told}");
-        }
-        insta::assert_snapshot!(check(&plan, r#"0 submit {"p": 9, "k": "x", "w": 1}"#), @r#"
-        > 0 submit {"p": 9, "k": "x", "w": 1}
-          dispatch b#1 {} priority 3 share 1 of x
-        = STALLED
-          K0340: step `a`: `priority` is a whole number from 1, served first, to 5, and this is none
-        "#);
-    }
-
-    #[test]
-    fn a_run_below_has_what_its_own_workflow_does_not_say() {
-        let plan = json!({
-            "steps": [{"id": "a", "workflow": "other@1.0.0"}], "priority": 2,
-            "fairness": {"key": "${input}"}, "continue": {"when": "true", "with": "${input}"},
-        });
-        insta::assert_snapshot!(check(&plan, "0 submit \"acme\"\n1 ok a 1"), @r#"
-        > 0 submit "acme"
-          start run of other@1.0.0 for a#1 {} priority 2 share 1 of acme
-        > 1 ok a 1
-          start run of test@1.0.0 for continue#1 in place of this one "acme"
-        = RUNNING
-        "#);
-    }
-}
+mod tests;

@@ -38,6 +38,12 @@ impl Run {
         self.origin.as_ref().and_then(|o| o.key.as_deref())
     }
 
+    /// The priority that it was submitted with; that of the run above is none of its own.
+    #[must_use]
+    pub fn given_priority(&self) -> Option<Priority> {
+        self.origin.as_ref().filter(|o| o.parent.is_none()).and_then(|o| o.priority)
+    }
+
     /// The labels of its submission.
     #[must_use]
     pub fn labels(&self) -> Option<&BTreeMap<String, String>> {

@@ -1,12 +1,13 @@
 //! What people see of a run's steps.
 
-use kapelle_types::{AgentVersion, Attempt, SignalName, StepId, Timestamp};
+use kapelle_types::{AgentVersion, Attempt, Flow, SignalName, StepId, Timestamp};
 
 use super::place::Place;
 use super::run::Run;
 use super::slot::{Slot, SlotState};
 use super::step::{FanOut, StepState};
 use crate::entry::Failure;
+use crate::flow;
 use crate::plan::{Act, Phase, PlanStep, StepIndex};
 
 /// One step of a run, for people.
@@ -30,6 +31,9 @@ pub struct StepSummary<'r> {
     pub round: Option<u32>,
     /// The members, if it is a `foreach` whose list is known.
     pub members: Option<Members>,
+    /// How it stands among others that wait for its agent, if anything is said of that; of a `foreach` what its members have
+    /// in common.
+    pub flow: Option<Flow>,
     /// The latest failure of a step that has not succeeded.
     pub failure: Option<&'r Failure>,
 }
@@ -116,6 +120,7 @@ fn summary<'r>(run: &'r Run, index: StepIndex, plan: &'r PlanStep) -> StepSummar
         attempts: 0,
         round: None,
         members: None,
+        flow: flow::shown(run, Place::whole(index), plan),
         failure: None,
     };
     match state {

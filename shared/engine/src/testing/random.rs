@@ -56,6 +56,8 @@ pub struct Shape {
     pub closing: u64,
     /// Whether some of those ask people first.
     pub approvals: bool,
+    /// Whether attempts stand otherwise than all others, some of them by expressions that fail.
+    pub flow: bool,
     /// Whether retries are bounded by a total time, which makes the end depend on the order of events.
     pub total: bool,
     /// Whether runs may have a deadline, which does the same.
@@ -78,6 +80,7 @@ impl Default for Shape {
             repeat: 0,
             approvals: false,
             closing: 0,
+            flow: false,
             total: false,
             deadline: false,
             cost: false,
@@ -105,6 +108,9 @@ pub fn random_spec(seed: u64, shape: &Shape) -> Value {
         let with = json!({"go": "${input.go}", "n": "${input.n - 3}", "list": "${input.list}"});
         spec["continue"] = json!({"when": "input.n > 4", "with": with, "retry": random_retry(&mut dice, shape)});
     }
+    if shape.flow {
+        random_flow(&mut dice, &mut spec);
+    }
     if shape.closing > 0 {
         random_closing(&mut dice, &mut spec, shape);
     }
@@ -125,6 +131,32 @@ fn random_joins(dice: &mut Dice, spec: &mut Value, shape: &Shape) {
         if of.len() > 1 && dice.chance(shape.joins) {
             let quorum = dice.below(of.len()) + 1;
             step["join"] = json!({"of": of, "quorum": quorum});
+        }
+    }
+}
+
+/// Says of the run, of some steps and of some agents how their attempts stand.
+fn random_flow(dice: &mut Dice, spec: &mut Value) {
+    let priorities = [json!(1), json!(5), json!("${input.go ? 1 : 4}"), json!("${input.n}")];
+    if dice.chance(50) {
+        spec["priority"] = priorities[dice.below(4)].clone();
+    }
+    if dice.chance(50) {
+        let weights = json!({"key": "${input.n}", "weights": {"3": 5}});
+        let weight = json!({"key": "tenant-${input.n}", "weight": "${input.n + 1}"});
+        spec["fairness"] = if dice.chance(50) { weights } else { weight };
+    }
+    for step in spec["steps"].as_array_mut().into_iter().flatten() {
+        if dice.chance(30) {
+            step["priority"] = priorities[dice.below(4)].clone();
+        }
+        if step.get("foreach").is_some() && dice.chance(30) {
+            step["priority"] = json!("${index % 4 + 1}");
+        }
+        if dice.chance(30) {
+            // What a step is given has the outputs of its needs in it: a key of them is an object, or is not there.
+            let key = ["k-${has(input.item)}", "${input.item}", "${input.s0}"][dice.below(3)];
+            step["limits"]["by_key"] = json!({"key": key, "concurrency": dice.below(3) + 1});
         }
     }
 }

@@ -101,7 +101,9 @@ pub fn describe(command: &Command) -> String {
                 (None, true) => "",
                 (None, false) => " detached",
             };
-            let handed = if start.flow.is_plain() { String::new() } else { flow(&start.flow) };
+            let handed =
+                Flow { priority: start.priority.unwrap_or_default(), fairness: start.fairness.clone(), limit: None };
+            let handed = if start.priority.is_none() && handed.is_plain() { String::new() } else { flow(&handed) };
             format!("start run of {} for {}{detach} {}{handed}", start.workflow, start.parent.task, json(&start.input))
         }
         Command::StopRun(stop) => {

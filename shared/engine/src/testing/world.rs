@@ -136,7 +136,8 @@ impl World {
         for command in commands {
             match command {
                 Command::DispatchTask(task) => {
-                    self.queue.entry(task.task.clone()).or_insert_with(|| (**task).clone());
+                    let queued = self.queue.entry(task.task.clone()).or_insert_with(|| (**task).clone());
+                    assert_eq!(queued, &**task, "an attempt is the same whenever it is queued");
                 }
                 Command::EmitEvent(event) => {
                     self.events.insert(event.task.clone());
