@@ -49,8 +49,15 @@ pub(crate) fn priority(part: &Part<'_>, issues: &mut Issues) -> Option<Template>
 /// A number from 1 on, or an expression that gives one.
 fn number(part: &Part<'_>, most: u32, issues: &mut Issues) -> Option<Template> {
     match part.value {
-        Value::String(_) => expression(part, issues),
-        _ => part.count(1, most, issues).and_then(|_| part.template(issues)),
+        // Text around an expression would make a text of it.
+        Value::String(text) if text.trim().starts_with("${") => {
+            part.expression(issues).and_then(|_| part.template(issues))
+        }
+        Value::Number(_) => part.count(1, most, issues).and_then(|_| part.template(issues)),
+        _ => {
+            let hint = "write a number, or `${…}` that gives one: `${input.urgent ? 1 : 3}`";
+            part.expected(&format!("a whole number from 1 to {most}"), hint, issues)
+        }
     }
 }
 

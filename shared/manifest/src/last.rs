@@ -26,6 +26,7 @@ const MEANINGLESS: &[(&str, &str)] = &[
     ("join", "it waits for nothing"),
     ("case", "say with `when` in which case it is done"),
     ("compensate", "nothing undoes what a run does last"),
+    ("priority", "it has the priority of its run"),
     ("approve", "nobody is asked for what a run does last"),
 ];
 

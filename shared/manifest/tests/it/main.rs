@@ -8,6 +8,7 @@ mod bad_input;
 mod change;
 mod contracts;
 mod examples;
+mod flow;
 mod garbage;
 mod graph;
 mod last;
