@@ -30,20 +30,24 @@ pub(crate) struct Seen {
     in_flight: u64,
     /// How many of its tasks the fleet may hold at once.
     max_in_flight: u64,
-    /// How the attempt stands among those that wait for their turn, if it is one of them.
+    /// How the attempt stands among those that wait for their turn, if it is one of them; a key that may not be told is empty.
     turn: Option<Flow>,
     retired: bool,
 }
 
-/// Says why. The broker is asked only where it makes a difference.
-pub(crate) async fn why(bus: &Bus, takers: &Takers, catalog: &Catalog, rebuilt: &Rebuilt) -> v1::Why {
+/// Says why, and names keys of queues, which are parts of payloads, only to whoever sees those. The broker is asked only where
+/// it makes a difference.
+pub(crate) async fn why(bus: &Bus, takers: &Takers, catalog: &Catalog, rebuilt: &Rebuilt, sees: bool) -> v1::Why {
     let waits = waits(&rebuilt.run);
     let mut seen = None;
     if let Waits::Agents(agents) = &waits {
         let present = bus.present().await.ok();
         for wait in agents {
             let task = TaskSubject { agent: wait.agent.clone(), run_id: rebuilt.run.id(), task: wait.task.clone() };
-            let now = look(takers, catalog, present.as_deref(), &task).await;
+            let mut now = look(takers, catalog, present.as_deref(), &task).await;
+            if let Some(turn) = now.as_mut().and_then(|it| it.turn.as_mut()).filter(|_| !sees) {
+                hide_keys(turn);
+            }
             // Who waits for somebody else is told before what goes on by itself.
             let worse =
                 seen.as_ref().is_none_or(|(_, known): &(AgentWait, Option<Seen>)| urgency(&now) > urgency(known));
@@ -238,15 +242,25 @@ fn on_agent(wait: &AgentWait, seen: Option<&Seen>) -> v1::Why {
     said(because, Some(*since), advice)
 }
 
+fn hide_keys(turn: &mut Flow) {
+    let share = turn.fairness.as_mut().map(|it| &mut it.key);
+    share.into_iter().chain(turn.limit.as_mut().map(|it| &mut it.key)).for_each(String::clear);
+}
+
+/// A key as it is told: none is empty.
+fn told_key(key: &str) -> String {
+    if key.is_empty() { "its key".to_owned() } else { format!("the key {key:?}") }
+}
+
 /// How an attempt stands among those that wait for their turn.
 fn stands(turn: &Flow) -> String {
     let fairness = turn.fairness.as_ref();
-    let share = fairness.map(|it| format!(", its share that of the key {:?} with weight {}", it.key, it.weight));
+    let share = fairness.map(|it| format!(", its share that of {} with weight {}", told_key(&it.key), it.weight));
     let limit = turn.limit.as_ref().map(|limit| {
         let places = limit.concurrency.map(|places| format!("{places} at a time"));
         let rate = limit.rate.map(|rate| rate.to_string());
         let both: Vec<String> = places.into_iter().chain(rate).collect();
-        format!(", limited to {} for the key {:?}", both.join(" and "), limit.key)
+        format!(", limited to {} for {}", both.join(" and "), told_key(&limit.key))
     });
     format!("priority {}{}{}", turn.priority, share.unwrap_or_default(), limit.unwrap_or_default())
 }
@@ -271,6 +285,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn without_keys(mut turn: Flow) -> Flow {
+        hide_keys(&mut turn);
+        turn
+    }
 
     fn after(entries: &[&str]) -> Rebuilt {
         let spec = json!({"steps": [
@@ -335,7 +354,8 @@ mod tests {
             ("slots", Seen { pending: 4, ..busy.clone() }),
             ("queued", Seen { pending: 4, free: true, ..busy.clone() }),
             ("turn", Seen { pending: 9, turn: Some(Flow::default()), ..busy.clone() }),
-            ("limited", Seen { pending: 9, turn: Some(limited), ..busy.clone() }),
+            ("limited", Seen { pending: 9, turn: Some(limited.clone()), ..busy.clone() }),
+            ("limited, keys hidden", Seen { pending: 9, turn: Some(without_keys(limited)), ..busy.clone() }),
             ("at work", busy),
         ] {
             text += &format!("{name}: {}\n", agent(seen));

@@ -25,6 +25,9 @@ pub(crate) struct Run {
     pub(crate) finished_at: Option<String>,
     pub(crate) key: Option<String>,
     pub(crate) labels: BTreeMap<String, String>,
+    /// The priority that it was submitted with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) priority: Option<u32>,
     /// The run that it goes on in the place of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) continued_from: Option<String>,
@@ -87,6 +90,20 @@ pub(crate) struct Step {
     /// The run that its latest attempt began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) run_id: Option<String>,
+    /// How it stands among others that wait for its agent, if anything is said of that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) flow: Option<Flow>,
+}
+
+/// How a step stands among others that wait for its agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Flow {
+    pub(crate) priority: u32,
+    /// Whose share it takes.
+    pub(crate) fairness_key: Option<String>,
+    pub(crate) fairness_weight: u32,
+    /// With whom it shares a limit of its agent's.
+    pub(crate) limit_key: Option<String>,
 }
 
 /// How far a `foreach` is.
@@ -140,6 +157,7 @@ impl From<v1::RunView> for Run {
             submitted_by: wire.submitted_by,
             finished_at: moment(wire.finished_at_unix_nanos),
             key: wire.idempotency_key,
+            priority: (wire.priority > 0).then_some(wire.priority),
             labels: wire.labels.into_iter().collect(),
             continued_from: (!wire.continued_from.is_empty()).then_some(wire.continued_from),
             continued_as: (!wire.continued_as.is_empty()).then_some(wire.continued_as),
@@ -178,7 +196,15 @@ impl From<v1::StepView> for Step {
             members: (members.total > 0).then_some(members),
             error: wire.failure.map(Error::from),
             run_id: (!wire.run_id.is_empty()).then_some(wire.run_id),
+            flow: wire.flow.map(Flow::from),
         }
+    }
+}
+
+impl From<v1::FlowView> for Flow {
+    fn from(wire: v1::FlowView) -> Self {
+        let v1::FlowView { priority, fairness_key, fairness_weight, limit_key } = wire;
+        Self { priority, fairness_key, fairness_weight, limit_key }
     }
 }
 

@@ -175,9 +175,10 @@ impl RunService for Runs {
         let caller = caller(&request)?;
         let run = run_id(&request.get_ref().run_id).map_err(|e| status(&e))?;
         let rebuilt = rebuild(&self.context.bus, &self.context.plans, run).await.map_err(|e| status(&e))?;
-        let why = why(&self.context.bus, &self.context.takers, &self.context.catalog, &rebuilt).await;
+        let Context { bus, takers, catalog, access, .. } = &*self.context;
+        let why = why(bus, takers, catalog, &rebuilt, access.sees(&caller, rebuilt.run.submitted_by())).await;
         let view = v1::RunView { why: Some(why), ..view(&rebuilt.run) };
-        let shown = visible::run(Arc::new(view), &self.context.access, &caller);
+        let shown = visible::run(Arc::new(view), access, &caller);
         Ok(Response::new(Arc::unwrap_or_clone(shown)))
     }
 

@@ -29,6 +29,9 @@ pub(super) fn run(mut view: Arc<v1::RunView>, access: &Access, caller: &Caller) 
     }
     hidden.error.iter_mut().for_each(failure);
     hidden.steps.iter_mut().filter_map(|s| s.failure.as_mut()).for_each(failure);
+    for flow in hidden.steps.iter_mut().filter_map(|s| s.flow.as_mut()) {
+        [&mut flow.fairness_key, &mut flow.limit_key].into_iter().flatten().for_each(key);
+    }
     view
 }
 
@@ -42,6 +45,7 @@ pub(super) fn history(entries: &mut [v1::HistoryEntry], access: &Access, caller:
             Body::RunSubmitted(submitted) => {
                 payload(&mut submitted.input);
                 submitted.kept.iter_mut().for_each(kept);
+                key(&mut submitted.fairness_key);
             }
             Body::StepSucceeded(report) => payload(&mut report.output),
             Body::SignalReceived(signal) => payload(&mut signal.payload),
@@ -95,6 +99,13 @@ fn kept(kept: &mut v1::KeptStep) {
         Some(Outcome::Output(output)) => output.content = Some(payload_data::Content::Inline(json())),
         Some(Outcome::Members(members)) => payload(&mut members.outputs),
         Some(Outcome::Skipped(_)) | None => {}
+    }
+}
+
+/// The key of a queue is part of an input.
+fn key(key: &mut String) {
+    if !key.is_empty() {
+        HIDDEN.clone_into(key);
     }
 }
 
@@ -172,7 +183,10 @@ mod tests {
     }
 
     fn a_run() -> Arc<v1::RunView> {
-        let step = |code| v1::StepView { failure: Some(said(code)), ..v1::StepView::default() };
+        let keys = || Some(SECRET.to_owned());
+        let flow = v1::FlowView { fairness_key: keys(), limit_key: keys(), ..v1::FlowView::default() };
+        let step =
+            |code| v1::StepView { failure: Some(said(code)), flow: Some(flow.clone()), ..v1::StepView::default() };
         Arc::new(v1::RunView {
             output: format!("{{\"name\":\"{SECRET}\"}}").into(),
             error: Some(said("bad_patient")),
@@ -213,7 +227,7 @@ mod tests {
         let data = || Some(v1::PayloadData { content: Some(inline()) });
         let large = payload_data::Content::Reference(v1::PayloadReference::default());
         let bodies = [
-            Body::RunSubmitted(v1::RunSubmitted { input: data(), ..Default::default() }),
+            Body::RunSubmitted(v1::RunSubmitted { input: data(), fairness_key: SECRET.into(), ..Default::default() }),
             Body::StepSucceeded(v1::StepSucceeded { output: data(), ..Default::default() }),
             Body::StepSucceeded(v1::StepSucceeded {
                 output: Some(v1::PayloadData { content: Some(large.clone()) }),

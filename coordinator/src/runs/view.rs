@@ -3,7 +3,7 @@
 use kapelle_engine::{Act, Channel, Record, Run, RunStatus, StepSummary, apply};
 use kapelle_proto::v1;
 use kapelle_proto::v1::log_entry::Body as WireBody;
-use kapelle_types::{Payload, RunId, StepRef, TaskId, printed};
+use kapelle_types::{Flow, Payload, RunId, StepRef, TaskId, printed};
 
 /// The view of a run.
 pub(crate) fn view(run: &Run) -> v1::RunView {
@@ -29,6 +29,7 @@ pub(crate) fn view(run: &Run) -> v1::RunView {
         continued_as: run.continued_as().as_ref().map(printed).unwrap_or_default(),
         forked_from: run.forked_from().as_ref().map(printed).unwrap_or_default(),
         why: None,
+        priority: run.given_priority().map_or(0, |it| it.get().into()),
     }
 }
 
@@ -52,7 +53,19 @@ fn step(run: &Run, summary: &StepSummary<'_>) -> v1::StepView {
         members_done: members.map_or(0, |m| m.done),
         members_running: members.map_or(0, |m| m.running),
         failure: summary.failure.map(Into::into),
+        flow: summary.flow.as_ref().map(flow),
         run_id: begun(run, summary).map(|id| printed(&id)).unwrap_or_default(),
+    }
+}
+
+/// How a step stands among others.
+fn flow(flow: &Flow) -> v1::FlowView {
+    let fairness = flow.fairness.as_ref();
+    v1::FlowView {
+        priority: flow.priority.get().into(),
+        fairness_key: fairness.map(|it| it.key.clone()),
+        fairness_weight: fairness.map_or(0, |it| it.weight),
+        limit_key: flow.limit.as_ref().map(|it| it.key.clone()),
     }
 }
 

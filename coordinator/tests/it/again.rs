@@ -102,6 +102,32 @@ async fn a_restart_is_a_new_run_of_the_same_input_and_versions() {
     fleet.stop().await;
 }
 
+/// What somebody asked for is asked for again. What a run had of the one above it was for what its workflow does not say.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_has_the_priority_that_was_asked_for() {
+    let fleet = Fleet::start().await;
+    let mut below = chain("below", 1);
+    below["spec"]["priority"] = json!(5);
+    let above = json!({
+        "apiVersion": "kapelle.dev/v1", "kind": "Workflow",
+        "metadata": { "name": "above", "version": "1.0.0", "owner": "tests@example.com" },
+        "spec": { "priority": 2, "steps": [{ "id": "sub", "workflow": "below@^1", "with": {} }] },
+    });
+    fleet.apply_all(&[agent(), below, above]).await.unwrap();
+    let asked = v1::SubmitRequest { workflow: "above".into(), priority: 1, ..v1::SubmitRequest::default() };
+    let asked = fleet.until_ended(&fleet.submit(asked).await.unwrap().run_id).await;
+    assert_eq!((asked.status(), asked.priority), (RunStatus::Completed, 1), "{asked:?}");
+    let sub = &asked.steps[0].run_id;
+    let mut restarted = Vec::new();
+    for run in [&asked.run_id, sub] {
+        let new = fleet.runs().restart(restart(run)).await.unwrap().into_inner().run_id;
+        restarted.push(fleet.until_ended(&new).await);
+    }
+    assert_eq!(restarted.iter().map(|run| run.priority).collect::<Vec<_>>(), [1, 0], "{restarted:?}");
+    assert_eq!(fleet.get(sub).await.priority, 0, "nobody submitted it with one");
+    fleet.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_starts_a_run_again_sees_no_more_of_it_than_before() {
     let place = Place::start(1).await;

@@ -6,7 +6,7 @@ use kapelle_types::Timestamp;
 
 use crate::command::fleet::since;
 use crate::output::{Table, bold, dim, span, status};
-use crate::view::{Entry, Run, RunRow, Step, Why};
+use crate::view::{Entry, Flow, Run, RunRow, Step, Why};
 
 /// Characters of one line about a cause.
 const CAUSE_CHARS_MAX: usize = 160;
@@ -30,6 +30,9 @@ pub(crate) fn describe(run: &Run, now: Timestamp) -> String {
     }
     if let Some(key) = &run.key {
         let _ = writeln!(text, "key        {key}");
+    }
+    if let Some(priority) = run.priority {
+        let _ = writeln!(text, "priority   {priority}, as it was submitted");
     }
     if !run.labels.is_empty() {
         let labels: Vec<_> = run.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -55,8 +58,21 @@ pub(crate) fn describe(run: &Run, now: Timestamp) -> String {
             let _ = writeln!(text, "step `{}` runs {below}", step.step);
         }
     }
+    for step in &run.steps {
+        if let Some(flow) = &step.flow {
+            let _ = writeln!(text, "step `{}` has {}", step.step, stands(flow));
+        }
+    }
     text.push_str(&trouble(run));
     text
+}
+
+/// How a step stands among others that wait for its agent.
+fn stands(flow: &Flow) -> String {
+    let share =
+        flow.fairness_key.as_ref().map(|key| format!(", the share of `{key}` with weight {}", flow.fairness_weight));
+    let limit = flow.limit_key.as_ref().map(|key| format!(", the limit of `{key}`"));
+    format!("priority {}{}{}", flow.priority, share.unwrap_or_default(), limit.unwrap_or_default())
 }
 
 /// Why a run does not go on, as a sentence and what to do.

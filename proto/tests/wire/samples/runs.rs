@@ -5,11 +5,11 @@ use kapelle_proto::v1::bulk_done::Outcome;
 use kapelle_proto::v1::log_entry::Body;
 use kapelle_proto::v1::{
     ApiError, BulkAnswer, BulkDone, BulkRequest, BulkSelected, BulkSummary, BulkVerb, ExecuteRequest, ExecuteResult,
-    ForkRunRequest, GetRunRequest, HistoryEntry, HistoryRequest, HistoryResponse, LineageEdge, LineageRequest,
-    LineageResponse, LineageStep, ListRunsRequest, ListRunsResponse, PauseRequested, PinnedCount, PinnedRequest,
-    PinnedResponse, RestartRunRequest, RetryRunRequest, RunStatus, RunSummary, RunView, SignalRequest, SignalResponse,
-    SteerRequest, SteerResponse, StepView, SubmitRequest, SubmitResponse, SubmitResult, WatchRunRequest, Why,
-    execute_result, submit_result,
+    FlowView, ForkRunRequest, GetRunRequest, HistoryEntry, HistoryRequest, HistoryResponse, LineageEdge,
+    LineageRequest, LineageResponse, LineageStep, ListRunsRequest, ListRunsResponse, PauseRequested, PinnedCount,
+    PinnedRequest, PinnedResponse, RestartRunRequest, RetryRunRequest, RunStatus, RunSummary, RunView, SignalRequest,
+    SignalResponse, SteerRequest, SteerResponse, StepView, SubmitRequest, SubmitResponse, SubmitResult,
+    WatchRunRequest, Why, execute_result, submit_result,
 };
 
 use super::log::{entry, failure};
@@ -85,6 +85,9 @@ pub(super) fn samples() -> Vec<Sample> {
 /// Samples of running again, and of many at once.
 pub(super) fn verbs() -> Vec<Sample> {
     vec![
+        Sample::named("priority", RunView { priority: 1, ..run() }),
+        Sample::named("flow", StepView { flow: Some(flow()), ..step() }),
+        Sample::new(flow()),
         Sample::named("continued", RunView { continued_from: RUN.into(), continued_as: RUN.into(), ..run() }),
         Sample::named("forked", RunView { forked_from: RUN.into(), why: Some(why()), ..run() }),
         Sample::new(why()),
@@ -279,4 +282,8 @@ fn history() -> HistoryEntry {
         entry: Some(entry("e-1", Body::PauseRequested(PauseRequested { reason: "the provider is down".into() }))),
         ignored: "the run has ended".into(),
     }
+}
+
+fn flow() -> FlowView {
+    FlowView { priority: 2, fairness_key: Some("acme".into()), fairness_weight: 5, limit_key: Some("acme".into()) }
 }
