@@ -13,6 +13,9 @@ pub(super) const STRICT: &str = "strict@^1";
 /// One that may spend little.
 pub(super) const THRIFTY: &str = "thrifty@^1";
 
+/// One whose tasks share limits by what they are given.
+pub(super) const KEYED: &str = "keyed@^1";
+
 /// All agents.
 pub(super) fn agents() -> Vec<Value> {
     let mut strict = agent("strict");
@@ -22,7 +25,9 @@ pub(super) fn agents() -> Vec<Value> {
     let mut thrifty = agent("thrifty");
     let limits = json!({ "concurrency": 16, "timeout": "60s", "cost_per_run": 1, "tokens": 100, "payload": "1KiB" });
     thrifty["spec"]["role"]["limits"] = limits;
-    vec![agent("player"), agent("second"), strict, thrifty]
+    let mut keyed = agent("keyed");
+    keyed["spec"]["role"]["limits"]["by_key"] = json!({ "key": "${input.host}", "concurrency": 2, "rate": "100/s" });
+    vec![agent("player"), agent("second"), strict, thrifty, keyed]
 }
 
 fn agent(name: &str) -> Value {

@@ -159,6 +159,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     scenario("cancelled_and_undone", "cancelled, undone, stalled at what is done last, and retried", |s| {
         Box::pin(closings::cancelled_and_undone(s))
     }),
+    scenario("in_turn", "priorities, a share and a limit by key, and a member whose priority is none", |s| {
+        Box::pin(flows::in_turn(s))
+    }),
     scenario("report_first", "reports that stand in front of the submission", |s| Box::pin(noise::report_first(s))),
 ];
 

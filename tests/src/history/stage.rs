@@ -96,7 +96,8 @@ impl Stage {
             .native("player@1.0.0".parse().unwrap(), Scripted(self.cues.clone()))
             .native("second@1.0.0".parse().unwrap(), Scripted(self.cues.clone()))
             .native("strict@1.0.0".parse().unwrap(), Scripted(self.cues.clone()))
-            .native("thrifty@1.0.0".parse().unwrap(), Scripted(self.cues.clone()));
+            .native("thrifty@1.0.0".parse().unwrap(), Scripted(self.cues.clone()))
+            .native("keyed@1.0.0".parse().unwrap(), Scripted(self.cues.clone()));
         Worker::start(config, Bus::open(self.connection.clone()).await.unwrap()).await.unwrap()
     }
 

@@ -4,7 +4,7 @@
 //! learns later must not show in lines of runs that do not have it.
 
 use kapelle_engine::{Body, Command, DeadLetter, Entry, Failure, FailureKind, RunFinished, StepSummary, TimerId};
-use kapelle_types::{Payload, Sha256, TaskId, Timestamp};
+use kapelle_types::{Flow, Payload, Sha256, TaskId, Timestamp};
 
 /// Characters of a value that are shown in full; of a longer one its digest says whether it is the same.
 const VALUE_CHARS_MAX: usize = 200;
@@ -69,8 +69,8 @@ pub(super) fn command(command: &Command) -> String {
     match command {
         Command::DispatchTask(it) => {
             let until = it.deadline.map(|d| format!(" before {}", at(d))).unwrap_or_default();
-            let input = value(&it.input);
-            format!("dispatch {} to {} within {} ms{until} {input}", it.task, it.agent, it.timeout.as_millis())
+            let (input, stands) = (value(&it.input), it.flow.as_deref().map(flow).unwrap_or_default());
+            format!("dispatch {} to {} within {} ms{until} {input}{stands}", it.task, it.agent, it.timeout.as_millis())
         }
         Command::EmitEvent(it) => format!("emit {} {} {}", it.task, it.kind, value(&it.data)),
         Command::StartRun(it) => {
@@ -96,6 +96,17 @@ pub(super) fn command(command: &Command) -> String {
         Command::RemoveDeadLetter { step, agent } => format!("remove dead letter {step} of {agent}"),
         Command::FinishRun(it) => format!("finish {}", outcome(it)),
     }
+}
+
+/// How an attempt stands among others, if it says anything of that.
+fn flow(it: &Flow) -> String {
+    let share = it.fairness.as_ref().map(|it| format!(", share {} of {}", it.weight, it.key)).unwrap_or_default();
+    let limit = it.limit.as_ref().map(|it| {
+        let places = it.concurrency.map(|places| format!(" {places} at a time")).unwrap_or_default();
+        let rate = it.rate.map(|rate| format!(" {rate}")).unwrap_or_default();
+        format!(", {} has{places}{rate}", it.key)
+    });
+    format!(" at priority {}{share}{}", it.priority, limit.unwrap_or_default())
 }
 
 /// A step as people see it.

@@ -5,7 +5,7 @@ use kapelle_types::RunId;
 use serde_json::json;
 
 use crate::harness::job;
-use crate::history::manifests::{PLAYER, SECOND, chain, workflow};
+use crate::history::manifests::{KEYED, PLAYER, SECOND, chain, workflow};
 use crate::history::stage::Stage;
 
 pub(in crate::history) async fn chain_of_three(stage: &Stage) -> RunId {
@@ -47,5 +47,28 @@ pub(in crate::history) async fn labelled(stage: &Stage) -> RunId {
     let run = stage.api.runs().submit(request).await.unwrap().into_inner().run_id.parse().unwrap();
     let _worker = stage.worker(4, crate::history::stage::PATIENCE).await;
     stage.until_marked(run, RunStatus::Completed).await;
+    run
+}
+
+pub(in crate::history) async fn in_turn(stage: &Stage) -> RunId {
+    let steps = json!([
+        {
+            "id": "each", "agent": KEYED, "foreach": "${input.items}", "priority": "${item.priority}",
+            "with": { "host": "${item.host}" },
+        },
+        { "id": "other", "agent": SECOND, "with": {} },
+    ]);
+    let mut in_turn = workflow("in-turn", &steps, "${steps.each.outputs}");
+    in_turn["spec"]["priority"] = json!("${input.urgent ? 2 : 4}");
+    in_turn["spec"]["fairness"] = json!({ "key": "${input.tenant}", "weights": { "acme": 5 } });
+    let item = |priority: u32, host: &str| json!({ "priority": priority, "host": host });
+    let items = [item(1, "a.example.com"), item(3, "b.example.com"), item(9, "a.example.com")];
+    let input = json!({ "urgent": true, "tenant": "acme", "items": items });
+    let (run, _worker) = stage.play(&in_turn, input).await;
+    stage.until_is(run, |view| view.steps.iter().map(|step| step.members_done).sum::<u32>() == 2).await;
+    stage.until_is(run, |view| view.steps.iter().any(|step| step.step == "other" && step.status == "SUCCEEDED")).await;
+    stage.until(run, RunStatus::Stalled).await;
+    stage.api.runs().cancel(Stage::steer(run)).await.unwrap();
+    stage.until_marked(run, RunStatus::Canceled).await;
     run
 }
