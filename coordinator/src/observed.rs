@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use kapelle_bus::runlog::RawRecord;
 use kapelle_bus::{Bus, Error};
-use kapelle_engine::{Body, RunStatus, RunSubmitted};
+use kapelle_engine::{Body, RunStatus, RunSubmitted, Work};
 use kapelle_proto::{decode_record, v1};
 use kapelle_types::{AgentVersion, RunId, Sha256, StepId, Timestamp, WorkflowName, WorkflowVersion};
 use tokio::sync::Semaphore;
@@ -33,11 +33,13 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Answers that a coordinator makes at once: the broker reads for running work too.
 static READING: Semaphore = Semaphore::const_new(1);
 
-/// What a step did in one run.
+/// What an agent of a step did in one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Done {
     Nothing,
     Failed,
+    /// It gave what another agent of the same step went on with.
+    HandedOn,
     Succeeded,
 }
 
@@ -120,8 +122,8 @@ impl Observed {
                         self.submitted(raw.run, &it, raw.stamp.at, snapshot);
                     }
                 }
-                Body::StepSucceeded(it) => self.reported(raw.run, &it.task.step.step, true, raw.stamp.at),
-                Body::StepFailed(it) => self.reported(raw.run, &it.task.step.step, false, raw.stamp.at),
+                Body::StepSucceeded(it) => self.reported(raw.run, &it.task.step.step, &it.work, true, raw.stamp.at),
+                Body::StepFailed(it) => self.reported(raw.run, &it.task.step.step, &it.work, false, raw.stamp.at),
                 Body::RunFinished(it) => self.finished(raw.run, it.status),
                 Body::TimerFired { .. }
                 | Body::SignalReceived(_)
@@ -158,16 +160,26 @@ impl Observed {
         self.open.insert(run, Run { plan, done: vec![Done::Nothing; steps] });
     }
 
-    fn reported(&mut self, run: RunId, step: &StepId, succeeded: bool, at: Timestamp) {
+    fn reported(&mut self, run: RunId, step: &StepId, work: &Work, succeeded: bool, at: Timestamp) {
         let Some(run) = self.open.get_mut(&run) else { return };
-        let Some(place) = self.plans[run.plan].steps.iter().position(|(id, _)| id == step) else { return };
+        let steps = &self.plans[run.plan].steps;
+        let by = |agent: &AgentVersion| work.agent.as_ref().is_none_or(|it| it == agent);
+        let Some(place) = steps.iter().position(|(id, agent)| id == step && by(agent)) else { return };
         if let Some((row, _)) = self.rows.get_mut(&(run.plan, place)) {
             row.succeeded += u64::from(succeeded);
             row.failed += u64::from(!succeeded);
             row.last = row.last.max(at);
         }
-        if run.done[place] != Done::Succeeded {
-            run.done[place] = if succeeded { Done::Succeeded } else { Done::Failed };
+        // Whoever succeeded before another agent of the step did gave the step's output only to that one.
+        for (other, (id, _)) in steps.iter().enumerate() {
+            if succeeded && id == step && run.done[other] == Done::Succeeded {
+                run.done[other] = Done::HandedOn;
+            }
+        }
+        match run.done[place] {
+            Done::Nothing | Done::Failed | Done::HandedOn if succeeded => run.done[place] = Done::Succeeded,
+            Done::Nothing => run.done[place] = Done::Failed,
+            Done::Failed | Done::HandedOn | Done::Succeeded => {}
         }
     }
 
@@ -239,12 +251,17 @@ impl Plan {
     fn of(submitted: &RunSubmitted, snapshot: &Snapshot) -> Self {
         let steps: Vec<(StepId, AgentVersion)> =
             submitted.pins.iter().map(|pin| (pin.step.clone(), pin.agent.clone())).collect();
-        let place = |id: &StepId| steps.iter().position(|(step, _)| step == id);
+        let places = |id: &StepId| {
+            let of_step = steps.iter().enumerate().filter(|(_, (step, _))| step == id).map(|(place, _)| place);
+            of_step.collect::<Vec<_>>()
+        };
         let manifest = snapshot.workflow(&submitted.workflow);
         let mut edges = Vec::new();
         for step in manifest.iter().flat_map(|it| it.every_step()) {
-            let Some(taker) = place(&step.id) else { continue };
-            edges.extend(needs(step).iter().filter_map(place).map(|giver| (giver, taker)));
+            let givers: Vec<usize> = needs(step).iter().flat_map(places).collect();
+            for taker in places(&step.id) {
+                edges.extend(givers.iter().map(|giver| (*giver, taker)));
+            }
         }
         edges.sort_unstable();
         edges.dedup();

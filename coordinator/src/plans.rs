@@ -24,7 +24,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::partition::effect::Plans;
-use act::{act, approval, flowing, join, repeat};
+use act::{act, approval, flowing, handoff, join, repeat, retry, timeout};
 use contracts::{contract, given, taken};
 use going_on::going_on;
 
@@ -271,8 +271,10 @@ fn plan(version: &WorkflowVersion, workflow: &Workflow, parts: Parts<'_>) -> Res
     let order = workflow.order().map_err(|e| broken(version, &e))?;
     let definitions = &workflow.spec.steps;
     let place: HashMap<&StepId, usize> = order.iter().enumerate().map(|(at, i)| (&definitions[*i].id, at)).collect();
-    let pinned: HashMap<&StepId, (&Pin, &Agent)> =
-        parts.pins.iter().zip(parts.agents).map(|(pin, agent)| (&pin.step, (pin, &**agent))).collect();
+    let mut pinned: HashMap<&StepId, Vec<(&Pin, &Agent)>> = HashMap::new();
+    for (pin, agent) in parts.pins.iter().zip(parts.agents) {
+        pinned.entry(&pin.step).or_default().push((pin, agent));
+    }
     let called: HashMap<&StepId, (&WorkflowPin, &Workflow)> =
         parts.workflow_pins.iter().zip(parts.workflows).map(|(pin, it)| (&pin.step, (pin, &**it))).collect();
     let next = workflow.spec.next.as_ref().map(|it| going_on(version, workflow, it)).transpose()?;
@@ -284,7 +286,8 @@ fn plan(version: &WorkflowVersion, workflow: &Workflow, parts: Parts<'_>) -> Res
     let finally = workflow.spec.finally.iter().map(|step| (Phase::Finally, step));
     let mut steps = Vec::with_capacity(order.len());
     for (phase, step) in of_work.chain(undo).chain(on_failure).chain(finally) {
-        let (pinned, called) = (pinned.get(&step.id).copied(), called.get(&step.id).copied());
+        let (pinned, called) = (pinned.get(&step.id).map_or(&[][..], Vec::as_slice), called.get(&step.id).copied());
+        let (pinned, others) = pinned.split_first().map_or((None, &[][..]), |(first, others)| (Some(*first), others));
         let needs = if phase == Phase::Work { needs(step) } else { Vec::new() };
         let mut needs: Vec<usize> = needs.iter().filter_map(|id| place.get(id).copied()).collect();
         needs.sort_unstable();
@@ -308,8 +311,9 @@ fn plan(version: &WorkflowVersion, workflow: &Workflow, parts: Parts<'_>) -> Res
             input: taken(pinned, called)?,
             output: given(step, pinned, called)?,
             repeat: step.repeat.as_ref().map(repeat),
-            retry: step.retry.clone().or_else(|| Some(pinned?.1.spec.retry.clone())).unwrap_or_default(),
-            timeout: step.timeout.or_else(|| Some(pinned?.1.spec.role.limits.timeout)).unwrap_or_default(),
+            handoff: handoff(step, others)?,
+            retry: retry(step, pinned),
+            timeout: timeout(step, pinned),
             on_give_up: match step.on_give_up {
                 Some(kapelle_manifest::OnGiveUp::Stall) | None => OnGiveUp::Stall,
                 Some(kapelle_manifest::OnGiveUp::Fail) => OnGiveUp::Fail,

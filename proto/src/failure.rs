@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kapelle_engine::{Failure, FailureKind, Usage, Work};
-use kapelle_types::Timestamp;
+use kapelle_types::{Timestamp, printed};
 
 use crate::error::DecodeError;
 use crate::v1;
@@ -61,6 +61,7 @@ impl From<&Work> for v1::WorkDone {
             worker: work.worker.clone(),
             started_at_unix_nanos: work.started_at.nanos(),
             duration_nanos: u64::try_from(work.duration.as_nanos()).unwrap_or(u64::MAX),
+            agent: work.agent.as_ref().map(printed).unwrap_or_default(),
         }
     }
 }
@@ -71,6 +72,8 @@ impl From<v1::WorkDone> for Work {
             worker: wire.worker,
             started_at: Timestamp::from_nanos(wire.started_at_unix_nanos),
             duration: Duration::from_nanos(wire.duration_nanos),
+            // It is for people to read: what is none says nothing.
+            agent: wire.agent.parse().ok(),
         }
     }
 }

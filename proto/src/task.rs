@@ -34,8 +34,10 @@ pub struct Task {
     pub principal: Principal,
     /// When it was queued, by the log's time.
     pub queued_at: Timestamp,
-    /// The round of a step that is repeated, from 0.
+    /// The round of a step that is repeated or handed on, from 0.
     pub round: u32,
+    /// Who did the step before it was handed to this agent, the first first.
+    pub chain: Vec<AgentVersion>,
     /// What it may give and use up.
     pub limits: TaskLimits,
     /// What the report has to show, if the run needs that.
@@ -62,6 +64,7 @@ impl Task {
             token: token::encode(self.token),
             limits: (self.limits != TaskLimits::default()).then(|| self.limits.into()),
             round: self.round,
+            chain: self.chain.iter().map(printed).collect(),
         };
         message.encode_to_vec().into()
     }
@@ -97,6 +100,7 @@ impl Task {
             token: token::decode(&wire.token)?,
             limits: wire.limits.map(Into::into).unwrap_or_default(),
             round: wire.round,
+            chain: wire.chain.iter().map(|it| parsed(it, "chain")).collect::<Result<_, _>>()?,
         })
     }
 }

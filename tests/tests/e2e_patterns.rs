@@ -76,6 +76,39 @@ async fn a_draft_is_written_until_it_is_good_enough() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ticket_is_handed_on_until_somebody_has_the_last_word() {
+    let (fleet, cli) = fleet("handoff").await;
+    let ticket = json!({ "ticket": "My invoice is wrong, and the router is offline." });
+    let helped = ended(&cli, "support", ticket).await;
+    let notes = ["triage: taken in", "billing: about invoice", "technical: about router, offline", "triage: closed"];
+    assert_eq!(helped["output"], json!(notes));
+    let step = &helped["steps"][0];
+    assert_eq!((&step["agent"], &step["attempts"]), (&json!("triage@1.0.0"), &json!(4)));
+    assert_eq!(step["chain"], json!(["triage@1.0.0", "billing@1.0.0", "technical@1.0.0"]), "who acted for whom");
+    let log = cli.json(&["run", "show", helped["run_id"].as_str().unwrap()]).await.to_string();
+    assert!(
+        log.contains(r#""may_be_handed_to":{"support":["billing@1.0.0","technical@1.0.0","triage@1.0.0"]}"#),
+        "{log}"
+    );
+    assert!(log.contains(r#""agent":"technical@1.0.0""#), "who did which attempt: {log}");
+
+    let alone = ended(&cli, "support", json!({ "ticket": "Thanks!" })).await;
+    assert_eq!(alone["output"], json!(["triage: taken in"]));
+    assert!(alone["steps"][0].get("chain").is_none(), "{alone}");
+
+    let seen = cli.json(&["lineage"]).await;
+    let done = |agent: &str| {
+        let rows = seen["steps"].as_array().unwrap().iter();
+        let of_agent = rows.filter(|it| it["agent"] == agent).map(|it| it["attempts_succeeded"].as_u64().unwrap());
+        of_agent.sum::<u64>()
+    };
+    assert_eq!(["triage@1.0.0", "billing@1.0.0", "technical@1.0.0"].map(done), [3, 1, 1]);
+    let impact = cli.json(&["agent", "impact", "technical"]).await;
+    assert!(impact.to_string().contains("support"), "{impact}");
+    fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_debate_until_they_agree_or_are_heard_twice() {
     let (fleet, cli) = fleet("debate").await;
     let unfair =

@@ -70,7 +70,8 @@ impl Executor {
             Err(failure) => Err(failure),
         };
         let usage = meter.usage();
-        let work = Work { worker: self.worker.as_ref().to_owned(), started_at, duration };
+        let agent = (!task.chain.is_empty()).then(|| task.agent.clone());
+        let work = Work { worker: self.worker.as_ref().to_owned(), started_at, duration, agent };
         self.meters.ran(duration);
         // Nothing is left that could hang but the broker itself, so the lease holds until the report is stored.
         self.leases.limit(&key, None);
@@ -109,7 +110,8 @@ impl Executor {
     /// Reports a task that was not executed.
     pub(crate) async fn refuse(&self, key: Key, token: Option<TaskToken>, failure: Failure) {
         tracing::debug!(run = %key.0, task = %key.1, agent = %self.agent, code = failure.code, "not executed");
-        let work = Work { worker: self.worker.as_ref().to_owned(), started_at: clock::now(), duration: Duration::ZERO };
+        let (worker, started_at) = (self.worker.as_ref().to_owned(), clock::now());
+        let work = Work { worker, started_at, duration: Duration::ZERO, agent: Some(self.agent.clone()) };
         self.report(key, None, Outcome { result: Err(failure), work, usage: Usage::default(), token }).await;
     }
 

@@ -111,8 +111,14 @@ impl Lineage {
 fn undeclared(steps: &[Step], declared: &Graph) -> Vec<Finding> {
     let finding = |it: &Step| {
         let is_it = |used: &&Use| used.workflow.to_string() == it.workflow && used.step.as_str() == it.step;
-        let now = match declared.uses().iter().find(is_it).map(|used| &used.by) {
-            Some(Ok(agent)) if agent.to_string() == it.agent => return None,
+        let mut uses = declared.uses().iter().filter(is_it);
+        if uses.clone().any(|used| used.by.as_ref().is_ok_and(|agent| agent.to_string() == it.agent)) {
+            return None;
+        }
+        // Of a step that is handed on, whoever has the name that did it then.
+        let name = it.agent.split('@').next().unwrap_or_default();
+        let same = uses.clone().find(|used| used.by.as_ref().is_ok_and(|agent| agent.name.as_str() == name));
+        let now = match same.or_else(|| uses.next()).map(|used| &used.by) {
             Some(Ok(agent)) => format!("it would be given to {agent} now"),
             Some(Err(nobody)) => format!("nobody would do it now: {nobody}"),
             None => "this workflow version is not registered".to_owned(),
@@ -141,10 +147,12 @@ fn unused(steps: &[Step], declared: &Graph, workflow: Option<&str>) -> Vec<Findi
             unused(version, "no run was submitted");
             continue;
         }
-        for used in declared.uses().iter().filter(|used| used.workflow == *current) {
-            let of_step = || steps.iter().filter(|it| it.workflow == version && it.step == used.step.as_str());
+        let uses = declared.uses().iter().filter(|used| used.workflow == *current);
+        let each_once: BTreeSet<&str> = uses.map(|used| used.step.as_str()).collect();
+        for step in each_once {
+            let of_step = || steps.iter().filter(|it| it.workflow == version && it.step == step);
             if !of_step().any(|it| worked(&it)) && of_step().any(|it| it.runs_skipped > 0) {
-                unused(format!("{version}, step {}", used.step), "it was passed over in every run that ended");
+                unused(format!("{version}, step {step}"), "it was passed over in every run that ended");
             }
         }
     }

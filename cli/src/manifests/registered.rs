@@ -67,13 +67,11 @@ impl Needed {
             Manifest::Agent(_) => None,
         });
         let mut names = BTreeSet::new();
-        for step in workflows.flat_map(kapelle_manifest::Workflow::every_step) {
-            match step.act.performer() {
-                Some(Performer::Agent(agent)) => {
-                    names.insert(agent.name.clone());
-                }
-                Some(Performer::Capability(_)) => return Self::All,
-                None => {}
+        let steps = workflows.flat_map(kapelle_manifest::Workflow::every_step);
+        for performer in steps.flat_map(kapelle_manifest::Step::performers) {
+            match performer {
+                Performer::Agent(agent) => drop(names.insert(agent.name)),
+                Performer::Capability(_) => return Self::All,
             }
         }
         Self::Named(names)

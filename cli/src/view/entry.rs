@@ -1,9 +1,11 @@
 //! Entries of a run's log: the kind, what it is about, and the rest as a value.
 
+use std::collections::BTreeMap;
+
 use kapelle_proto::v1;
 use kapelle_proto::v1::log_entry::Body;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value, json, map};
 
 use super::{Error, payload, status_name};
 use crate::output::moment;
@@ -93,12 +95,22 @@ fn verdict_name(verdict: i32) -> &'static str {
 }
 
 fn submitted(b: v1::RunSubmitted) -> Value {
-    let agents: Map<String, Value> = b.pins.into_iter().map(|p| (p.step, p.agent.into())).collect();
+    let (mut agents, mut handed_to) = (Map::new(), BTreeMap::<String, Vec<String>>::new());
+    for pin in b.pins {
+        match agents.entry(pin.step) {
+            map::Entry::Vacant(first) => drop(first.insert(pin.agent.into())),
+            map::Entry::Occupied(there) => handed_to.entry(there.key().clone()).or_default().push(pin.agent),
+        }
+    }
     let labels: Map<String, Value> = b.labels.into_iter().map(|(k, v)| (k, v.into())).collect();
-    json!({
+    let mut value = json!({
         "workflow": b.workflow, "agents": agents, "input": data(b.input), "key": b.key,
         "behaviour": b.behaviour, "labels": labels,
-    })
+    });
+    if !handed_to.is_empty() {
+        value["may_be_handed_to"] = json!(handed_to);
+    }
+    value
 }
 
 fn attempt(
@@ -113,6 +125,9 @@ fn attempt(
     if let Some(work) = work {
         value.insert("worker".into(), work.worker.into());
         value.insert("duration_ms".into(), (work.duration_nanos / 1_000_000).into());
+        if !work.agent.is_empty() {
+            value.insert("agent".into(), work.agent.into());
+        }
     }
     if let Some(usage) = usage {
         value.insert("cost_usd".into(), usage.cost_usd.into());

@@ -74,8 +74,11 @@ pub(crate) struct Step {
     pub(crate) status: String,
     /// What it does: `agent`, `wait`, `signal`, …
     pub(crate) kind: String,
-    /// Who does it, if an agent does.
+    /// Who does it, if an agent does; who did it last if it was handed on.
     pub(crate) agent: String,
+    /// Who did it before, the first first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) chain: Vec<String>,
     /// The signal that it waits for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) signal: Option<String>,
@@ -190,6 +193,7 @@ impl From<v1::StepView> for Step {
             status: wire.status,
             kind: if wire.kind.is_empty() { "agent".to_owned() } else { wire.kind },
             agent: wire.agent,
+            chain: wire.chain,
             signal: Some(wire.signal).filter(|it| !it.is_empty()),
             due: wire.due_unix_millis.and_then(|it| moment(it.saturating_mul(1_000_000))),
             attempts: wire.attempts,
@@ -216,7 +220,9 @@ impl Step {
             Some(members) => members.done + members.running,
             None => u32::from(matches!(self.status.as_str(), "SUCCEEDED" | "RUNNING" | "AWAITING")),
         };
-        self.attempts.saturating_sub(good)
+        // Whoever handed it on had succeeded.
+        let handed_on = u32::try_from(self.chain.len()).unwrap_or(u32::MAX);
+        self.attempts.saturating_sub(good).saturating_sub(handed_on)
     }
 }
 

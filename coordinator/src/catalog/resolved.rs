@@ -11,7 +11,7 @@ pub struct Resolved {
     pub workflow: WorkflowVersion,
     /// Digest of its manifest.
     pub digest: Sha256,
-    /// The agent version of each step, in the order of the steps.
+    /// The agent version of each step, and behind it those that the step may be handed to, in the order of the steps.
     pub pins: Vec<Pin>,
     /// The workflow version of each step that runs one, in the order of the steps.
     pub workflow_pins: Vec<WorkflowPin>,

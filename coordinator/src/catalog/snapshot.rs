@@ -265,10 +265,11 @@ impl Snapshot {
                 workflow_pins.push(WorkflowPin { step: step.id.clone(), workflow, digest });
                 workflows.push(below);
             }
-            let Some(performer) = step.act.performer() else { continue };
-            let agent = performer.resolve(&self).map_err(unknown)?;
-            pins.push(pin(&step.id, &agent, self.agent_digest(&agent)?));
-            agents.push(agent);
+            for performer in step.performers() {
+                let agent = performer.resolve(&self).map_err(unknown)?;
+                pins.push(pin(&step.id, &agent, self.agent_digest(&agent)?));
+                agents.push(agent);
+            }
         }
         let digest: Sha256 = entry.record.digest;
         let parts = Parts { pins: &pins, agents: &agents, workflow_pins: &workflow_pins, workflows: &workflows };

@@ -32,10 +32,10 @@ impl Meters {
 
     /// A report was accepted; `refused` if its success counts as a failure.
     fn reported(&mut self, run: &Run, body: &Body, refused: bool) {
-        let (step, outcome) = match body {
-            Body::StepSucceeded(report) if refused => (&report.task.step.step, "failed"),
-            Body::StepSucceeded(report) => (&report.task.step.step, "succeeded"),
-            Body::StepFailed(report) => (&report.task.step.step, "failed"),
+        let (task, outcome) = match body {
+            Body::StepSucceeded(report) if refused => (&report.task, "failed"),
+            Body::StepSucceeded(report) => (&report.task, "succeeded"),
+            Body::StepFailed(report) => (&report.task, "failed"),
             Body::RunSubmitted(_) => return RUNS_STARTED.counter(&[]).increment(1),
             Body::TimerFired { .. }
             | Body::SignalReceived(_)
@@ -49,7 +49,7 @@ impl Meters {
             | Body::FailRequested { .. }
             | Body::RunFinished(_) => return,
         };
-        let Some(agent) = run.plan().steps.iter().find(|s| s.id == *step).and_then(|s| s.agent()) else { return };
+        let Some(agent) = run.agent_of(task) else { return };
         if let Some(meter) = self.steps.get(&(agent.clone(), outcome)) {
             return meter.increment(1);
         }

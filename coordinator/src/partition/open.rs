@@ -210,7 +210,7 @@ impl OpenRuns {
 
 /// The agent versions of a run's plan, each once, as they are kept for all runs that have the same.
 fn shared(known: &mut HashSet<Arc<[AgentVersion]>>, run: &Run) -> Arc<[AgentVersion]> {
-    let agents: BTreeSet<&AgentVersion> = run.plan().steps.iter().filter_map(kapelle_engine::PlanStep::agent).collect();
+    let agents: BTreeSet<&AgentVersion> = run.plan().steps.iter().flat_map(kapelle_engine::PlanStep::agents).collect();
     let agents: Vec<AgentVersion> = agents.into_iter().cloned().collect();
     if let Some(there) = known.get(agents.as_slice()) {
         return Arc::clone(there);

@@ -191,6 +191,7 @@ impl Performer {
                     input: dispatch.input,
                     timeout: dispatch.timeout,
                     round: dispatch.round,
+                    chain: dispatch.chain,
                     deadline: dispatch.deadline,
                     traceparent,
                     principal: order.principal,

@@ -1,14 +1,16 @@
 //! What steps do, as plans have it.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use kapelle_engine::{
-    Act, AgentAct, Approval, AwaitSignal, Bond, ByKey, Case, Flowing, Join, Pin, Repeat, Rung, Sharing, TaskLimits,
-    Wait, WorkflowAct, WorkflowPin,
+    Act, Actor, AgentAct, Approval, AwaitSignal, Bond, ByKey, Case, Flowing, Handoff, Join, Pin, Repeat, Rung, Sharing,
+    TaskLimits, Wait, WorkflowAct, WorkflowPin,
 };
 use kapelle_manifest::{Agent, Step, Workflow};
-use kapelle_types::StepId;
+use kapelle_types::{RetryPolicy, StepId};
 
+use super::contracts::{given, taken};
 use super::{PlanError, missing};
 
 /// What a step does; `pinned` is the agent version that does it, `called` the workflow version that it runs.
@@ -21,17 +23,7 @@ pub(super) fn act(
     Ok(match &step.act {
         Declared::Agent(_) => {
             let (pin, agent) = pinned.ok_or_else(|| missing(&step.id))?;
-            let limits = &agent.spec.role.limits;
-            Act::Agent(Box::new(AgentAct {
-                version: pin.agent.clone(),
-                limits: TaskLimits {
-                    payload_bytes: limits.payload_bytes,
-                    tokens: limits.tokens.map(u64::from),
-                    tool_calls: limits.tool_calls.map(u64::from),
-                },
-                cost_per_run: limits.cost_per_run,
-                by_key: limits.by_key.as_ref().map(|it| Box::new(by_key(it))),
-            }))
+            Act::Agent(Box::new(agent_act(pin, agent)))
         }
         Declared::Value(_) => Act::Value,
         Declared::Switch(cases) => {
@@ -48,6 +40,51 @@ pub(super) fn act(
             Act::Workflow(Box::new(WorkflowAct { version: pin.workflow.clone(), bond }))
         }
     })
+}
+
+fn agent_act(pin: &Pin, agent: &Agent) -> AgentAct {
+    let limits = &agent.spec.role.limits;
+    AgentAct {
+        version: pin.agent.clone(),
+        limits: TaskLimits {
+            payload_bytes: limits.payload_bytes,
+            tokens: limits.tokens.map(u64::from),
+            tool_calls: limits.tool_calls.map(u64::from),
+        },
+        cost_per_run: limits.cost_per_run,
+        by_key: limits.by_key.as_ref().map(|it| Box::new(by_key(it))),
+    }
+}
+
+/// How failures of a step are retried that this agent does.
+pub(super) fn retry(step: &Step, pinned: Option<(&Pin, &Agent)>) -> RetryPolicy {
+    step.retry.clone().or_else(|| Some(pinned?.1.spec.retry.clone())).unwrap_or_default()
+}
+
+/// How long an attempt of a step may take that this agent does.
+pub(super) fn timeout(step: &Step, pinned: Option<(&Pin, &Agent)>) -> Duration {
+    step.timeout.or_else(|| Some(pinned?.1.spec.role.limits.timeout)).unwrap_or_default()
+}
+
+/// Whom a step may be handed to; `pinned` are those that it was pinned to, in the order of `to`.
+pub(super) fn handoff(step: &Step, pinned: &[(&Pin, &Agent)]) -> Result<Option<Box<Handoff>>, PlanError> {
+    let Some(declared) = &step.handoff else { return Ok(None) };
+    if declared.to.len() != pinned.len() {
+        return Err(missing(&step.id));
+    }
+    let mut to = Vec::with_capacity(pinned.len());
+    for (pin, agent) in pinned.iter().copied() {
+        let who = Some((pin, agent));
+        to.push(Actor {
+            act: agent_act(pin, agent),
+            input: taken(who, None)?,
+            output: given(step, who, None)?,
+            retry: retry(step, who),
+            timeout: timeout(step, who),
+        });
+    }
+    let (next, with) = (declared.next.clone(), declared.with.clone());
+    Ok(Some(Box::new(Handoff { to, next, with, max: declared.max })))
 }
 
 pub(super) fn approval(declared: &kapelle_manifest::Approval) -> Approval {

@@ -33,6 +33,7 @@ pub(super) fn going_on(
         input: contract(&workflow.spec.input).map_err(|e| broken(version, &e))?,
         output: None,
         repeat: None,
+        handoff: None,
         retry: RetryPolicy::default(),
         timeout: Duration::ZERO,
         on_give_up: OnGiveUp::Stall,

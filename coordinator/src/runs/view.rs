@@ -48,6 +48,7 @@ fn step(run: &Run, summary: &StepSummary<'_>) -> v1::StepView {
         signal: summary.signal.map(printed).unwrap_or_default(),
         due_unix_millis: summary.due.map(kapelle_types::Timestamp::millis),
         round: summary.round,
+        chain: summary.chain.iter().map(printed).collect(),
         attempts: summary.attempts,
         members_total: members.map_or(0, |m| m.total),
         members_done: members.map_or(0, |m| m.done),

@@ -136,7 +136,9 @@ impl Submitter {
             let defined = |workflow: &Option<Arc<kapelle_manifest::Workflow>>| {
                 workflow.as_ref().and_then(|it| it.spec.steps.iter().find(|s| s.id == *step).cloned())
             };
-            let pinned = |submitted: &RunSubmitted| submitted.pins.iter().find(|pin| pin.step == *step).cloned();
+            let pinned = |submitted: &RunSubmitted| {
+                submitted.pins.iter().filter(|pin| pin.step == *step).cloned().collect::<Vec<_>>()
+            };
             let runs = |submitted: &RunSubmitted| submitted.workflow_pins.iter().find(|pin| pin.step == *step).cloned();
             defined(&before) == defined(&after) && pinned(first) == pinned(new) && runs(first) == runs(new)
         };

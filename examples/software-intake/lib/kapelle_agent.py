@@ -41,6 +41,8 @@ class Task:
         self.attempt = message.get("attempt", 1)
         self.idempotency_key = message.get("idempotency_key")
         self.deadline = message.get("deadline")
+        # Who had the step before it was handed to this agent, the first first.
+        self.chain = message.get("chain", [])
         self._send = send
 
     def progress(self, done, total, note=""):

@@ -146,10 +146,11 @@ pub(crate) fn status() -> impl Strategy<Value = RunStatus> {
 }
 
 fn work() -> impl Strategy<Value = Work> {
-    (any::<String>(), time(), any::<u64>()).prop_map(|(worker, started_at, nanos)| Work {
+    (any::<String>(), time(), any::<u64>(), option::of(agent())).prop_map(|(worker, started_at, nanos, agent)| Work {
         worker,
         started_at,
         duration: Duration::from_nanos(nanos),
+        agent,
     })
 }
 
@@ -295,32 +296,34 @@ pub(crate) fn task() -> impl Strategy<Value = Task> {
     let deadline = option::of(time().prop_filter("0 is no deadline", |at| at.nanos() != 0));
     let limits = (option::of(any::<u64>()), option::of(any::<u64>()), option::of(any::<u64>()))
         .prop_map(|(payload_bytes, tokens, tool_calls)| TaskLimits { payload_bytes, tokens, tool_calls });
-    (who, payload(), wait(), deadline, traceparent(), time(), token(), (limits, any::<u32>())).prop_map(
-        |(
-            (run_id, task, agent, workflow, principal),
-            input,
-            timeout,
-            deadline,
-            traceparent,
-            queued_at,
-            token,
-            (limits, round),
-        )| Task {
-            run_id,
-            task,
-            agent,
-            workflow,
-            input,
-            timeout,
-            deadline,
-            traceparent,
-            principal: Principal(principal),
-            queued_at,
-            token,
-            round,
-            limits,
-        },
-    )
+    (who, payload(), wait(), deadline, traceparent(), time(), token(), (limits, any::<u32>(), vec(agent(), 0..3)))
+        .prop_map(
+            |(
+                (run_id, task, agent, workflow, principal),
+                input,
+                timeout,
+                deadline,
+                traceparent,
+                queued_at,
+                token,
+                (limits, round, chain),
+            )| Task {
+                run_id,
+                task,
+                agent,
+                workflow,
+                input,
+                timeout,
+                deadline,
+                traceparent,
+                principal: Principal(principal),
+                queued_at,
+                token,
+                round,
+                chain,
+                limits,
+            },
+        )
 }
 
 pub(crate) fn dead_letter() -> impl Strategy<Value = DeadLetterRecord> {

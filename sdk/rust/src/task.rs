@@ -22,8 +22,11 @@ pub struct Task {
     pub item: Option<u32>,
     /// The attempt, from 1. An attempt that was lost with its worker counts too.
     pub attempt: u32,
-    /// The round of a step that is repeated, from 0.
+    /// The round of a step that is repeated or handed on, from 0.
     pub round: u32,
+    /// Who did the step before it was handed to this agent, as `name@version`, the first first; empty if nobody did. The agent
+    /// acts on their behalf, and for whoever asked the first of them.
+    pub chain: Vec<String>,
     /// When the attempt is given up.
     pub deadline: Instant,
     /// The input, checked against the agent's contract.
@@ -42,6 +45,7 @@ impl Task {
             item: None,
             attempt: 1,
             round: 0,
+            chain: Vec::new(),
             deadline: Instant::now() + TIMEOUT_OF_A_TRIAL,
             input: Arc::new(input),
             progress: Progress::default(),
@@ -49,7 +53,7 @@ impl Task {
     }
 
     /// A key that is the same for every attempt of this step in this run and for nothing else: `<run>/<step>[:<item>]`, and
-    /// `~<round>` behind it in the later rounds of a step that is repeated.
+    /// `~<round>` behind it in the later rounds of a step that is repeated or handed on.
     #[must_use]
     pub fn idempotency_key(&self) -> String {
         let item = self.item.map(|item| format!(":{item}")).unwrap_or_default();

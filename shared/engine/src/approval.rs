@@ -132,7 +132,7 @@ impl Run {
             Some(Held {
                 step: place.name(&self.plan)?,
                 approval: planned.approval()?,
-                agent: planned.agent(),
+                agent: self.doing(*place, planned).version(),
                 runs: planned.runs(),
                 arguments: arguments(self, *place, planned).ok()?,
                 digest: hold.digest,
@@ -217,8 +217,15 @@ pub(crate) fn forget(run: &mut Run, place: Place) {
 pub(crate) fn arguments(run: &Run, place: Place, planned: &PlanStep) -> Result<Payload, Error> {
     match at(run, place).and_then(|hold| hold.edited.clone()) {
         Some(edited) => Ok(edited),
-        None => planned.with.evaluate(&View::from(run, place)),
+        None => said(run, place, planned),
     }
+}
+
+/// What the step says that an attempt is given: its `with`, or what it is handed on with.
+fn said(run: &Run, place: Place, planned: &PlanStep) -> Result<Payload, Error> {
+    let handed = run.slot(place).is_some_and(|slot| slot.round() > 0);
+    let with = planned.handoff.as_ref().filter(|_| handed).and_then(|it| it.with.as_ref());
+    with.unwrap_or(&planned.with).evaluate(&View::from(run, place))
 }
 
 /// Lets an answer go that is over by now, or was to something else than what would be done.
@@ -234,7 +241,7 @@ pub(crate) fn verify(run: &mut Run, place: Place, planned: &PlanStep, now: Times
 /// Nobody has agreed any more, and what is asked is what the step says: an edit was somebody's word.
 pub(crate) fn ask_anew(run: &mut Run, place: Place, planned: &PlanStep) {
     let Some(expires) = at(run, place).map(|hold| hold.expires) else { return };
-    let original = planned.with.evaluate(&View::from(run, place)).ok();
+    let original = said(run, place, planned).ok();
     let digest = original.map(|it| digest(run, place, planned, &it, expires));
     edit(run, place, |hold| {
         hold.stage = HoldStage::Asked;
@@ -262,7 +269,7 @@ pub(crate) fn digest(run: &Run, place: Place, planned: &PlanStep, arguments: &Pa
         "run": run.id.to_string(),
         "step": place.name(&run.plan).map(|it| it.to_string()),
         "kind": planned.act.name(),
-        "agent": planned.agent().map(ToString::to_string).or_else(|| planned.runs().map(ToString::to_string)),
+        "agent": run.doing(place, planned).version().map(ToString::to_string).or_else(|| planned.runs().map(ToString::to_string)),
         "arguments": arguments.value.as_deref(),
         "workflow": run.plan.workflow.to_string(),
         "definition": definition,

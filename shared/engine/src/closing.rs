@@ -23,7 +23,7 @@ use crate::entry::{Failure, StepSucceeded};
 use crate::finish::{cancel_deadline, remove_dead_letters, withdraw};
 use crate::ignored::Ignored;
 use crate::limits;
-use crate::plan::{Phase, StepIndex};
+use crate::plan::{Phase, PlanStep, StepIndex};
 use crate::state::{Closing, Place, Run, RunStatus, SlotState, Stage, StepState};
 use crate::turn::Turn;
 
@@ -60,7 +60,7 @@ impl Turn<'_> {
         // What was stuck is over. The commands that remove dead letters may be lost.
         for place in std::mem::take(&mut self.run.stuck) {
             if self.run.slot(place).is_some_and(|slot| matches!(slot.state, SlotState::GaveUp(_))) {
-                self.run.revived.insert(place);
+                self.run.revived.insert((place, self.run.actor(place)));
             }
         }
         self.run.signals = None;
@@ -110,8 +110,8 @@ impl Turn<'_> {
 
     /// A step of the work succeeded though the run is closing. If something undoes it that is done next.
     pub(crate) fn succeed_late(&mut self, place: Place, report: &StepSucceeded) -> Result<(), Ignored> {
-        let repeated = self.run.plan.steps.get(place.step).is_some_and(|planned| planned.repeat.is_some());
-        let undone = place.item.is_none() && !repeated && self.run.plan.compensation(place.step).is_some();
+        let rounds = self.run.plan.steps.get(place.step).is_some_and(PlanStep::has_rounds);
+        let undone = place.item.is_none() && !rounds && self.run.plan.compensation(place.step).is_some();
         let beyond = limits::report(self.run, place, &report.output, &report.usage);
         if !undone || beyond.is_some() || contract::output(self.run, place, &report.output).is_some() {
             return Err(Ignored::RunClosing);

@@ -79,8 +79,11 @@ pub struct DispatchTask {
     pub agent: AgentVersion,
     /// What it gets.
     pub input: Payload,
-    /// The round of a step that is repeated, from 0: with the run and the step, what the agent's work is done once for.
+    /// The round of a step that is repeated or handed on, from 0: with the run and the step, what the agent's work is done
+    /// once for.
     pub round: u32,
+    /// Who did the step before it was handed to this agent, the first first.
+    pub chain: Vec<AgentVersion>,
     /// How long it may run.
     pub timeout: Duration,
     /// When the run's own deadline ends it, if it has one.
@@ -161,18 +164,20 @@ impl Command {
     pub(crate) fn attempt(run: &Run, place: Place, planned: &PlanStep, task: TaskId, input: Payload) -> Option<Self> {
         let token = run.token(&task);
         match &planned.act {
-            Act::Agent(act) => {
+            Act::Agent(_) => {
+                let doing = run.doing(place, planned);
                 // What cannot be said is found before the first attempt, which then is none. Later it is because a payload is
                 // gone: nothing is dispatched without the limits that it names.
                 let flow = flow::of(run, place, planned, &input).ok()?;
                 Some(Self::DispatchTask(Box::new(DispatchTask {
                     task,
-                    agent: act.version.clone(),
+                    agent: doing.version()?.clone(),
                     input,
                     round: run.slot(place).map_or(0, Slot::round),
-                    timeout: planned.timeout,
+                    chain: run.before(place).cloned().collect(),
+                    timeout: doing.timeout,
                     deadline: run.deadline(),
-                    limits: act.limits,
+                    limits: doing.limits(),
                     flow,
                     token,
                 })))
@@ -190,7 +195,10 @@ impl Command {
     pub(crate) fn withdraw(run: &Run, place: Place, task: TaskId, terminate: bool) -> Option<Self> {
         let planned = run.plan.steps.get(place.step)?;
         match &planned.act {
-            Act::Agent(act) => Some(Self::WithdrawTask { task, agent: act.version.clone() }),
+            Act::Agent(_) => {
+                let agent = run.doing(place, planned).version()?.clone();
+                Some(Self::WithdrawTask { task, agent })
+            }
             Act::Workflow(act) if act.bond != Bond::Detached => {
                 let input = approval::arguments(run, place, planned).unwrap_or_else(|_| Payload::null());
                 let start = StartRun::of(run, act, task, input);

@@ -44,17 +44,18 @@ impl PartialEq for Contract {
 
 /// Why a step may not be given this input.
 pub(crate) fn input(run: &Run, place: Place, planned: &PlanStep, input: &Payload) -> Option<Failure> {
-    let how = enforced(run, planned.input.as_ref())?.violation(input)?;
-    let (name, whose) = (place.name(&run.plan)?, planned.whose());
+    let doing = run.doing(place, planned);
+    let how = enforced(run, doing.input)?.violation(input)?;
+    let (name, whose) = (place.name(&run.plan)?, doing.whose());
     let message = format!("step `{name}`: `with` breaks the input contract of {whose}: {how}");
     Some(Failure::of_run(Code::INPUT_CONTRACT, message))
 }
 
 /// Why a step may not have reported this output. Another attempt would cost the same and give the same.
 pub(crate) fn output(run: &Run, place: Place, output: &Payload) -> Option<Failure> {
-    let planned = run.plan.steps.get(place.step)?;
-    let how = enforced(run, planned.output.as_ref())?.violation(output)?;
-    let message = format!("the output breaks the contract of {}: {how}", planned.whose());
+    let doing = run.doing(place, run.plan.steps.get(place.step)?);
+    let how = enforced(run, doing.output)?.violation(output)?;
+    let message = format!("the output breaks the contract of {}: {how}", doing.whose());
     Some(Failure::of_run(Code::OUTPUT_CONTRACT, message))
 }
 

@@ -270,6 +270,8 @@ pub struct Work {
     pub started_at: Timestamp,
     /// How long it ran.
     pub duration: Duration,
+    /// The agent version that it was for, if the step alone does not say. Nothing is decided by it.
+    pub agent: Option<AgentVersion>,
 }
 
 /// What an attempt used up, as the agent reports it.

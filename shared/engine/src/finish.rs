@@ -5,7 +5,7 @@ use kapelle_types::Payload;
 use crate::closing;
 use crate::command::{Command, ReportOutcome, TimerId};
 use crate::entry::{Failure, RunFinished};
-use crate::plan::{OnGiveUp, StepIndex};
+use crate::plan::{ActorIndex, OnGiveUp, StepIndex};
 use crate::state::{Halt, Place, Run, RunStatus, Slot, SlotState, StepState};
 use crate::turn::Turn;
 use crate::weight::payload_bytes;
@@ -106,13 +106,18 @@ pub(crate) fn remove_dead_letters(run: &Run, commands: &mut Vec<Command>) {
 
 /// Removes the dead letters of what was retried or succeeded after all.
 pub(crate) fn remove_revived(run: &Run, commands: &mut Vec<Command>) {
-    commands.extend(run.revived.iter().filter_map(|place| remove_dead_letter(run, *place)));
+    commands.extend(run.revived.iter().filter_map(|(place, actor)| remove_letter_of(run, *place, *actor)));
 }
 
 /// Removes one dead letter.
 pub(crate) fn remove_dead_letter(run: &Run, place: Place) -> Option<Command> {
+    remove_letter_of(run, place, run.actor(place))
+}
+
+/// Removes the dead letter that this one left.
+fn remove_letter_of(run: &Run, place: Place, actor: ActorIndex) -> Option<Command> {
     let planned = run.plan.steps.get(place.step).filter(|s| s.on_give_up == OnGiveUp::Stall)?;
-    Some(Command::RemoveDeadLetter { step: place.name(&run.plan)?, agent: planned.agent()?.clone() })
+    Some(Command::RemoveDeadLetter { step: place.name(&run.plan)?, agent: planned.by(actor).version()?.clone() })
 }
 
 /// Cancels the deadline timer, unless it is what ended the run.

@@ -64,7 +64,7 @@ pub(crate) fn shown(run: &Run, place: Place, planned: &PlanStep) -> Option<Flow>
     if planned.agent().is_none() || !begun || run.is_finished() || run.is_off(place.step) {
         return None;
     }
-    let limited = planned.by_key().is_some() && run.slot(place).is_some();
+    let limited = run.doing(place, planned).by_key().is_some() && run.slot(place).is_some();
     let input = limited.then(|| approval::arguments(run, place, planned).ok()).flatten();
     given(run, place, planned, input.as_ref()).ok().flatten().map(|flow| *flow)
 }
@@ -72,8 +72,9 @@ pub(crate) fn shown(run: &Run, place: Place, planned: &PlanStep) -> Option<Flow>
 /// The same, without the limit where it is not known what the agent is given.
 fn given(run: &Run, place: Place, planned: &PlanStep, input: Option<&Payload>) -> Result<Option<Box<Flow>>, Failure> {
     let said = said(run)?;
+    let doing = run.doing(place, planned);
     let own = planned.priority.as_ref().filter(|_| planned.phase == Phase::Work);
-    let by_key = planned.by_key().zip(input);
+    let by_key = doing.by_key().zip(input);
     if said.is_plain() && own.is_none() && by_key.is_none() {
         return Ok(None);
     }
@@ -84,7 +85,7 @@ fn given(run: &Run, place: Place, planned: &PlanStep, input: Option<&Payload>) -
         flow.priority = priority(template, &View::from(run, place), &at("priority"))?;
     }
     if let Some((by_key, input)) = by_key {
-        let whose = at(&format!("limits.by_key of {}", planned.whose()));
+        let whose = at(&format!("limits.by_key of {}", doing.whose()));
         let key = key(&by_key.key, &OfInput(input), &whose)?;
         flow.limit = Some(KeyLimit { key, concurrency: by_key.concurrency, rate: by_key.rate });
     }

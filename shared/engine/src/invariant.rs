@@ -29,6 +29,7 @@ pub fn check(run: &Run) -> Result<(), Violation> {
     closing_is_in_order(run)?;
     weight_is_the_sum(run)?;
     spending_is_the_sum(run)?;
+    chains_are_in_order(run)?;
     if run.stage() == Stage::Open {
         let waits = |place: &crate::state::Place| run.awaiting.contains(place);
         hold("what_is_asked_waits", crate::approval::asked(run).all(|it| waits(&it)), || {
@@ -218,14 +219,30 @@ fn weight_is_the_sum(run: &Run) -> Result<(), Violation> {
 /// Each attempt is paid once, and only what agents with a limit do.
 fn spending_is_the_sum(run: &Run) -> Result<(), Violation> {
     let Some(spending) = &run.spending else { return Ok(()) };
-    spending.purses.iter().try_for_each(|(step, purse)| {
+    spending.purses.iter().try_for_each(|((step, actor), purse)| {
         let sum = purse.attempts.values().copied().sum::<Usd>();
         hold("spent_is_the_sum_of_attempts", sum == purse.spent, || format!("{sum} not {}", purse.spent))?;
-        let limited = run.plan.steps.get(*step).is_some_and(|s| s.cost_per_run().is_some());
+        let limited = run.plan.steps.get(*step).is_some_and(|s| s.by(*actor).cost_per_run().is_some());
         hold("a_purse_belongs_to_a_limited_agent", limited, || step.to_string())
     })?;
     let kept: usize = spending.purses.values().map(|purse| purse.attempts.len()).sum();
     hold("paid_attempts_are_counted", kept == spending.attempts_kept, || format!("{kept}"))
+}
+
+/// A step is handed on within its bound, to those that it may be handed to, by attempts that follow one another; each hop is
+/// a round of its own.
+fn chains_are_in_order(run: &Run) -> Result<(), Violation> {
+    run.chains.iter().flat_map(|chains| chains.iter()).try_for_each(|(step, hops)| {
+        let handoff = run.plan.steps.get(step).and_then(|planned| planned.handoff.as_ref().zip(Some(planned.actors())));
+        let may =
+            handoff.is_some_and(|(it, actors)| hops.len() <= it.max as usize && hops.iter().all(|hop| hop.to < actors));
+        hold("a_step_is_handed_on_as_it_may_be", may, || format!("{step}: {hops:?}"))?;
+        let ascend = hops.windows(2).all(|pair| pair[0].after < pair[1].after);
+        hold("each_has_a_turn_before_it_hands_on", ascend, || format!("{step}: {hops:?}"))?;
+        let slot = run.slot(Place::whole(step)).filter(|slot| slot.state != SlotState::Done);
+        let round = slot.map_or(hops.len(), |slot| slot.round() as usize);
+        hold("each_hop_is_a_round", round == hops.len(), || format!("{step}: {round} not {}", hops.len()))
+    })
 }
 
 fn step_bytes(state: &StepState) -> usize {
@@ -300,7 +317,7 @@ mod tests {
         let gone = |run: &mut Run| drop(run.fan_out_mut(1).unwrap().items[0].take());
         assert_eq!(broken_by(gone), "an_item_is_kept_until_its_member_is_done");
         let free = |run: &mut Run| {
-            run.spending.get_or_insert_default().purses.entry(0).or_default().spent = Usd::from_micros(1);
+            run.spending.get_or_insert_default().purses.entry((0, 0)).or_default().spent = Usd::from_micros(1);
         };
         assert_eq!(broken_by(free), "spent_is_the_sum_of_attempts");
         let idle = |run: &mut Run| {

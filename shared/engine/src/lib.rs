@@ -25,6 +25,7 @@ mod failure;
 mod finish;
 mod flow;
 mod fork;
+mod handoff;
 mod ignored;
 pub mod invariant;
 mod joins;
@@ -64,8 +65,8 @@ pub use invariant::Violation;
 pub use limits::TaskLimits;
 pub use outstanding::outstanding;
 pub use plan::{
-    Act, AgentAct, Approval, AwaitSignal, Bond, Case, Join, MaxFailures, OnGiveUp, Phase, Plan, PlanStep, Repeat, Rung,
-    StepIndex, Wait, WorkflowAct,
+    Act, Actor, AgentAct, Approval, AwaitSignal, Bond, Case, Handoff, Join, MaxFailures, OnGiveUp, Phase, Plan,
+    PlanStep, Repeat, Rung, StepIndex, Wait, WorkflowAct,
 };
 pub use state::{Members, Run, RunStatus, StepStatus, StepSummary};
 pub use token::{KeyId, RunKey, SigningKey, TaskToken};

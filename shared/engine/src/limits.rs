@@ -7,7 +7,7 @@ use kapelle_types::{Code, Payload};
 
 use crate::behaviour;
 use crate::entry::{Failure, Usage};
-use crate::plan::PlanStep;
+use crate::plan::{Doing, PlanStep};
 use crate::state::{Place, Run};
 
 /// What one task of an agent may be given, may give and may use up; `None` is no limit of its own.
@@ -51,20 +51,21 @@ impl TaskLimits {
 
 /// Why a step may not be given this input.
 pub(crate) fn input(run: &Run, place: Place, planned: &PlanStep, input: &Payload) -> Option<Failure> {
-    let (code, why) = enforced(run, planned)?.refuses_input(input)?;
-    let message = format!("step `{}`: {why} ({})", place.name(&run.plan)?, planned.agent()?);
+    let doing = run.doing(place, planned);
+    let (code, why) = enforced(run, doing)?.refuses_input(input)?;
+    let message = format!("step `{}`: {why} ({})", place.name(&run.plan)?, doing.version()?);
     Some(Failure::of_run(code, message))
 }
 
 /// Why a step may not have reported this: what it gave or what it used up is above a limit.
 pub(crate) fn report(run: &Run, place: Place, output: &Payload, usage: &Usage) -> Option<Failure> {
-    let limits = enforced(run, run.plan.steps.get(place.step)?)?;
+    let limits = enforced(run, run.doing(place, run.plan.steps.get(place.step)?))?;
     let (code, why) = limits.exceeded_by(usage).or_else(|| limits.refuses_output(output))?;
     Some(Failure::of_run(code, why))
 }
 
-fn enforced(run: &Run, planned: &PlanStep) -> Option<TaskLimits> {
-    hold_for(run).then(|| planned.limits())
+fn enforced(run: &Run, doing: Doing<'_>) -> Option<TaskLimits> {
+    hold_for(run).then(|| doing.limits())
 }
 
 /// Whether the limits of agents hold for this run.

@@ -118,7 +118,7 @@ pub(crate) fn dead_letter(run: &Run, place: Place) -> Option<Command> {
     };
     Some(Command::WriteDeadLetter(Box::new(DeadLetter {
         task: place.task(&run.plan, slot.attempt)?,
-        agent: planned.agent()?.clone(),
+        agent: run.doing(place, planned).version()?.clone(),
         input,
         cause: slot.failure()?.clone(),
         history: history.iter().filter_map(named).collect(),

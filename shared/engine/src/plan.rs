@@ -1,5 +1,7 @@
 //! A plan: a workflow version with its agent versions pinned, compiled. Shared by all runs that use it.
 
+mod actor;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -11,6 +13,9 @@ use kapelle_types::{
 use crate::contract::Contract;
 use crate::flow::{ByKey, Flowing};
 use crate::limits::TaskLimits;
+
+pub use actor::{Actor, Handoff};
+pub(crate) use actor::{ActorIndex, Doing};
 
 /// The place of a step in [`Plan::steps`].
 pub type StepIndex = usize;
@@ -70,6 +75,8 @@ pub struct PlanStep {
     pub output: Option<Contract>,
     /// If present, the step is done again after a success, until that is good enough.
     pub repeat: Option<Repeat>,
+    /// If present, other agents may go on with the step after a success; in a step of one slot that is not repeated.
+    pub handoff: Option<Box<Handoff>>,
     /// How failures are retried.
     pub retry: RetryPolicy,
     /// How long one attempt may run.
@@ -315,12 +322,6 @@ impl Act {
 }
 
 impl PlanStep {
-    /// The agent version that does it, if an agent does.
-    #[must_use]
-    pub fn agent(&self) -> Option<&AgentVersion> {
-        self.agent_act().map(|act| &act.version)
-    }
-
     /// The workflow version that it runs, if it runs one.
     #[must_use]
     pub fn runs(&self) -> Option<&WorkflowVersion> {
@@ -333,52 +334,12 @@ impl PlanStep {
         matches!(&self.act, Act::Workflow(act) if act.bond == Bond::Continued)
     }
 
-    /// What the agent that does it may use up; no limits of its own if it is none.
-    #[must_use]
-    pub fn limits(&self) -> TaskLimits {
-        self.agent_act().map(|act| act.limits).unwrap_or_default()
-    }
-
-    /// What all tasks of its agent version may cost together in one run.
-    #[must_use]
-    pub fn cost_per_run(&self) -> Option<Usd> {
-        self.agent_act().and_then(|act| act.cost_per_run)
-    }
-
     /// Who has to agree, if anybody has to.
     #[must_use]
     pub fn approval(&self) -> Option<&Approval> {
         match &self.act {
             Act::Approval(approval) => Some(approval),
             _ => self.approve.as_deref(),
-        }
-    }
-
-    pub(crate) fn by_key(&self) -> Option<&ByKey> {
-        self.agent_act().and_then(|act| act.by_key.as_deref())
-    }
-
-    fn agent_act(&self) -> Option<&AgentAct> {
-        match &self.act {
-            Act::Agent(act) => Some(act),
-            Act::Emit(_)
-            | Act::Workflow(_)
-            | Act::Value
-            | Act::Switch(_)
-            | Act::Wait(_)
-            | Act::Signal(_)
-            | Act::Approval(_) => None,
-        }
-    }
-
-    /// Whose contract it is that its input and its output have to keep, as people read it.
-    pub(crate) fn whose(&self) -> String {
-        match &self.act {
-            Act::Agent(act) => act.version.to_string(),
-            Act::Workflow(act) => act.version.to_string(),
-            Act::Emit(_) | Act::Value | Act::Switch(_) | Act::Wait(_) | Act::Signal(_) | Act::Approval(_) => {
-                format!("step `{}`", self.id)
-            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Rounds: a step that is done again after it succeeded, until that is good enough.
+//! Rounds: a step that is done again after it succeeded, until that is good enough, or by another agent (`handoff.rs`).
 //!
 //! ```text
 //!   success ──▶ `until` holds ────────────────▶ Done
@@ -15,6 +15,7 @@ use kapelle_types::{Code, Payload};
 use crate::apply::give_up;
 use crate::approval;
 use crate::entry::Failure;
+use crate::plan::{PlanStep, Repeat};
 use crate::scope::View;
 use crate::state::{Place, Slot, SlotState};
 use crate::turn::Turn;
@@ -23,32 +24,52 @@ impl Turn<'_> {
     /// Whether a slot that has just succeeded is not done with that. What is to happen instead has happened then.
     pub(crate) fn goes_on(&mut self, place: Place, output: &Payload) -> bool {
         let plan = self.plan();
-        let Some((planned, repeat)) = plan.steps.get(place.step).and_then(|it| Some((it, it.repeat.as_ref()?))) else {
-            return false;
-        };
+        let Some(planned) = plan.steps.get(place.step).filter(|planned| planned.has_rounds()) else { return false };
         approval::forget(self.run, place); // what people agreed to, or are asked now, has been done
+        let goes_on = match (&planned.repeat, &planned.handoff) {
+            (Some(repeat), _) => self.repeats(place, planned, repeat, output),
+            (None, Some(handoff)) => self.hands_on(place, planned, handoff, output),
+            (None, None) => false,
+        };
+        if goes_on {
+            self.wake(place.step);
+        }
+        goes_on
+    }
+
+    /// Whether the round that has just succeeded was not good enough.
+    fn repeats(&mut self, place: Place, planned: &PlanStep, repeat: &Repeat, output: &Payload) -> bool {
         let round = self.run.slot(place).map_or(0, Slot::round);
         match repeat.until.evaluate_bool(&View::from(self.run, place).with_output(output)) {
             Ok(true) => return false,
             Err(error) => self.break_slot(place, "repeat.until", &error),
             Ok(false) if round.saturating_add(1) < repeat.max => {
-                self.run.edit_slot(place, |slot| slot.begin_round(output.clone()));
-                self.run.set_slot(place, SlotState::Due);
+                self.begin_round(place, output);
             }
             Ok(false) if repeat.accept => return false,
             Ok(false) => {
                 let message = format!("`until` did not hold in {} rounds", repeat.max);
-                let (failure, at) = (Failure::of_run(Code::REPEAT_MAX, message), self.stamp.at);
-                self.run.set_slot(place, SlotState::Due); // it is not done after all
-                self.run.edit_slot(place, |slot| {
-                    slot.end_attempts();
-                    slot.remember(at, &failure);
-                });
-                give_up(self, place, planned);
+                self.end_rounds(place, planned, &Failure::of_run(Code::REPEAT_MAX, message));
             }
         }
-        self.wake(place.step);
         true
+    }
+
+    /// The next round, which sees what this one gave.
+    pub(crate) fn begin_round(&mut self, place: Place, output: &Payload) {
+        self.run.edit_slot(place, |slot| slot.begin_round(output.clone()));
+        self.run.set_slot(place, SlotState::Due);
+    }
+
+    /// The rounds are used up: the step is not done after all, and gives up.
+    pub(crate) fn end_rounds(&mut self, place: Place, planned: &PlanStep, failure: &Failure) {
+        let at = self.stamp.at;
+        self.run.set_slot(place, SlotState::Due);
+        self.run.edit_slot(place, |slot| {
+            slot.end_attempts();
+            slot.remember(at, failure);
+        });
+        give_up(self, place, planned);
     }
 }
 

@@ -6,7 +6,7 @@ use kapelle_expression::Scope;
 use kapelle_types::{Payload, StepId, Timestamp};
 use serde_json::Value;
 
-use crate::plan::{Phase, StepIndex};
+use crate::plan::{Phase, PlanStep, StepIndex};
 use crate::state::{Place, Run, Slot, StepState, StepStatus, status};
 
 /// A view of a run from one of its steps or members.
@@ -39,10 +39,16 @@ impl<'r> View<'r> {
         Self { given: Some(output), ..self }
     }
 
-    /// The slot that looks, if its step is repeated.
-    fn repeated(&self) -> Option<&'r Slot> {
-        let from = self.from.filter(|from| self.run.plan.steps.get(from.step).is_some_and(|it| it.repeat.is_some()))?;
+    /// The slot that looks, if its step may be done in rounds.
+    fn in_rounds(&self) -> Option<&'r Slot> {
+        let from = self.from.filter(|from| self.run.plan.steps.get(from.step).is_some_and(PlanStep::has_rounds))?;
         self.run.slot(from)
+    }
+
+    /// The slot that looks, if its step was handed on.
+    fn handed(&self) -> Option<&'r Slot> {
+        let handed_on = |from: Place| self.run.plan.steps.get(from.step).is_some_and(|it| it.handoff.is_some());
+        self.in_rounds().filter(|slot| slot.round() > 0 && self.from.is_some_and(handed_on))
     }
 
     fn ended(&self, step: &StepId, foreach: bool) -> Option<Payload> {
@@ -90,15 +96,16 @@ impl Scope for View<'_> {
     }
 
     fn given(&self) -> Option<Payload> {
-        self.given.cloned()
+        // Whoever a step was handed to sees what whoever handed it on has given.
+        self.given.cloned().or_else(|| self.handed().map(Slot::last))
     }
 
     fn last(&self) -> Option<Payload> {
-        self.repeated().map(Slot::last)
+        self.in_rounds().map(Slot::last)
     }
 
     fn round(&self) -> Option<u32> {
-        self.repeated().map(Slot::round)
+        self.in_rounds().map(Slot::round)
     }
 
     fn error(&self) -> Option<(&str, &str)> {

@@ -17,13 +17,13 @@ use kapelle_types::{Attempt, Code, TaskId, Usd};
 
 use crate::entry::{Failure, Usage};
 use crate::limits;
-use crate::plan::{Plan, PlanStep, StepIndex};
+use crate::plan::{ActorIndex, Doing, Plan, PlanStep, StepIndex};
 use crate::state::{Place, Run};
 
-/// The purses of a run, by the first step of the plan that the agent version does.
+/// The purses of a run, by the first step of the plan that the agent version may do, and its number there.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Spending {
-    pub(crate) purses: BTreeMap<StepIndex, Purse>,
+    pub(crate) purses: BTreeMap<(StepIndex, ActorIndex), Purse>,
     /// Attempts that are kept in all purses, so that the run's weight is known at once.
     pub(crate) attempts_kept: usize,
 }
@@ -48,7 +48,8 @@ impl Spending {
 /// Takes the cost of a report into the purse of its agent. A report that repeats, or says less, changes nothing.
 pub(crate) fn count(run: &mut Run, place: Place, task: &TaskId, usage: &Usage) {
     let plan = Arc::clone(&run.plan);
-    let Some(purse) = plan.steps.get(place.step).and_then(|planned| purse_of(run, &plan, planned)) else { return };
+    let who = |planned: &PlanStep| purse_of(run, &plan, planned.by(run.actor_of(place, task.attempt)));
+    let Some(purse) = plan.steps.get(place.step).and_then(who) else { return };
     let cost = Usd::reported(usage.cost_usd).unwrap_or_default();
     if cost == Usd::ZERO {
         return;
@@ -63,24 +64,24 @@ pub(crate) fn count(run: &mut Run, place: Place, task: &TaskId, usage: &Usage) {
     *known = cost.max(*known);
 }
 
-/// Why no further attempt of this step may be dispatched.
-pub(crate) fn exhausted(run: &Run, planned: &PlanStep) -> Option<Failure> {
-    let limit = planned.cost_per_run()?;
-    let purse = run.spending.as_ref()?.purses.get(&purse_of(run, &run.plan, planned)?)?;
+/// Why no further attempt may be dispatched that this agent would do.
+pub(crate) fn exhausted(run: &Run, doing: Doing<'_>) -> Option<Failure> {
+    let limit = doing.cost_per_run()?;
+    let purse = run.spending.as_ref()?.purses.get(&purse_of(run, &run.plan, doing)?)?;
     if purse.spent < purse.granted.unwrap_or(limit) {
         return None;
     }
-    let (agent, spent) = (planned.agent()?, purse.spent);
+    let (agent, spent) = (doing.version()?, purse.spent);
     let message = format!("the tasks of {agent} have cost {spent} in this run, its limit is {limit}");
     Some(Failure::of_run(Code::COST_PER_RUN, message))
 }
 
 /// Somebody retries a step: if its agent has spent what it may, it may spend its limit once more from here on.
-pub(crate) fn grant(run: &mut Run, step: StepIndex) {
+pub(crate) fn grant(run: &mut Run, place: Place) {
     let plan = Arc::clone(&run.plan);
-    let Some(planned) = plan.steps.get(step) else { return };
-    let (Some(limit), Some(_)) = (planned.cost_per_run(), exhausted(run, planned)) else { return };
-    let purse = purse_of(run, &plan, planned);
+    let Some(doing) = plan.steps.get(place.step).map(|planned| run.doing(place, planned)) else { return };
+    let (Some(limit), Some(_)) = (doing.cost_per_run(), exhausted(run, doing)) else { return };
+    let purse = purse_of(run, &plan, doing);
     if let (Some(purse), Some(spending)) = (purse, &mut run.spending)
         && let Some(purse) = spending.purses.get_mut(&purse)
     {
@@ -88,10 +89,13 @@ pub(crate) fn grant(run: &mut Run, step: StepIndex) {
     }
 }
 
-/// Where the purse of a step's agent is; `None` if it has no limit. Agents have one purse however many steps they do.
-fn purse_of(run: &Run, plan: &Plan, planned: &PlanStep) -> Option<StepIndex> {
-    planned.cost_per_run().filter(|_| limits::hold_for(run))?;
-    plan.steps.iter().position(|step| step.agent() == planned.agent())
+/// Where the purse of an agent is; `None` if it has no limit. Agents have one purse however many steps they do.
+fn purse_of(run: &Run, plan: &Plan, doing: Doing<'_>) -> Option<(StepIndex, ActorIndex)> {
+    doing.cost_per_run().filter(|_| limits::hold_for(run))?;
+    plan.steps.iter().enumerate().find_map(|(at, step)| {
+        let actor = (0..step.actors()).find(|actor| step.by(*actor).version() == doing.version())?;
+        Some((at, actor))
+    })
 }
 
 #[cfg(test)]

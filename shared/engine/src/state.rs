@@ -28,6 +28,7 @@
 //!                                             │    └───retry requested───┘
 //!                                             │   Due ──▶ Done        a value, a switch, a signal that was there
 //!                                             │   Due ──▶ Awaiting ──its time, its signal──▶ Done     or GaveUp
+//!                                             │   Done ──▶ Due        not good enough (`repeat`), or another agent's turn (`handoff`)
 //!                                             │   a success of any attempt so far leads from each of them to Done
 //!                                             ├─▶ SUCCEEDED    every slot is Done
 //!                                             └─▶ GAVE_UP      with `on_give_up: continue`; a member is Done, with null
@@ -38,6 +39,7 @@
 //! STALLED stops nothing else: steps and members that do not depend on what gave up go on, and the run stays STALLED
 //! until that is retried, failed or answered by a late success. STALLED is shown before PAUSED, PAUSED before WAITING.
 
+mod chain;
 mod closing;
 mod family;
 mod halt;
@@ -51,6 +53,7 @@ mod transfer;
 
 use std::fmt;
 
+pub(crate) use chain::Chains;
 pub(crate) use closing::Closing;
 pub(crate) use family::passed_on;
 pub(crate) use halt::Halt;

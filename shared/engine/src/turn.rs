@@ -146,7 +146,7 @@ impl<'r> Turn<'r> {
     /// Queues the next attempt of a slot that is due.
     fn dispatch(&mut self, place: Place, planned: &PlanStep) {
         if place.item.is_none()
-            && let Some(failure) = spending::exhausted(self.run, planned)
+            && let Some(failure) = spending::exhausted(self.run, self.run.doing(place, planned))
         {
             let at = self.stamp.at;
             self.run.edit_slot(place, |slot| slot.remember(at, &failure));

@@ -228,7 +228,7 @@ fn agents(run: &Run) -> Vec<AgentWait> {
         let (SlotWaits::Agent, Some(task)) = (slot_waits(&slot.state), place.task(&run.plan, slot.attempt)) else {
             return;
         };
-        let Some(agent) = planned.agent() else { return };
+        let Some(agent) = run.doing(place, planned).version() else { return };
         let since = since(slot);
         let wait = found.entry(agent).or_insert_with(|| AgentWait {
             agent: agent.clone(),

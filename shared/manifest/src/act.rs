@@ -22,6 +22,7 @@ const MEANS: &[(&str, &[&str])] = &[
     ("with", &["agent", "capability", "emit", "approval", "workflow"]),
     ("retry", &["agent", "capability", "emit", "workflow"]),
     ("repeat", &["agent", "capability", "workflow"]),
+    ("handoff", &["agent", "capability"]),
     ("timeout", &["agent", "capability", "signal"]),
     ("on_give_up", &["agent", "capability", "emit", "signal", "approval", "workflow"]),
     ("approve", &["agent", "capability", "workflow"]),

@@ -45,7 +45,9 @@ pub fn broken<'w>(
 
 /// Whether any step would get another agent version. Nothing else can break it.
 fn moves(workflow: &Workflow, before: &dyn Catalog, after: &dyn Catalog) -> bool {
-    let who = |step: &crate::Step, catalog| step.act.performer()?.resolve(catalog).ok().map(|agent| agent.version());
+    let who = |step: &crate::Step, catalog| -> Vec<_> {
+        step.performers().map(|it| it.resolve(catalog).ok().map(|agent| agent.version())).collect()
+    };
     workflow.every_step().any(|step| who(step, before) != who(step, after))
 }
 

@@ -1,6 +1,7 @@
 //! Everything about a manifest that can be known before it runs.
 
 mod given;
+mod handoffs;
 mod misfits;
 mod models;
 mod outputs;
@@ -78,6 +79,7 @@ fn check_workflow(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Issue> {
     }
     issues.extend(steps::check(workflow, catalog));
     issues.extend(references::check(workflow, catalog));
+    issues.extend(handoffs::check(workflow, catalog));
     issues.extend(misfits::check(workflow, catalog));
     if let Err(cycle) = workflow.order() {
         let first = cycle.steps.first().and_then(|id| workflow.spec.steps.iter().position(|step| step.id == *id));

@@ -26,7 +26,7 @@ pub struct Graph {
     uses: Vec<Use>,
 }
 
-/// One step and who does it now.
+/// One step and who does it now, or may have it handed on to them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Use {
     /// The workflow version.
@@ -180,9 +180,10 @@ fn uses(agents: &BTreeMap<AgentVersion, Arc<Agent>>, workflows: &BTreeMap<Workfl
     };
     let steps = workflows.iter().flat_map(|(version, it)| it.every_step().map(move |step| (version, step)));
     steps
-        .filter_map(|(workflow, step)| {
-            let wanted = step.act.performer()?;
-            Some(Use { workflow: workflow.clone(), step: step.id.clone(), wanted: wanted.clone(), by: resolve(wanted) })
+        .flat_map(|(workflow, step)| step.performers().map(move |wanted| (workflow, step, wanted)))
+        .map(|(workflow, step, wanted)| {
+            let by = resolve(&wanted);
+            Use { workflow: workflow.clone(), step: step.id.clone(), wanted, by }
         })
         .collect()
 }

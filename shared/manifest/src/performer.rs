@@ -161,7 +161,8 @@ impl<N: FromStr<Err = InvalidName>> FromStr for Requirement<N> {
     }
 }
 
-fn read_agent(part: &Part<'_>, issues: &mut Issues) -> Option<AgentRequirement> {
+/// Reads an agent and the versions of it that will do.
+pub(crate) fn read_agent(part: &Part<'_>, issues: &mut Issues) -> Option<AgentRequirement> {
     let text = part.text(issues)?;
     text.parse()
         .map_err(|InvalidRequirement(why)| {

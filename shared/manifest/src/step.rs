@@ -12,11 +12,13 @@ use serde_json::{Map, Value};
 
 use crate::act::Act;
 use crate::approval::Approval;
+use crate::handoff::Handoff;
 use crate::issue::Issue;
 use crate::join::{Join, MaxFailures};
+use crate::performer::Performer;
 use crate::read::{Fields, Issues, Part};
 use crate::repeat::Repeat;
-use crate::{flow, last, retry, write};
+use crate::{flow, handoff, last, retry, write};
 
 /// A step: one thing that is done, once or for each item of a list.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -56,6 +58,9 @@ pub struct Step {
     /// When it is done again after it succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repeat: Option<Repeat>,
+    /// Which agents may go on with it after it succeeded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handoff: Option<Handoff>,
     /// How it is retried, instead of how the agent says.
     #[serde(serialize_with = "write::optional_retry", skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryPolicy>,
@@ -123,7 +128,7 @@ pub enum OnGiveUp {
 
 impl Step {
     /// What DESIGN knows and this version does not.
-    const LATER: &[&str] = &["degraded", "fallback", "handoff", "loop", "parallel"];
+    const LATER: &[&str] = &["degraded", "fallback", "loop", "parallel"];
 
     /// Everything that the step's expressions refer to.
     #[must_use]
@@ -131,6 +136,7 @@ impl Step {
         let mut references: Vec<Reference> = self.with.iter().flat_map(Template::references).collect();
         references.extend(self.priority.iter().flat_map(Template::references));
         references.extend(self.act.references());
+        references.extend(self.handoff.iter().flat_map(Handoff::references));
         let until = self.repeat.as_ref().map(|it| &it.until);
         for expression in [&self.when, &self.foreach].into_iter().flatten().chain(until) {
             references.extend(expression.references().iter().cloned());
@@ -186,6 +192,8 @@ impl Step {
         let batch = batch_part.as_ref().map(|it| it.count(2, fan_out_max, issues));
         let max_failures = failures_part.as_ref().map(|it| MaxFailures::read(it, fan_out_max, issues));
         let repeat = fields.optional("repeat").map(|it| Repeat::read(&it, issues));
+        let handoff = fields.optional("handoff").map(|it| Handoff::read(&it, issues));
+        handoff::alone(&mut fields, issues);
         let retry = fields.optional("retry").map(|it| retry::read(&it, issues));
         let timeout = fields.optional("timeout").map(|it| it.duration(issues));
         let words = [("stall", OnGiveUp::Stall), ("fail", OnGiveUp::Fail), ("continue", OnGiveUp::Continue)];
@@ -215,6 +223,7 @@ impl Step {
             batch: transpose(batch)?,
             max_failures: transpose(max_failures)?,
             repeat: transpose(repeat)?,
+            handoff: transpose(handoff)?,
             retry: transpose(retry)?,
             timeout: transpose(timeout)?,
             on_give_up: on_give_up?,
@@ -222,6 +231,12 @@ impl Step {
             approve: transpose(approve)?,
             priority: transpose(priority)?,
         })
+    }
+
+    /// Who may do it: the agent that it asks for, then those that it may be handed to.
+    pub fn performers(&self) -> impl Iterator<Item = Performer> {
+        let others = self.handoff.iter().flat_map(|it| &it.to).cloned().map(Performer::Agent);
+        self.act.performer().cloned().into_iter().chain(others)
     }
 
     /// The template that it works on, and where in the step it stands: `with`, or what its act says.

@@ -86,6 +86,8 @@ codes! {
     MODEL_SECRET = "K0128";
     /// A workflow runs itself, without a condition.
     RUNS_ITSELF = "K0130";
+    /// An agent's contract lets it hand a step to somebody who may not have it.
+    HANDOFF_NAMES = "K0135";
 
     // 02xx: submitting and steering runs
     /// The workflow is not registered.
@@ -184,6 +186,10 @@ codes! {
     REPEAT_MAX = "K0323";
     /// Too few of the steps that a step joins succeeded.
     JOIN_UNMET = "K0324";
+    /// An agent handed a step to somebody who may not have it.
+    HANDOFF_STRANGER = "K0325";
+    /// A step was handed on as often as it may be, and was to be handed on again.
+    HANDOFF_MAX = "K0326";
     /// What an expression gives for a priority, a key or a weight is none.
     FLOW_INVALID = "K0340";
     /// A run was not done in time with what it does last.

@@ -20,6 +20,10 @@ pub const ENTRIES_MAX: u64 = 50_000;
 pub const SIGNALS_KEPT_MAX: usize = 1_000;
 /// Rounds of a step that is repeated: each is some entries of a log whose length is bounded.
 pub const ROUNDS_MAX: u32 = 1_000;
+/// Agents that a step may be handed to: each is pinned by every run of the workflow, and a reader has to keep them in view.
+pub const HANDOFF_AGENTS_MAX: usize = 32;
+/// How often a step may be handed on: every task and every view of the step has all who had it before.
+pub const HANDOFFS_MAX: u32 = 100;
 /// How long a run may be closing where its workflow does not say: a night and a day, so that whoever comes in the morning
 /// can still mend a compensation that gave up.
 pub const CLOSING_DEFAULT: Duration = Duration::from_secs(24 * 3600);

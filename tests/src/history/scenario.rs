@@ -4,8 +4,8 @@ use futures::future::BoxFuture;
 use kapelle_types::RunId;
 
 use super::scenarios::{
-    closings, contracts, fan_outs, faults, flows, kinds, latecomers, limits, noise, payloads, people, requests,
-    retries, stalls,
+    closings, contracts, fan_outs, faults, flows, handoffs, kinds, latecomers, limits, noise, payloads, people,
+    requests, retries, stalls,
 };
 use super::stage::Stage;
 
@@ -149,6 +149,17 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     scenario("gone_on_without", "a signal and a member that give up and are gone on without", |s| {
         Box::pin(kinds::gone_on_without(s))
     }),
+    scenario("handed_on", "a step is handed to a second agent, which fails first, and back to the first", |s| {
+        Box::pin(handoffs::handed_on(s))
+    }),
+    scenario("handed_astray", "an agent names somebody whom its step may not be handed to, until it gives up", |s| {
+        Box::pin(handoffs::handed_astray(s))
+    }),
+    scenario(
+        "handed_on_too_often",
+        "a step is handed on as often as it may be: STALLED, the same again, discarded",
+        |s| Box::pin(handoffs::handed_on_too_often(s)),
+    ),
     scenario("asked_of", "people are asked: answers that are none, a no, an edit", |s| Box::pin(people::asked_of(s))),
     scenario("asked_too_late", "people are asked and answer after the time for it", |s| {
         Box::pin(people::asked_too_late(s))

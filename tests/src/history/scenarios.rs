@@ -5,6 +5,7 @@ pub(super) mod contracts;
 pub(super) mod fan_outs;
 pub(super) mod faults;
 pub(super) mod flows;
+pub(super) mod handoffs;
 pub(super) mod kinds;
 pub(super) mod latecomers;
 pub(super) mod limits;

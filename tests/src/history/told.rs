@@ -69,8 +69,11 @@ pub(super) fn command(command: &Command) -> String {
     match command {
         Command::DispatchTask(it) => {
             let until = it.deadline.map(|d| format!(" before {}", at(d))).unwrap_or_default();
+            let chain: Vec<_> = it.chain.iter().map(ToString::to_string).collect();
+            let after = if chain.is_empty() { String::new() } else { format!(" after {}", chain.join(", ")) };
             let (input, stands) = (value(&it.input), it.flow.as_deref().map(flow).unwrap_or_default());
-            format!("dispatch {} to {} within {} ms{until} {input}{stands}", it.task, it.agent, it.timeout.as_millis())
+            let within = it.timeout.as_millis();
+            format!("dispatch {} to {}{after} within {within} ms{until} {input}{stands}", it.task, it.agent)
         }
         Command::EmitEvent(it) => format!("emit {} {} {}", it.task, it.kind, value(&it.data)),
         Command::StartRun(it) => {

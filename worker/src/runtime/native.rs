@@ -67,6 +67,7 @@ fn task(attempt: Attempt<'_>, input: Arc<Value>) -> Task {
         item: id.step.item,
         attempt: id.attempt,
         round: task.round,
+        chain: task.chain.iter().map(ToString::to_string).collect(),
         deadline: attempt.ends_at,
         input,
         progress: Progress::to(move |update| {

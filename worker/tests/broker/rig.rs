@@ -123,6 +123,7 @@ pub(crate) fn task(run: &str, item: u32, input: Value) -> Task {
         queued_at: Timestamp::default(),
         token: None,
         round: 0,
+        chain: vec![],
         limits: TaskLimits::default(),
     }
 }

@@ -134,6 +134,11 @@ fn took(run: &Run) -> Option<String> {
     Some(span(end.since(Timestamp::parse(run.submitted_at.as_deref()?)?)))
 }
 
+/// Who did a step, one after another.
+fn acted(step: &Step) -> String {
+    step.chain.iter().chain([&step.agent]).map(String::as_str).collect::<Vec<_>>().join(" > ")
+}
+
 /// The steps as a table.
 pub(crate) fn steps(steps: &[Step]) -> String {
     let mut table = Table::new(&["step", "status", "done", "attempts", "failed", "by", "cause"]);
@@ -141,7 +146,7 @@ pub(crate) fn steps(steps: &[Step]) -> String {
         let done = s.members.map_or_else(|| "-".to_owned(), |m| format!("{}/{}", m.done, m.total));
         let cause = s.error.as_ref().map(|e| format!("{} {}", e.code, e.message));
         let cause = cause.unwrap_or_else(|| waits_for(s));
-        let by = if s.agent.is_empty() { s.kind.clone() } else { s.agent.clone() };
+        let by = if s.agent.is_empty() { s.kind.clone() } else { acted(s) };
         let cause = cause.chars().take(CAUSE_CHARS_MAX).collect();
         let (attempts, failed) = (s.attempts.to_string(), s.failed_attempts().to_string());
         table.row([s.step.clone(), s.status.clone(), done, attempts, failed, by, cause]);

@@ -238,7 +238,12 @@ pub(super) fn failure() -> StepFailure {
 }
 
 fn work() -> WorkDone {
-    WorkDone { worker: "w-1".into(), started_at_unix_nanos: at(1), duration_nanos: 20_000_000_000 }
+    WorkDone {
+        worker: "w-1".into(),
+        started_at_unix_nanos: at(1),
+        duration_nanos: 20_000_000_000,
+        agent: String::new(),
+    }
 }
 
 fn usage() -> ResourceUsage {

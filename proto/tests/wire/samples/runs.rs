@@ -66,6 +66,7 @@ pub(super) fn samples() -> Vec<Sample> {
         Sample::new(step()),
         Sample::named("awaits", step_that_awaits()),
         Sample::named("repeated", StepView { round: Some(3), ..step() }),
+        Sample::named("handed_on", StepView { round: Some(2), chain: super::task::chain(), ..step() }),
         Sample::named("began", step_that_began()),
         Sample::new(SignalRequest {
             run_id: RUN.into(),

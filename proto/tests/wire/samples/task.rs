@@ -12,6 +12,7 @@ pub(super) fn samples() -> Vec<Sample> {
         Sample::named("signed", TaskMessage { token: vec![7; 16].into(), ..task() }),
         Sample::named("limited", TaskMessage { limits: Some(limits()), ..task() }),
         Sample::named("repeated", TaskMessage { round: 3, ..task() }),
+        Sample::named("handed_on", TaskMessage { round: 2, chain: chain(), ..task() }),
         Sample::new(limits()),
         Sample::new(DeadLetterMessage {
             version: 1,
@@ -46,7 +47,13 @@ fn task() -> TaskMessage {
         token: Default::default(),
         limits: None,
         round: 0,
+        chain: vec![],
     }
+}
+
+/// Who had a step before somebody else: one of them twice, it may come back.
+pub(super) fn chain() -> Vec<String> {
+    vec!["triage@1.4.0".into(), "licence-review@2.0.0-rc.1".into()]
 }
 
 /// A task that may call no tool at all: that is said, since no limit is something else.

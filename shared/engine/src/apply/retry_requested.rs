@@ -53,7 +53,7 @@ fn meant(turn: &Turn<'_>, steps: &[StepRef]) -> Vec<Place> {
 
 /// Makes a stuck place due again, with something to spend if its agent has spent what it could.
 fn renew(turn: &mut Turn<'_>, place: Place) {
-    spending::grant(turn.run, place.step);
+    spending::grant(turn.run, place);
     approval::forget(turn.run, place);
     turn.run.set_stuck(place, false);
     turn.run.edit_slot(place, crate::state::Slot::renew);

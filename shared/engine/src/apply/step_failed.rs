@@ -33,7 +33,8 @@ pub(super) fn apply(turn: &mut Turn<'_>, report: &StepFailed) -> Result<(), Igno
     let (failure, at) = (&report.failure, turn.stamp.at);
     turn.run.edit_slot(place, |slot| burn(slot, failure, at));
     let seed = seed(&turn.run.id, &planned.id, place.item);
-    let verdict = turn.run.slot(place).map(|slot| verdict(&planned.retry, slot, failure, at, seed));
+    let policy = turn.run.doing(place, planned).retry;
+    let verdict = turn.run.slot(place).map(|slot| verdict(policy, slot, failure, at, seed));
     match verdict.unwrap_or(Verdict::GiveUp) {
         Verdict::Again => {
             turn.run.set_slot(place, SlotState::Due);

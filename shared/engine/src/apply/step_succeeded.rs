@@ -13,7 +13,8 @@
 //! | given up, its run STALLED | the dead letter is removed; the run goes on |
 //!
 //! A success whose output breaks the agent's contract, or that is beyond a limit of the agent, is a failure: of the attempt
-//! that is waited for, and final. In a run that is closing a success of the work only means that there is more to undo.
+//! that is waited for, and final. One that hands the step to somebody who may not have it is a failure, too, which another
+//! attempt may mend. In a run that is closing a success of the work only means that there is more to undo.
 
 use kapelle_types::Attempt;
 
@@ -22,6 +23,7 @@ use crate::command::{Command, TimerId};
 use crate::contract;
 use crate::entry::{StepFailed, StepSucceeded};
 use crate::finish::remove_dead_letter;
+use crate::handoff;
 use crate::ignored::Ignored;
 use crate::limits;
 use crate::state::{Place, SlotState};
@@ -34,7 +36,8 @@ pub(super) fn apply(turn: &mut Turn<'_>, report: &StepSucceeded) -> Result<(), I
     }
     let dispatched = slot.attempt;
     let beyond = limits::report(turn.run, place, &report.output, &report.usage);
-    if let Some(failure) = beyond.or_else(|| contract::output(turn.run, place, &report.output)) {
+    let refused = beyond.or_else(|| contract::output(turn.run, place, &report.output));
+    if let Some(failure) = refused.or_else(|| handoff::refused(turn.run, place, &report.output)) {
         turn.refused = true;
         let (task, work, usage, token) = (report.task.clone(), report.work.clone(), report.usage, report.token);
         return step_failed::apply(turn, &StepFailed { task, failure, work, usage, token });

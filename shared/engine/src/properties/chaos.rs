@@ -153,8 +153,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn every_run_ends_and_its_log_says_how(seed: u64, events in 0usize..80, fail in 0u64..40, steps_max in 1usize..9, kinds in 0u64..60, repeat in 0u64..60, joins in prop_oneof![Just(0u64), 50u64..100], closing in prop_oneof![Just(0u64), 10u64..90]) {
-        let spec = random_spec(seed, &Shape { steps_max, kinds, repeat, joins, closing, approvals: true, flow: seed % 3 == 0, total: true, deadline: true, cost: true, ..Shape::default() });
+    fn every_run_ends_and_its_log_says_how(seed: u64, events in 0usize..80, fail in 0u64..40, steps_max in 1usize..9, kinds in 0u64..60, repeat in 0u64..60, handoff in 0u64..60, joins in prop_oneof![Just(0u64), 50u64..100], closing in prop_oneof![Just(0u64), 10u64..90]) {
+        let spec = random_spec(seed, &Shape { steps_max, kinds, repeat, handoff, joins, closing, approvals: true, flow: seed % 3 == 0, total: true, deadline: true, cost: true, ..Shape::default() });
         let agents = Agents { seed, fail, lost: fail / 3, returned: 5 };
         let mut dice = Dice::new(seed ^ 0xc4a05);
         let mut world = World::submitted(Arc::new(plan(&spec)), random_input(seed), agents);

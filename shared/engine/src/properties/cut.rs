@@ -60,8 +60,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
-    fn the_end_is_the_same_wherever_the_log_is_cut(seed: u64, fail in 0u64..40, steps_max in 1usize..7, kinds in 0u64..60, repeat in 0u64..60) {
-        let spec = random_spec(seed, &Shape { steps_max, kinds, repeat, approvals: true, flow: seed % 3 == 0, ..Shape::default() });
+    fn the_end_is_the_same_wherever_the_log_is_cut(seed: u64, fail in 0u64..40, steps_max in 1usize..7, kinds in 0u64..60, repeat in 0u64..60, handoff in 0u64..60) {
+        let spec = random_spec(seed, &Shape { steps_max, kinds, repeat, handoff, approvals: true, flow: seed % 3 == 0, ..Shape::default() });
         ends_the_same_wherever_it_is_cut(seed, &spec, fail);
     }
 

@@ -125,7 +125,7 @@ proptest! {
         first in proptest::option::weighted(0.9, Just(())),
         bodies in proptest::collection::vec((body(), 0u8..20, 0u64..9, -5i64..3_000), 1..120),
     ) {
-        let shape = Shape { flow: seed % 2 == 0, total: true, deadline: true, cost: true, repeat: 30, joins: 60, closing: 40, ..Shape::default() };
+        let shape = Shape { flow: seed % 2 == 0, total: true, deadline: true, cost: true, repeat: 30, handoff: 40, joins: 60, closing: 40, ..Shape::default() };
         let mut run = fresh(Arc::new(plan(&random_spec(seed, &shape))));
         let begin = first.map(|()| (submission(json!({"n": 5, "go": true, "list": [1, 2, 3]})), 0, 1, 0));
         let mut stamp = Stamp { seq: 3, at: Timestamp::from_millis(10_000) };

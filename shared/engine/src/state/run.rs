@@ -12,10 +12,10 @@ use super::origin::Origin;
 use super::place::{Dependants, Place};
 use super::step::{Step, StepState};
 use super::summary::{StepSummary, summaries};
-use super::{Closing, RunStatus, slot};
+use super::{Chains, Closing, RunStatus, slot};
 use crate::approval::Approvals;
 use crate::entry::{Failure, RunFinished};
-use crate::plan::{Act, Phase, Plan, StepIndex};
+use crate::plan::{Act, ActorIndex, Phase, Plan, StepIndex};
 use crate::signals::Signals;
 use crate::spending::Spending;
 use crate::token::{RunKey, TaskToken};
@@ -46,13 +46,15 @@ pub struct Run {
     pub(crate) approvals: Option<Box<Approvals>>,
     /// What keeps the run STALLED: steps and members that gave up or whose expressions failed.
     pub(crate) stuck: BTreeSet<Place>,
-    /// What gave up and was retried or succeeded after all: its dead letter is done with. Kept, since the command that
+    /// What gave up and was retried or succeeded after all, and who had done it: its dead letter is done with. Kept, since the command that
     /// removes the letter may be lost.
-    pub(crate) revived: BTreeSet<Place>,
+    pub(crate) revived: BTreeSet<(Place, ActorIndex)>,
     /// Why the output could not be computed.
     pub(crate) broken_output: Option<Box<Failure>>,
     /// What agents with a `cost_per_run` have spent; most runs have none.
     pub(crate) spending: Option<Box<Spending>>,
+    /// How steps were handed on; most runs have none.
+    pub(crate) chains: Option<Box<Chains>>,
     /// Compensations of what succeeded, in the order of success; the last is begun first. Most runs have none.
     pub(crate) undo: Vec<StepIndex>,
     /// How it is to end, while its last steps are done; kept when it has ended.
@@ -107,6 +109,7 @@ impl Run {
             revived: BTreeSet::new(),
             broken_output: None,
             spending: None,
+            chains: None,
             undo: Vec::new(),
             closing: None,
             passed_on: None,
@@ -284,7 +287,7 @@ impl Run {
     #[must_use]
     pub fn slowest_timeout(&self) -> Duration {
         let flying = |step: &&StepIndex| self.step_in_flight(**step) > 0;
-        let timeout = |step: &StepIndex| self.plan.steps.get(*step).map(|s| s.timeout);
+        let timeout = |step: &StepIndex| Some(self.doing(Place::whole(*step), self.plan.steps.get(*step)?).timeout);
         if self.in_flight == 0 {
             return Duration::ZERO;
         }
@@ -296,13 +299,14 @@ impl Run {
     pub fn weight_bytes(&self) -> usize {
         let sets = size_of::<(Timestamp, Place)>()
             * (self.timers.len() + self.awaiting.len() + self.stuck.len() + self.revived.len());
+        let chains = self.chains.as_ref().map_or(0, |it| it.weight_bytes());
         let fixed = size_of::<Self>() + self.steps.len() * size_of::<Step>() + self.dependants.bytes();
         let spending = self.spending.as_ref().map_or(0, |it| it.weight_bytes());
         let signals = self.signals.as_ref().map_or(0, |it| it.weight_bytes());
         let approvals = self.approvals.as_ref().map_or(0, |it| it.weight_bytes());
         let closing = self.closing.as_ref().map_or(0, |it| it.weight_bytes());
         let places = size_of::<StepIndex>() * (self.active.len() + self.undo.len());
-        fixed + sets + spending + signals + approvals + closing + places + self.heap_bytes
+        fixed + sets + spending + chains + signals + approvals + closing + places + self.heap_bytes
     }
 
     /// Its steps, for people, in the plan's order.

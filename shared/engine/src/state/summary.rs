@@ -21,13 +21,15 @@ pub struct StepSummary<'r> {
     pub signal: Option<&'r SignalName>,
     /// When what it waits for is over: its next attempt, a wait, the time for a signal.
     pub due: Option<Timestamp>,
-    /// The agent version that does it, if an agent does.
+    /// The agent version that does it, if an agent does; the one that did it last if it was handed on.
     pub agent: Option<&'r AgentVersion>,
+    /// Who did it before that one, the first first.
+    pub chain: Vec<&'r AgentVersion>,
     /// Where it stands.
     pub status: StepStatus,
     /// Attempts dispatched so far; of a `foreach` those of all members.
     pub attempts: Attempt,
-    /// The present round of a step that is repeated, from 0; of a `foreach` each member has its own.
+    /// The present round of a step that is repeated or handed on, from 0; of a `foreach` each member has its own.
     pub round: Option<u32>,
     /// The members, if it is a `foreach` whose list is known.
     pub members: Option<Members>,
@@ -115,7 +117,8 @@ fn summary<'r>(run: &'r Run, index: StepIndex, plan: &'r PlanStep) -> StepSummar
         kind: plan.act.name(),
         signal: None,
         due: None,
-        agent: plan.agent(),
+        agent: run.doing(Place::whole(index), plan).version(),
+        chain: run.before(Place::whole(index)).collect(),
         status: status(run, index),
         attempts: 0,
         round: None,
@@ -133,7 +136,7 @@ fn summary<'r>(run: &'r Run, index: StepIndex, plan: &'r PlanStep) -> StepSummar
         StepState::Single(slot) => StepSummary {
             attempts: slot.attempt,
             failure: slot.failure(),
-            round: plan.repeat.as_ref().map(|_| slot.round()),
+            round: plan.has_rounds().then(|| slot.round()),
             signal: awaited(plan, &slot.state).filter(|_| !over),
             due: due(&slot.state).filter(|_| !over),
             ..blank

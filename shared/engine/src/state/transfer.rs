@@ -73,9 +73,9 @@ impl Run {
     fn set_given_up(&mut self, place: Place, enters: bool) {
         self.set_stuck(place, enters);
         if enters {
-            self.revived.remove(&place);
+            self.revived.remove(&(place, self.actor(place)));
         } else {
-            self.revived.insert(place);
+            self.revived.insert((place, self.actor(place)));
         }
     }
 

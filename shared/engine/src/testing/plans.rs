@@ -12,8 +12,8 @@ use crate::contract::{Check, Contract};
 use crate::flow::{ByKey, Flowing, Sharing};
 use crate::limits::TaskLimits;
 use crate::plan::{
-    Act, AgentAct, Approval, AwaitSignal, Bond, Case, Join, MaxFailures, OnGiveUp, Phase, Plan, PlanStep, Repeat, Rung,
-    Wait, WorkflowAct,
+    Act, Actor, AgentAct, Approval, AwaitSignal, Bond, Case, Handoff, Join, MaxFailures, OnGiveUp, Phase, Plan,
+    PlanStep, Repeat, Rung, Wait, WorkflowAct,
 };
 
 /// The workflow that every plan made here is a version of.
@@ -34,7 +34,8 @@ pub fn workflow() -> WorkflowVersion {
 /// steps that share one; `"by_key"` among them limits by key. `"priority"` stands on a step or, as `"fairness"`, beside the steps.
 /// `"join": 2` begins a step when two of its needs have succeeded, `{"of": ["a"], "quorum": 1}` of these.
 /// `"batch": 3` gives a member three items, `"max_failures": 1` lets one give up. `"repeat": {"until": …, "max": 3, "accept": true}`
-/// does a step in rounds. `"continue": {"when": …, "with": …}` beside the steps begins the run that goes on in the place of this one.
+/// does a step in rounds. `"handoff": {"to": ["b", {"agent": "c", "gives": ["x"]}], "next": …, "with": …, "max": 3}` lets
+/// others go on with it. `"continue": {"when": …, "with": …}` beside the steps begins the run that goes on in the place of this one.
 /// `"compensate": {…}` on a step is the step that undoes it, `compensate_<id>`; `"on_failure": […]`,
 /// `"finally": […]` and `"close_ms": 9` beside the steps say what a run does last. Retries wait 1 s, then 2 s, without jitter, unless said otherwise; `with` is `{}` and the output `null`.
 #[must_use]
@@ -92,6 +93,7 @@ fn step(spec: &Value, place: &dyn Fn(&Value) -> usize, phase: Phase) -> PlanStep
         input: requires(&spec["takes"]),
         output: requires(&spec["gives"]),
         repeat: repeat(&spec["repeat"]),
+        handoff: handoff(&spec["handoff"]),
         retry: retry(&spec["retry"]),
         timeout: Duration::from_millis(spec["timeout_ms"].as_u64().unwrap_or(10_000)),
         on_give_up: match spec["on_give_up"].as_str() {
@@ -183,6 +185,22 @@ fn repeat(spec: &Value) -> Option<Repeat> {
     let until = Expression::compile(spec["until"].as_str()?).unwrap();
     let max = u32::try_from(spec["max"].as_u64().unwrap_or(10)).unwrap();
     Some(Repeat { until, max, accept: spec["accept"] == true })
+}
+
+/// Each of `to` is an agent's name, or an object with what a step says of its own agent.
+fn handoff(spec: &Value) -> Option<Box<Handoff>> {
+    let next = Expression::compile(spec["next"].as_str()?).unwrap();
+    let actor = |it: &Value| Actor {
+        act: agent(it, it.as_str().unwrap_or_default()),
+        input: requires(&it["takes"]),
+        output: requires(&it["gives"]),
+        retry: retry(&it["retry"]),
+        timeout: Duration::from_millis(it["timeout_ms"].as_u64().unwrap_or(10_000)),
+    };
+    let to = spec["to"].as_array().expect("`to` is a list").iter().map(actor).collect();
+    let with = spec.get("with").map(|it| Template::compile(it).unwrap());
+    let max = u32::try_from(spec["max"].as_u64().unwrap_or(10)).unwrap();
+    Some(Box::new(Handoff { to, next, with, max }))
 }
 
 fn case(spec: &Value) -> Case {

@@ -52,6 +52,8 @@ pub struct Shape {
     pub joins: u64,
     /// Steps that are done in rounds, in percent of the steps.
     pub repeat: u64,
+    /// Steps that are handed on, in percent of the agents' steps that are done once and in one round.
+    pub handoff: u64,
     /// Steps that are undone by another, in percent of those that could be, and plans with last steps, in percent.
     pub closing: u64,
     /// Whether some of those ask people first.
@@ -78,6 +80,7 @@ impl Default for Shape {
             max_failures: 0,
             joins: 0,
             repeat: 0,
+            handoff: 0,
             approvals: false,
             closing: 0,
             flow: false,
@@ -176,7 +179,7 @@ fn random_closing(dice: &mut Dice, spec: &mut Value, shape: &Shape) {
         step
     };
     for step in spec["steps"].as_array_mut().into_iter().flatten() {
-        if step.get("foreach").is_none() && step.get("repeat").is_none() && dice.chance(shape.closing) {
+        if ["foreach", "repeat", "handoff"].iter().all(|it| step.get(*it).is_none()) && dice.chance(shape.closing) {
             let id = step["id"].as_str().unwrap();
             let with = json!({"undo": format!("${{steps.{id}.output}}"), "why": "${run.error.code}"});
             step["compensate"] = last(dice, with);
@@ -268,7 +271,36 @@ fn random_step(dice: &mut Dice, index: usize, before: &[Map<String, Value>], sha
             step.remove("repeat");
         }
     }
+    let alone = ["foreach", "repeat", "value", "switch", "wait", "signal", "emit", "workflow"];
+    if shape.handoff > 0 && !alone.iter().any(|it| step.contains_key(*it)) && dice.chance(shape.handoff) {
+        step.insert("handoff".into(), random_handoff(dice, shape));
+    }
     step
+}
+
+/// What agents return does not depend on who they are, so that rounds say who is next: in a circle, to a stranger, or on until
+/// there is nobody left.
+fn random_handoff(dice: &mut Dice, shape: &Shape) -> Value {
+    let next = [
+        "round < 2 ? ['agent-hand-a', 'agent-hand-b'][round] : null",
+        "output.n > 4 && round < 3 ? 'agent-hand-a' : null",
+        "round == 0 ? 'agent-hand-b' : output.n > 8 ? 'nobody' : null",
+        "'agent-hand-a'",
+    ][dice.below(4)];
+    let mut hands = |name: &str| {
+        let mut hand = json!({"agent": name, "retry": random_retry(dice, shape)});
+        // A limit is the same wherever the agent works.
+        if shape.cost && name == "hand-b" {
+            hand["limits"] = json!({"cost_per_run": 0.75});
+        }
+        hand
+    };
+    let to = [hands("hand-a"), hands("hand-b")];
+    let mut handoff = json!({"to": to, "next": next, "max": dice.below(4) + 1});
+    if dice.chance(50) {
+        handoff["with"] = json!({"from": "${output.n}", "round": "${round}"});
+    }
+    handoff
 }
 
 /// Makes a step one of another kind, or leaves it to its agent.

@@ -25,9 +25,9 @@ use serde_json::Value;
 
 use super::plans::{plan, workflow};
 use crate::{
-    ApprovalChecked, ApprovalDecided, Body, Channel, Command, Decider, Entry, Failure, FailureKind, Kept, KeptOutcome,
-    Parent, Plan, Run, RunFinished, RunKey, RunStatus, RunSubmitted, SignalReceived, Stamp, StepFailed, StepSucceeded,
-    TaskToken, Usage, Verdict, Work, apply, behaviour, invariant, outstanding,
+    ApprovalChecked, ApprovalDecided, Body, Channel, Command, Decider, DispatchTask, Entry, Failure, FailureKind, Kept,
+    KeptOutcome, Parent, Plan, Run, RunFinished, RunKey, RunStatus, RunSubmitted, SignalReceived, Stamp, StepFailed,
+    StepSucceeded, TaskToken, Usage, Verdict, Work, apply, behaviour, invariant, outstanding,
 };
 
 /// The run that scripts are about.
@@ -87,12 +87,8 @@ fn tell(told: &mut String, commands: &[Command]) {
 pub fn describe(command: &Command) -> String {
     match command {
         Command::DispatchTask(task) => {
-            format!(
-                "dispatch {} {}{}",
-                task.task,
-                json(&task.input),
-                task.flow.as_deref().map(flow).unwrap_or_default()
-            )
+            let flow = task.flow.as_deref().map(flow).unwrap_or_default();
+            format!("dispatch {} {}{flow}{}", task.task, json(&task.input), by(task))
         }
         Command::EmitEvent(event) => format!("emit {} {} {}", event.task, event.kind, json(&event.data)),
         Command::StartRun(start) => {
@@ -141,6 +137,12 @@ fn flow(flow: &Flow) -> String {
         format!(" limit {}{}{}", it.key, places.unwrap_or_default(), rate.unwrap_or_default())
     });
     format!(" priority {}{}{}", flow.priority, share.unwrap_or_default(), limit.unwrap_or_default())
+}
+
+/// Who does a step that was handed on, and who did it before.
+fn by(task: &DispatchTask) -> String {
+    let chain: Vec<_> = task.chain.iter().map(|it| it.name.as_str()).collect();
+    if chain.is_empty() { String::new() } else { format!(" by {} after {}", task.agent.name, chain.join(", ")) }
 }
 
 fn json(payload: &Payload) -> String {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::random::{Dice, list};
 use super::script::{fresh, run_key, submission};
 use crate::spending;
-use crate::state::fold;
+use crate::state::{Place, fold};
 use crate::{
     Act, ApprovalChecked, ApprovalDecided, Body, Channel, CheckApproval, Command, Decider, Decision, DispatchTask,
     Entry, Failure, FailureKind, Plan, Record, Run, RunFinished, SignalReceived, Stamp, StepFailed, StepSucceeded,
@@ -119,8 +119,11 @@ impl World {
     fn nothing_new_beyond_its_cost(&self, commands: &[Command]) {
         for command in commands {
             let Command::DispatchTask(task) = command else { continue };
-            let planned = self.run.plan.steps.iter().find(|s| s.id == task.task.step.step).expect("a planned step");
-            assert_eq!(spending::exhausted(&self.run, planned), None, "{} was dispatched", task.task);
+            let step = self.run.find(&task.task.step.step).expect("a planned step");
+            let planned = &self.run.plan.steps[step];
+            let place = Place { step, item: task.task.step.item };
+            let spent = spending::exhausted(&self.run, self.run.doing(place, planned));
+            assert_eq!(spent, None, "{} was dispatched", task.task);
         }
     }
 

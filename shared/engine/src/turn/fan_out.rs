@@ -53,7 +53,7 @@ impl Turn<'_> {
                 return;
             }
             if fan.has_next()
-                && let Some(failure) = spending::exhausted(self.run, planned)
+                && let Some(failure) = spending::exhausted(self.run, planned.by(0))
             {
                 if planned.on_give_up == OnGiveUp::Continue {
                     self.pass_over_next(step);

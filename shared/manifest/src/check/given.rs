@@ -5,7 +5,7 @@
 //! something, what is given is unknown, and nothing is held against it but what is wrong for certain.
 
 use kapelle_contract::{Contract, Pointer};
-use kapelle_expression::{Expression, Reference, Root, Segment};
+use kapelle_expression::{Expression, Reference, Root, Segment, Template};
 use kapelle_types::StepId;
 use serde_json::{Map, Value, json};
 
@@ -60,11 +60,12 @@ impl<'w> Sources<'w> {
         Self { workflow, outputs }
     }
 
-    /// What this step's agent is given: whatever is possible, or what is `declared`.
-    pub(super) fn given(&self, step: &'w Step, declared: bool) -> Given {
+    /// What an agent of this step is given by its `with`, or by that of its `handoff`: whatever is possible, or what is
+    /// `declared`.
+    pub(super) fn given(&self, step: &'w Step, with: Option<&Template>, declared: bool) -> Given {
         let mut builder =
             Builder { sources: self, step, declared, definitions: Map::new(), unknown: vec![], absent: vec![] };
-        let with = step.with.as_ref().map_or(&Value::Null, |with| with.source());
+        let with = with.map_or(&Value::Null, Template::source);
         let mut schema = match builder.template(with, &Pointer::root()) {
             Value::Object(keywords) => keywords,
             // Nothing is known.

@@ -2,6 +2,7 @@
 //! warning, with an example.
 
 use kapelle_contract::{Contract, Difference, Pointer, Verdict, compatible, disjoint};
+use kapelle_expression::Template;
 use kapelle_types::{AgentVersion, Code, StepId};
 use serde_json::{Value, json};
 
@@ -23,22 +24,22 @@ const STAND_IN: &str =
 
 /// Everything that can never fit.
 pub(super) fn check(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Issue> {
-    each(workflow, catalog, |sources, step, taker, with| match fields(step, taker, with) {
-        issues if issues.is_empty() => impossible(&sources.given(step, false), step, taker, with),
+    each(workflow, catalog, |sources, gift| match fields(gift) {
+        issues if issues.is_empty() => impossible(&gift.contract(sources, false), gift),
         issues => issues,
     })
 }
 
 /// Everything that need not fit: some of what can be given would be refused, or may not be there at all.
 pub(super) fn warnings(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Issue> {
-    each(workflow, catalog, |sources, step, taker, with| {
-        let given = sources.given(step, true);
+    each(workflow, catalog, |sources, gift| {
+        let given = gift.contract(sources, true);
         let absent = given.absent.iter().map(|(at, why)| {
-            let issue = Issue::new(Code::CONTRACT_MISFIT, &with.below(at), format!("{why}; then the run stalls"));
+            let issue = Issue::new(Code::CONTRACT_MISFIT, &gift.at.below(at), format!("{why}; then the run stalls"));
             issue.label("may be missing").hint(STAND_IN)
         });
-        let differences = differences(&given, taker);
-        let refused = differences.iter().map(|it| doubtful(it, taker, with));
+        let differences = differences(&given, gift.taker);
+        let refused = differences.iter().map(|it| doubtful(it, gift));
         absent.chain(refused).take(WARNINGS_MAX).collect()
     })
 }
@@ -57,10 +58,10 @@ pub struct Misfit {
 /// What the steps of a workflow may be given and their agents would refuse, whether for certain or possibly.
 #[must_use]
 pub fn misfits(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Misfit> {
-    each(workflow, catalog, |sources, step, taker, _| {
-        let Taker::Agent(agent) = taker else { return vec![] };
-        let misfit = |difference| Misfit { step: step.id.clone(), agent: agent.version(), difference };
-        differences(&sources.given(step, true), taker).into_iter().map(misfit).collect()
+    each(workflow, catalog, |sources, gift| {
+        let Taker::Agent(agent) = gift.taker else { return vec![] };
+        let misfit = |difference| Misfit { step: gift.step.id.clone(), agent: agent.version(), difference };
+        differences(&gift.contract(sources, true), gift.taker).into_iter().map(misfit).collect()
     })
 }
 
@@ -72,22 +73,45 @@ fn differences(given: &Given, taker: Taker<'_>) -> Vec<Difference> {
     }
 }
 
-/// Looks at every step of which it is known who takes what it is given.
-fn each<T>(
-    workflow: &Workflow,
-    catalog: &dyn Catalog,
-    look: impl Fn(&Sources<'_>, &Step, Taker<'_>, &Pointer) -> Vec<T>,
-) -> Vec<T> {
+/// Somebody is given something by a step.
+struct Gift<'w> {
+    step: &'w Step,
+    with: Option<&'w Template>,
+    /// Where that stands.
+    at: Pointer,
+    taker: Taker<'w>,
+}
+
+impl<'w> Gift<'w> {
+    fn contract(&self, sources: &Sources<'w>, declared: bool) -> Given {
+        sources.given(self.step, self.with, declared)
+    }
+}
+
+/// Looks at everything that is given to somebody who is known.
+fn each<T>(workflow: &Workflow, catalog: &dyn Catalog, look: impl Fn(&Sources<'_>, &Gift<'_>) -> Vec<T>) -> Vec<T> {
     let outputs = Outputs::of(workflow, catalog);
     let sources = Sources::new(workflow, &outputs);
-    let steps = steps::every(workflow).enumerate();
-    let known = steps.filter_map(|(index, (pointer, step))| Some((pointer, step, outputs.taker(index)?)));
-    known.flat_map(|(pointer, step, taker)| look(&sources, step, taker, &pointer.field("with"))).collect()
+    let mut found = Vec::new();
+    for (index, (pointer, step)) in steps::every(workflow).enumerate() {
+        let (own, at) = (step.with.as_ref(), pointer.field("with"));
+        if let Some(taker) = outputs.taker(index) {
+            found.extend(look(&sources, &Gift { step, with: own, at: at.clone(), taker }));
+        }
+        let handed = step.handoff.as_ref().and_then(|it| it.with.as_ref());
+        let at = if handed.is_some() { pointer.field("handoff").field("with") } else { at };
+        for agent in outputs.others.get(index).into_iter().flatten().flatten() {
+            let (with, taker) = (handed.or(own), Taker::Agent(agent));
+            found.extend(look(&sources, &Gift { step, with, at: at.clone(), taker }));
+        }
+    }
+    found
 }
 
 /// The fields that `with` sends against those that the agent takes, where both are written down.
-fn fields(step: &Step, taker: Taker<'_>, with: &Pointer) -> Vec<Issue> {
-    let Some(Value::Object(sent)) = step.with.as_ref().map(|with| with.source()) else { return vec![] };
+fn fields(gift: &Gift<'_>) -> Vec<Issue> {
+    let (taker, with) = (gift.taker, &gift.at);
+    let Some(Value::Object(sent)) = gift.with.map(Template::source) else { return vec![] };
     let schema = taker.input().schema();
     let combining = ["$ref", "allOf", "anyOf", "oneOf", "if", "not", "$dynamicRef"];
     if combining.iter().any(|keyword| schema.get(*keyword).is_some()) {
@@ -121,9 +145,10 @@ fn fields(step: &Step, taker: Taker<'_>, with: &Pointer) -> Vec<Issue> {
 }
 
 /// The smallest parts of what is given of which nothing is taken.
-fn impossible(given: &Given, step: &Step, taker: Taker<'_>, with: &Pointer) -> Vec<Issue> {
+fn impossible(given: &Given, gift: &Gift<'_>) -> Vec<Issue> {
+    let (taker, with) = (gift.taker, &gift.at);
     let input = taker.input();
-    let names = step.with.iter().filter_map(|with| with.source().as_object()).flat_map(|sent| sent.keys());
+    let names = gift.with.iter().filter_map(|with| with.source().as_object()).flat_map(|sent| sent.keys());
     let alone = |name: &String| {
         let schema = given.contract.schema();
         let field = schema.pointer(&Pointer::root().field("properties").field(name).to_string());
@@ -154,14 +179,15 @@ fn never(given: &Contract, below: &str, taker: Taker<'_>, with: &Pointer) -> Iss
 }
 
 /// Some of what is given is not taken.
-fn doubtful(difference: &Difference, taker: Taker<'_>, with: &Pointer) -> Issue {
+fn doubtful(difference: &Difference, gift: &Gift<'_>) -> Issue {
+    let taker = gift.taker;
     let example = difference.witness.as_ref().map_or(String::new(), |witness| {
         let text = witness.to_string();
         let short: String = text.chars().take(EXAMPLE_CHARS_MAX).collect();
         format!("by their schemas this could be given: `{short}{}`; ", if short == text { "" } else { "…" })
     });
     let Difference { message, rule, .. } = difference;
-    misfit(&with.below(&difference.pointer), format!("{taker} may refuse this: {message} (rule {rule})"))
+    misfit(&gift.at.below(&difference.pointer), format!("{taker} may refuse this: {message} (rule {rule})"))
         .label("need not fit")
         .hint(format!("{example}declare what is given more narrowly, or widen the input of `{}`", taker.name()))
 }

@@ -20,6 +20,8 @@ enum Place {
     Step { foreach: bool },
     /// `with` of a step without `foreach`.
     Plain,
+    /// What is looked at when the step, or a member of it, has given something.
+    Success,
     /// The output of the run.
     Output,
 }
@@ -42,11 +44,15 @@ pub(super) fn check(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Issue> {
             checker.template(priority.source(), Some(step), place, &pointer.field("priority"));
         }
         for reference in step.repeat.iter().flat_map(|it| it.until.references()) {
-            let pointer = pointer.field("repeat").field("until");
-            match reference.root {
-                Root::Given => checker.given(reference, step, &pointer),
-                _ => checker.reference(reference, Some(step), place, &pointer),
+            checker.reference(reference, Some(step), Place::Success, &pointer.field("repeat").field("until"));
+        }
+        if let Some(handoff) = &step.handoff {
+            let pointer = pointer.field("handoff");
+            for reference in handoff.next.references() {
+                checker.reference(reference, Some(step), Place::Success, &pointer.field("next"));
             }
+            let with = handoff.with.as_ref().map(Template::source);
+            with.iter().for_each(|it| checker.template(it, Some(step), Place::Success, &pointer.field("with")));
         }
         for (index, case) in step.act.cases().iter().enumerate() {
             for reference in case.when.iter().flat_map(|it| it.references()) {
@@ -121,17 +127,28 @@ impl Checker<'_> {
             }
             Root::Item | Root::Index => match place {
                 Place::Member => self.item(reference, step, pointer),
-                Place::Step { .. } | Place::Plain | Place::Output => self.no_item(reference, place, pointer),
+                Place::Success if step.is_some_and(|step| step.foreach.is_some()) => {
+                    self.item(reference, step, pointer);
+                }
+                Place::Step { .. } | Place::Plain | Place::Success | Place::Output => {
+                    self.no_item(reference, place, pointer);
+                }
             },
+            Root::Given if place == Place::Success => {
+                let index = step.and_then(|step| self.workflow.every_step().position(|it| it.id == step.id));
+                index.into_iter().for_each(|index| self.path_in_each(reference, index, 0, pointer));
+            }
             Root::Given => {
-                let message = "`output` is only there in `until` of a step with `repeat`".to_owned();
+                let message = "`output` is only there in `until` of a step with `repeat`, and in `handoff`".to_owned();
                 self.wrong_result(reference, message, "write `steps.<id>.output` of another step".to_owned(), pointer);
             }
             Root::Last | Root::Round => {
-                let repeated = step.is_some_and(|step| step.repeat.is_some());
-                if !repeated || matches!(place, Place::Step { .. }) {
+                let rounds = step.is_some_and(|step| step.repeat.is_some() || step.handoff.is_some());
+                if !rounds || matches!(place, Place::Step { .. }) {
                     let root = &reference.root;
-                    let message = format!("`{root}` is only there in `with` and `until` of a step with `repeat`");
+                    let message = format!(
+                        "`{root}` is only there in `with` and `until` of a step with `repeat`, and with `handoff`"
+                    );
                     self.wrong_result(reference, message, String::new(), pointer);
                 }
             }
@@ -162,8 +179,6 @@ impl Checker<'_> {
     /// The output, outputs or status of a step that is there.
     fn result(&mut self, reference: &Reference, index: usize, pointer: &Pointer) {
         let is_list = self.workflow.every_step().nth(index).is_some_and(|step| step.foreach.is_some());
-        let schema = self.outputs.of_step(index).map(|output| output.schema().clone());
-        let schema = schema.as_ref();
         match (&reference.root, is_list) {
             (Root::Output(id), true) => {
                 let message = format!("`{id}` works on a list, so it has `outputs`, one for each item");
@@ -173,7 +188,7 @@ impl Checker<'_> {
                 let message = format!("`{id}` does not work on a list, so it has one `output`");
                 self.wrong_result(reference, message, format!("write `steps.{id}.output`"), pointer);
             }
-            (Root::Output(_), false) => self.path(reference, schema, 0, pointer),
+            (Root::Output(_), false) => self.path_in_each(reference, index, 0, pointer),
             (Root::Outputs(id), true) => match reference.path.first() {
                 Some(Segment::Field(field)) => {
                     let message = format!("`steps.{id}.outputs` is a list and has no field `{field}`");
@@ -181,17 +196,25 @@ impl Checker<'_> {
                         format!("write `steps.{id}.outputs[0].{field}`, or `steps.{id}.outputs.map(o, o.{field})`");
                     self.wrong_result(reference, message, hint, pointer);
                 }
-                Some(Segment::Index(_)) => self.path(reference, schema, 1, pointer),
+                Some(Segment::Index(_)) => self.path_in_each(reference, index, 1, pointer),
                 None => {}
             },
             _ => {}
         }
     }
 
-    /// What the round has given, in `until`.
-    fn given(&mut self, reference: &Reference, step: &Step, pointer: &Pointer) {
-        let schema = self.output(&step.id).map(|output| output.schema().clone());
-        self.path(reference, schema.as_ref(), 0, pointer);
+    /// A path into what a step gives, whoever ends it.
+    fn path_in_each(&mut self, reference: &Reference, index: usize, from: usize, pointer: &Pointer) {
+        let path = &reference.path[from..];
+        let missing = self.outputs.each_of_step(index).into_iter().find_map(|(by, output)| {
+            let Found::Nothing { at, known, what } = look_up(output.schema(), path) else { return None };
+            let issue = absent(reference, at + from, &known, what, pointer);
+            Some(match by {
+                Some(agent) => issue.label(format!("not in the schema of {}", agent.version())),
+                None => issue,
+            })
+        });
+        self.issues.extend(missing);
     }
 
     fn wrong_result(&mut self, reference: &Reference, message: String, hint: String, pointer: &Pointer) {

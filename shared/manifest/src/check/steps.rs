@@ -9,6 +9,7 @@ use kapelle_types::{Code, StepId};
 use super::spec;
 use crate::catalog::Catalog;
 use crate::issue::{Issue, suggestion};
+use crate::performer::{Nobody, Performer};
 use crate::{Act, Continuation, InCase, Step, Workflow};
 
 /// Where the step with this position stands.
@@ -92,13 +93,15 @@ pub(super) fn unknown_step(workflow: &Workflow, id: &StepId, pointer: &Pointer) 
 fn performer(pointer: &Pointer, step: &Step, catalog: &dyn Catalog) -> Vec<Issue> {
     let agent = step.act.performer().and_then(|performer| performer.resolve(catalog).err());
     let workflow = step.act.call().and_then(|call| call.resolve(catalog).err());
-    match agent.or(workflow) {
-        Some(nobody) => {
-            let pointer = pointer.field(step.act.field());
-            vec![Issue::new(nobody.code, &pointer, nobody.message).label(nobody.label).hint(nobody.hint)]
-        }
-        None => vec![],
-    }
+    let own = agent.or(workflow).map(|nobody| (pointer.field(step.act.field()), nobody));
+    let to = step.handoff.iter().flat_map(|it| &it.to).cloned().map(Performer::Agent).enumerate();
+    let unknown = to.filter_map(|(at, performer)| {
+        Some((pointer.field("handoff").field("to").item(at), performer.resolve(catalog).err()?))
+    });
+    let issue = |(pointer, nobody): (Pointer, Nobody)| {
+        Issue::new(nobody.code, &pointer, nobody.message).label(nobody.label).hint(nobody.hint)
+    };
+    own.into_iter().chain(unknown).map(issue).collect()
 }
 
 /// A workflow that always runs itself never ends, but at the bound on the runs that may stand above one another.

@@ -11,6 +11,7 @@ mod examples;
 mod flow;
 mod garbage;
 mod graph;
+mod handoff;
 mod last;
 mod manifests;
 mod models;

@@ -10,7 +10,7 @@ use crate::history::manifests::{PLAYER, chain, workflow};
 use crate::history::stage::{Stage, entry};
 
 /// Waits for the dead letter and says what shall become of it.
-fn letter(run: RunId) -> DeadLetterActionRequest {
+pub(super) fn letter(run: RunId) -> DeadLetterActionRequest {
     let reason = "the scenario says so".to_owned();
     let filter = kapelle_proto::v1::DeadLetterFilter { run_id: run.to_string(), ..Default::default() };
     DeadLetterActionRequest { filter: Some(filter), reason, ..DeadLetterActionRequest::default() }

@@ -29,7 +29,17 @@ pub(super) struct Request<'a> {
     attempt: u32,
     idempotency_key: String,
     deadline: String,
+    /// Who did the step before it was handed to this agent, the first first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    chain: Vec<Before<'a>>,
     input: &'a Value,
+}
+
+/// An agent that did a step before another.
+#[derive(Debug, Serialize)]
+struct Before<'a> {
+    agent: &'a str,
+    version: String,
 }
 
 impl<'a> Request<'a> {
@@ -49,6 +59,7 @@ impl<'a> Request<'a> {
             attempt: task.task.attempt,
             idempotency_key,
             deadline: clock::now().plus(left).rfc3339(),
+            chain: task.chain.iter().map(Before::of).collect(),
             input,
         }
     }
@@ -60,6 +71,12 @@ impl<'a> Request<'a> {
         line
     }
 
+    /// Who did the step before, in one line.
+    fn words(&self) -> String {
+        let names = self.chain.iter().map(|it| format!("{}@{}", it.agent, it.version));
+        names.collect::<Vec<_>>().join(" ")
+    }
+
     /// The same facts as variables, for a child that does one task only.
     pub(super) fn facts(&self) -> impl Iterator<Item = (String, OsString)> {
         let facts = [
@@ -69,8 +86,15 @@ impl<'a> Request<'a> {
             ("ATTEMPT", Some(self.attempt.to_string())),
             ("IDEMPOTENCY_KEY", Some(self.idempotency_key.clone())),
             ("DEADLINE", Some(self.deadline.clone())),
+            ("CHAIN", (!self.chain.is_empty()).then(|| self.words())),
         ];
         facts.into_iter().filter_map(|(name, value)| Some((format!("KAPELLE_{name}"), value?.into())))
+    }
+}
+
+impl<'a> Before<'a> {
+    fn of(it: &'a AgentVersion) -> Self {
+        Self { agent: it.name.as_str(), version: it.version.to_string() }
     }
 }
 

@@ -34,6 +34,7 @@ fn task(limit: Duration) -> Task {
         queued_at: Timestamp::default(),
         token: None,
         round: 0,
+        chain: vec![],
         limits: TaskLimits::default(),
     }
 }
@@ -120,6 +121,24 @@ async fn once_is_one_process_a_task_with_its_facts_in_the_environment() {
     assert_eq!(first[2], "review:17#2");
     assert_eq!(first[3], "worker-1");
     assert_eq!(first[4], "", "nothing else is inherited");
+}
+
+/// Others find nothing of it in their tasks.
+#[tokio::test]
+async fn whoever_has_a_step_that_was_handed_on_knows_who_had_it() {
+    let limit = Duration::from_secs(30);
+    let chain = ["triage@1.0.0", "billing@2.1.0"].map(|it| it.parse().unwrap());
+    let handed = Task { chain: chain.to_vec(), round: 2, ..task(limit) };
+    let said = async |runtime: &Runtime, task: &Task| {
+        let attempt = Attempt { task, limit, ends_at: Instant::now() + limit, meter: &Arc::default() };
+        runtime.run(attempt, &json!({})).await.unwrap()
+    };
+    let body = "print(json.dumps({'id': t['id'], 'output': [t.get('chain'), os.environ.get('KAPELLE_CHAIN')]}))";
+    let expected = json!([{ "agent": "triage", "version": "1.0.0" }, { "agent": "billing", "version": "2.1.0" }]);
+    assert_eq!(said(&python(body, Protocol::Jsonl), &handed).await, json!([expected, null]));
+    let once = python(body, Protocol::Once);
+    assert_eq!(said(&once, &handed).await, json!([expected, "triage@1.0.0 billing@2.1.0"]));
+    assert_eq!(said(&once, &task(limit)).await, json!([null, null]));
 }
 
 /// It would go on for an hour; what it had used up is kept.
