@@ -108,9 +108,15 @@ impl Keys {
             seen.places.next = first.plus(interval.saturating_mul(u32::try_from(tasks.len()).unwrap_or(u32::MAX)));
         }
         let Some(revision) = self.store.write(&self.agent, name, &seen).await? else { return Ok(false) };
-        key.ours.extend(tasks.iter().cloned());
         key.seen = Some(Seen { revision, ..seen });
         Ok(true)
+    }
+
+    /// A task of this key that has a place is queued: from now on it is done when it is gone.
+    pub(super) fn queued(&mut self, key: &str, task: String) {
+        if let Some(key) = self.keys.get_mut(key) {
+            key.ours.insert(task);
+        }
     }
 
     /// Frees the place of a task that was not queued after all.

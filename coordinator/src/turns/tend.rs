@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::StreamExt;
+use futures::future::{BoxFuture, join_all};
+use futures::stream::FuturesUnordered;
 use kapelle_bus::tail::Tail;
 use kapelle_bus::turns::Turns;
 use kapelle_bus::waiting::{Arrival, Waiting, mark};
@@ -25,9 +27,9 @@ use super::lanes::{Lanes, Turn};
 use super::recent::Recent;
 use super::window::Window;
 
-/// The time between two looks at a queue that something waits for, while looks lead to something.
+/// The time between two looks at a queue that something waits for, while it moves.
 const LOOK_MIN: Duration = Duration::from_millis(5);
-/// The same while they lead to nothing: agents at work for long, keys at their limits.
+/// The same while it stands still: agents at work for long, keys at their limits.
 const LOOK_MAX: Duration = Duration::from_millis(40);
 /// Tasks that are let in at once, at most: each is three requests to the broker on its way.
 const AT_ONCE_MAX: usize = 256;
@@ -51,6 +53,8 @@ struct Known {
     window: Window,
     keys: Keys,
     recent: Recent,
+    /// How many tasks stood in the queue after the last look.
+    length: u64,
     /// Those that were let in just now and came once more.
     twice: Vec<u64>,
     /// When the stream was created that all this was read from.
@@ -59,7 +63,27 @@ struct Known {
     missed: bool,
 }
 
+/// A task on its way into the queue: whether it came there, and if not whether somebody else has it.
+type Queued = (Turn, Waiting, Result<bool, Error>);
+/// Those that are on their way. The next look at the queue does not wait for them.
+type Underway<'t> = FuturesUnordered<BoxFuture<'t, Queued>>;
+
 impl Known {
+    /// What became of a task that was on its way into the queue. One that could not be taken waits on.
+    fn queued(&mut self, agent: &AgentVersion, (turn, waiting, queued): Queued) {
+        if matches!(queued, Ok(true)) {
+            self.recent.add(mark(&waiting.task.waiting()), Instant::now());
+            turn.limit.iter().for_each(|key| self.keys.queued(key, printed(&waiting.task)));
+            TURNS_GIVEN.counter(&[agent.name.as_str(), &agent.version.to_string()]).increment(1);
+            return;
+        }
+        turn.limit.iter().for_each(|key| self.keys.give_back(key, &printed(&waiting.task)));
+        if let Err(error) = queued {
+            tracing::debug!(%agent, %error, "a task that waits cannot be taken right now");
+            self.lanes.put_back(&turn);
+        }
+    }
+
     /// Takes in what came. What was let in just now and came once more is to be taken out.
     fn arrived(&mut self, chunk: Vec<Arrival>) {
         let now = Instant::now();
@@ -101,6 +125,7 @@ impl Tender {
             window: Window::default(),
             keys,
             recent: Recent::default(),
+            length: 0,
             twice: Vec::new(),
             created,
             missed: false,
@@ -115,18 +140,23 @@ impl Tender {
         let mut tidied = Instant::now();
         let mut epochs = self.bus.connection().epochs();
         epochs.mark_unchanged();
+        let mut underway = Underway::new();
         loop {
             // Arrivals are read between two looks and not one look made for each of them: thousands may come at once.
             let look = if known.lanes.len() > 0 { look_at } else { tidied + TIDY_EVERY };
             tokio::select! {
-                () = stop.cancelled() => return,
-                _ = epochs.changed() => return,
+                () = stop.cancelled() => break,
+                _ = epochs.changed() => break,
+                Some(queued) = underway.next(), if !underway.is_empty() => {
+                    known.queued(&self.agent, queued);
+                    continue;
+                }
                 chunk = known.arrivals.next() => match chunk {
                     Some(chunk) => {
                         known.arrived(chunk);
                         continue;
                     }
-                    None => return,
+                    None => break,
                 },
                 () = sleep_until(look) => {}
             }
@@ -135,19 +165,22 @@ impl Tender {
                 tidied = Instant::now();
                 match self.tidy(&mut known).await {
                     Ok(true) => {}
-                    Ok(false) => return,
+                    Ok(false) => break,
                     Err(error) => tracing::debug!(agent = %self.agent, %error, "not tidied"),
                 }
             }
-            pause = match self.give_out(&mut known).await {
-                Ok(0) => (pause * 2).min(LOOK_MAX),
-                Ok(_) => LOOK_MIN,
+            pause = match self.give_out(&mut known, &mut underway).await {
+                Ok(true) => LOOK_MIN,
+                Ok(false) => (pause * 2).min(LOOK_MAX),
                 Err(error) => {
                     tracing::debug!(agent = %self.agent, %error, "turns are given out again in a moment");
                     LOOK_MAX
                 }
             };
             look_at = Instant::now() + pause;
+        }
+        while let Some(queued) = underway.next().await {
+            known.queued(&self.agent, queued);
         }
     }
 
@@ -161,16 +194,18 @@ impl Tender {
         Ok(!still && self.bus.stream_state(stream::WAITING).await?.created == known.created)
     }
 
-    /// Lets in those whose turn it is, and says how many that were.
-    async fn give_out(&self, known: &mut Known) -> Result<usize, Error> {
+    /// Lets in those whose turn it is, and says whether the queue moves.
+    async fn give_out<'t>(&'t self, known: &mut Known, underway: &mut Underway<'t>) -> Result<bool, Error> {
         if known.lanes.len() == 0 {
-            return Ok(0);
+            return Ok(false);
         }
         let state = self.bus.queue_state(&self.agent).await?;
         let capacity = self.capacity.borrow().of(&self.agent).min(state.max_in_flight);
-        let room = known.window.room(state.pending + state.in_flight, capacity).min(AT_ONCE_MAX);
+        let length = state.pending + state.in_flight + underway.len() as u64;
+        let moves = std::mem::replace(&mut known.length, length) != length;
+        let room = known.window.room(length, capacity).min(AT_ONCE_MAX);
         if room == 0 {
-            return Ok(0);
+            return Ok(moves);
         }
         let now = clock::now();
         known.keys.refresh(&self.bus, &known.lanes.limited(), now).await?;
@@ -184,12 +219,19 @@ impl Tender {
         known.window.used(turns.len(), room);
         let let_in = self.let_in(known, turns).await;
         known.keys.take_back();
-        TURNS_GIVEN.counter(&[self.agent.name.as_str(), &self.agent.version.to_string()]).increment(let_in as u64);
-        Ok(let_in)
+        known.length += let_in.len() as u64;
+        let moves = moves || !let_in.is_empty();
+        underway.extend(let_in.into_iter().map(|(turn, waiting)| {
+            Box::pin(async move {
+                let queued = self.queue(&turn, &waiting).await;
+                (turn, waiting, queued)
+            }) as BoxFuture<'t, Queued>
+        }));
+        Ok(moves)
     }
 
-    /// Takes these tasks out and queues them, and says how many that came true for. Those for which it did not wait on.
-    async fn let_in(&self, known: &mut Known, turns: Vec<Turn>) -> usize {
+    /// Those of these tasks that may go into the queue: they are there and have a place, if their keys limit them.
+    async fn let_in(&self, known: &mut Known, turns: Vec<Turn>) -> Vec<(Turn, Waiting)> {
         let mut ready: Vec<(Turn, Waiting)> = Vec::with_capacity(turns.len());
         let read = join_all(turns.iter().map(|turn| self.bus.waiting(turn.seq))).await;
         for (turn, read) in turns.into_iter().zip(read) {
@@ -203,22 +245,7 @@ impl Tender {
                 }
             }
         }
-        let ready = self.hold(known, ready).await;
-        let queued = join_all(ready.iter().map(|(turn, waiting)| self.queue(turn, waiting))).await;
-        let mut let_in = 0;
-        for ((turn, waiting), queued) in ready.into_iter().zip(queued) {
-            if matches!(queued, Ok(true)) {
-                let_in += 1;
-                known.recent.add(mark(&waiting.task.waiting()), Instant::now());
-                continue;
-            }
-            turn.limit.iter().for_each(|key| known.keys.give_back(key, &printed(&waiting.task)));
-            if let Err(error) = queued {
-                tracing::debug!(agent = %self.agent, %error, "a task that waits cannot be taken right now");
-                known.lanes.put_back(&turn);
-            }
-        }
-        let_in
+        self.hold(known, ready).await
     }
 
     /// Those of these tasks that have a place, if their keys limit them; the others wait on.
