@@ -4,7 +4,7 @@ use prost::Message;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=kapelle");
-    let files = ["log", "task", "lineage", "api", "registry", "audit", "policy", "schedule", "approval"]
+    let files = ["log", "task", "lineage", "api", "deadletter", "registry", "audit", "policy", "schedule", "approval"]
         .map(|name| format!("kapelle/v1/{name}.proto"));
     let descriptors = protox::compile(files, ["."])?;
     let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);

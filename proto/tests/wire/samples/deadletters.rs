@@ -1,4 +1,4 @@
-//! Samples of `api.proto`: dead letters.
+//! Samples of `deadletter.proto`.
 
 use kapelle_proto::v1::{
     DeadLetterActionRequest, DeadLetterActionResponse, DeadLetterAttempt, DeadLetterCount, DeadLetterFilter,
