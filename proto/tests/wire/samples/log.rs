@@ -47,6 +47,7 @@ pub(super) fn samples() -> Vec<Sample> {
         Sample::new(parent()),
         Sample::new(pin("review", "licence-review@1.2.0", 2)),
         Sample::new(work()),
+        Sample::named("handed_on", WorkDone { agent: "billing@2.1.0".into(), ..work() }),
         Sample::new(usage()),
         Sample::named("tools", ResourceUsage { tool_calls: 7, ..usage() }),
         Sample::new(succeeded()),
