@@ -164,7 +164,7 @@ impl Core {
             self.read_seq = item.seq;
             self.progress.begin(item.seq);
             match item.content {
-                Content::Record(record) => self.take(item.run, record, plans, out),
+                Content::Record(record) => self.take(item.run, record, Some(plans), out),
                 Content::Garbage { reason } => {
                     ENTRIES_REFUSED.counter(&[reason]).increment(1);
                     tracing::warn!(run = %item.run, seq = item.seq, reason, "an entry cannot be read and is passed over");
@@ -180,7 +180,7 @@ impl Core {
     }
 
     /// One record: apply it, or let it wait for its run.
-    fn take(&mut self, id: RunId, record: Record, plans: &dyn Plans, out: &mut Vec<Effect>) {
+    fn take(&mut self, id: RunId, record: Record, plans: Option<&dyn Plans>, out: &mut Vec<Effect>) {
         let seq = record.stamp.seq;
         self.now = self.now.max(record.stamp.at);
         let _again = record.asks_for_an_end().then(|| self.finished.pop(&id)); // whoever has ended may have to pass that on
@@ -195,7 +195,8 @@ impl Core {
             Some(last) if last >= seq => return self.progress.release(seq), // a rebuild ran ahead of the reader and has it
             Some(_) => {}
             None => {
-                let Some(run) = self.fresh(id, &record, plans) else { return self.load(id, record, out) };
+                let fresh = plans.and_then(|plans| self.fresh(id, &record, plans));
+                let Some(run) = fresh else { return self.load(id, record, out) };
                 self.cache.put(run);
             }
         }
@@ -334,10 +335,7 @@ impl Core {
         for record in &old {
             self.progress.release(record.stamp.seq);
         }
-        for record in new {
-            self.advance(id, &record, out);
-            self.progress.release(record.stamp.seq);
-        }
+        new.into_iter().for_each(|record| self.take(id, record, None, out)); // one may be its end, and the next a wish behind it
     }
 
     fn release_all(&mut self, loading: &Loading) {
