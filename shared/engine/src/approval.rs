@@ -202,6 +202,13 @@ pub(crate) fn edit(run: &mut Run, place: Place, change: impl FnOnce(&mut Hold)) 
     approvals.bytes = approvals.bytes.saturating_sub(before) + hold.weight_bytes();
 }
 
+/// Nobody needs to answer any more. What was agreed to before stays: it is what the attempts were given.
+pub(crate) fn withdraw(run: &mut Run, place: Place) {
+    if at(run, place).is_some_and(Hold::is_open) {
+        forget(run, place);
+    }
+}
+
 /// Lets a question and its answer go.
 pub(crate) fn forget(run: &mut Run, place: Place) {
     let Some(approvals) = run.approvals.as_deref_mut() else { return };

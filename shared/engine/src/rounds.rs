@@ -25,7 +25,6 @@ impl Turn<'_> {
     pub(crate) fn goes_on(&mut self, place: Place, output: &Payload) -> bool {
         let plan = self.plan();
         let Some(planned) = plan.steps.get(place.step).filter(|planned| planned.has_rounds()) else { return false };
-        approval::forget(self.run, place); // what people agreed to, or are asked now, has been done
         let goes_on = match (&planned.repeat, &planned.handoff) {
             (Some(repeat), _) => self.repeats(place, planned, repeat, output),
             (None, Some(handoff)) => self.hands_on(place, planned, handoff, output),
@@ -33,6 +32,8 @@ impl Turn<'_> {
         };
         if goes_on {
             self.wake(place.step);
+        } else {
+            approval::forget(self.run, place); // what people agreed to, or are asked now, has been done
         }
         goes_on
     }
@@ -57,6 +58,7 @@ impl Turn<'_> {
 
     /// The next round, which sees what this one gave.
     pub(crate) fn begin_round(&mut self, place: Place, output: &Payload) {
+        approval::forget(self.run, place);
         self.run.edit_slot(place, |slot| slot.begin_round(output.clone()));
         self.run.set_slot(place, SlotState::Due);
     }
@@ -64,6 +66,7 @@ impl Turn<'_> {
     /// The rounds are used up: the step is not done after all, and gives up.
     pub(crate) fn end_rounds(&mut self, place: Place, planned: &PlanStep, failure: &Failure) {
         let at = self.stamp.at;
+        approval::withdraw(self.run, place);
         self.run.set_slot(place, SlotState::Due);
         self.run.edit_slot(place, |slot| {
             slot.end_attempts();
@@ -234,5 +237,26 @@ mod tests {
           finish COMPLETED decided at 4 [2,9]
         = COMPLETED
         "#);
+    }
+
+    /// What people agreed to is what the attempts got, and what the dead letter keeps.
+    #[test]
+    fn who_gives_up_after_the_last_round_had_what_people_had_edited() {
+        let ask = json!({});
+        let plan = json!({"steps": [
+            {"id": "a", "with": {"n": 1}, "takes": ["n"], "approve": ask, "repeat": {"until": "output.good", "max": 1}},
+        ]});
+        let script = r#"
+            0 submit
+            1 decide a edit cyd {"n": 2}
+            2 checked a
+            3 ok a 1 {"good": false}
+            4 ?
+            5 retry
+            6 ?"#;
+        let told = check(&plan, script);
+        assert_eq!(told.matches("dispatch a#1 {\"n\":2}").count(), 1, "{told}");
+        assert_eq!(told.matches("dead letter a#1 {\"n\":2} K0323").count(), 2, "{told}");
+        assert!(!told.contains("dead letter a#1 {\"n\":1}"), "{told}");
     }
 }
