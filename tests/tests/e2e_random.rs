@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kapelle_proto::v1;
-use kapelle_tests::harness::random::{player, random_base, random_job, random_manifest, random_name, random_output};
+use kapelle_tests::harness::random::{
+    player, random_agents, random_below, random_job, random_manifest, random_name, random_output,
+};
 use kapelle_tests::harness::{Acked, Api, Fleet, Logbook, Turn, eventually, is_chaos, job};
 use kapelle_tests::simulation::Opinion;
 use kapelle_types::{RunId, TaskId};
@@ -68,10 +70,12 @@ impl Stage {
         let sink = fleet.lab.folder().join("sink.jsonl");
         fleet.lab.write("agents/player.py", player());
         let command = ["python3", "player.py", sink.to_str().unwrap()];
-        let base = random_base(seed, &command);
-        let agent = serde_json::to_string(&base[0]).unwrap();
-        fleet.lab.write("agents/player.yaml", agent);
-        for manifest in &base {
+        let agents = random_agents(&command);
+        for agent in &agents {
+            let file = format!("agents/{}.yaml", agent["metadata"]["name"].as_str().unwrap());
+            fleet.lab.write(&file, serde_json::to_string(agent).unwrap());
+        }
+        for manifest in agents.iter().chain(&random_below(seed)) {
             fleet.register(std::slice::from_ref(manifest)).await;
         }
         let book = Arc::new(Logbook::open(fleet.bus().await));

@@ -7,7 +7,9 @@ use crate::simulation::random_workflow_of;
 
 /// The agent of all random workflows.
 pub const PLAYER: &str = "player";
-/// The program of the agent: it keeps what it did in a file of its own, outside Kapelle.
+/// Those whom its steps may be handed to.
+pub const HANDS: [&str; 2] = ["agent-hand-a", "agent-hand-b"];
+/// The program of them all: it keeps what it did in a file of its own, outside Kapelle.
 const PROGRAM: &str = include_str!("player.py");
 /// Workflows that steps may run, of each of two levels.
 const BELOW: u64 = 8;
@@ -29,18 +31,22 @@ pub fn random_job(seed: u64) -> Value {
     kapelle_engine::testing::random_input(seed)
 }
 
-/// The agent's program.
+/// The agents' program.
 #[must_use]
 pub const fn player() -> &'static str {
     PROGRAM
 }
 
-/// The agent, and what steps of random workflows run.
+/// The agents of random workflows.
 #[must_use]
-pub fn random_base(seed: u64, command: &[&str]) -> Vec<Value> {
-    let agent = json!({
+pub fn random_agents(command: &[&str]) -> Vec<Value> {
+    [PLAYER].iter().chain(&HANDS).map(|name| agent(name, command)).collect()
+}
+
+fn agent(name: &str, command: &[&str]) -> Value {
+    json!({
         "apiVersion": "kapelle.dev/v1", "kind": "Agent",
-        "metadata": { "name": PLAYER, "version": "1.0.0", "owner": "tests@example.com" },
+        "metadata": { "name": name, "version": "1.0.0", "owner": "tests@example.com" },
         "spec": {
             "role": {
                 "purpose": "Does what its input says.", "responsibilities": ["play"], "capabilities": ["test.play"],
@@ -53,11 +59,16 @@ pub fn random_base(seed: u64, command: &[&str]) -> Vec<Value> {
             } },
             "runtime": { "process": { "command": command, "protocol": "jsonl" } },
         },
-    });
+    })
+}
+
+/// What steps of random workflows run, the innermost first.
+#[must_use]
+pub fn random_below(seed: u64) -> Vec<Value> {
     let leaves = (0..BELOW).map(|nth| of_a_step(seed ^ 0x1eaf, &format!("leaf-{nth}"), nth, None));
     let others =
         (0..BELOW).map(|nth| of_a_step(seed ^ 0x0743, &format!("other-{nth}"), nth, Some(format!("leaf-{nth}"))));
-    std::iter::once(agent).chain(leaves).chain(others).collect()
+    leaves.chain(others).collect()
 }
 
 fn of_a_step(seed: u64, name: &str, nth: u64, below: Option<String>) -> Value {
@@ -168,6 +179,12 @@ fn step(of: &Map<String, Value>) -> Value {
     if let Some(of) = of.get("repeat").filter(|_| ["agent", "workflow"].contains(&kind)) {
         let on_max = if of["accept"] == true { "accept" } else { "give_up" };
         put("repeat", json!({ "until": expression(&of["until"]), "max": of["max"], "on_max": on_max }));
+    }
+    if let Some(of) = of.get("handoff").filter(|_| kind == "agent") {
+        let to = HANDS.map(|name| format!("{name}@^1"));
+        let mut handoff = json!({ "to": to, "next": expression(&of["next"]), "max": of["max"] });
+        of.get("with").into_iter().for_each(|with| handoff["with"] = with.clone());
+        put("handoff", handoff);
     }
     if let Some(undo) = of.get("compensate").and_then(Value::as_object) {
         put("compensate", step(undo));

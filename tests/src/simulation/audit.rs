@@ -10,6 +10,8 @@ use super::world::World;
 
 /// Why something is not done that people are asked about: one said no, or too few said yes in time.
 const DENIED: [&str; 2] = ["K0330", "K0331"];
+/// Why nothing more of an agent is dispatched, be it the first that it would do.
+const SPENT: &str = "K0311";
 
 impl World {
     /// A worker executes only what the log justified.
@@ -24,11 +26,14 @@ impl World {
     pub(crate) fn check_dead_letter(&mut self, run: RunId, letter: &DeadLetter) {
         let fold = self.oracle.get(run);
         let right = match fold.and_then(|fold| fold.dispatched.get(&letter.task)) {
-            Some(task) => task.input == letter.input && task.agent == letter.agent,
-            None => fold.is_some_and(|fold| {
-                let of = |step: &&PlanStep| step.id == letter.task.step.step && step.agent() == Some(&letter.agent);
+            Some(task) if task.agent == letter.agent => task.input == letter.input,
+            _ => fold.is_some_and(|fold| {
+                let of = |step: &&PlanStep| {
+                    step.id == letter.task.step.step && step.agents().any(|agent| *agent == letter.agent)
+                };
                 let planned = fold.run.plan().steps.iter().find(of);
-                planned.is_some_and(|step| step.approval().is_some()) && DENIED.contains(&&*letter.cause.code)
+                let is_denied = |step: &PlanStep| step.approval().is_some() && DENIED.contains(&&*letter.cause.code);
+                planned.is_some_and(|step| is_denied(step) || letter.cause.code == SPENT)
             }),
         };
         let told = right && !letter.history.is_empty() && letter.history.last().is_some_and(|h| h.2 == letter.cause);

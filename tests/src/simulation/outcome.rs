@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::client::signalled;
 use super::family::gives_below;
 use super::oracle::Fold;
+use super::slots::has_total;
 use super::world::World;
 
 /// Whoever judges how runs ended, by all that is known of them.
@@ -125,5 +126,5 @@ fn fails_by_itself(fold: &Fold) -> bool {
         && (fold.slots.some_exhausted()
             || fold.slots.joins.some_unmet(&fold.run)
             || fold.slots.costs.some_spent()
-            || fold.run.plan().steps.iter().any(|s| s.retry.total.is_some() || matches!(s.act, Act::Signal(_))))
+            || fold.run.plan().steps.iter().any(|s| has_total(s) || matches!(s.act, Act::Signal(_))))
 }

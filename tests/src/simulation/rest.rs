@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kapelle_engine::{Command, RunFinished, RunStatus, outstanding};
-use kapelle_types::{RunId, StepRef, TaskId};
+use kapelle_types::{RunId, TaskId};
 
-use super::world::World;
+use super::world::{Letter, World};
 
 /// How long after the faults everything may take, in ms: the longest patience of the reconciler, doubled a few times; runs
 /// below runs wait and close one after another.
@@ -123,16 +123,16 @@ impl World {
         let now = self.clock();
         let letters = self.oracle.folds().filter(|(_, fold)| !fold.run.is_finished()).flat_map(|(id, fold)| {
             outstanding(&fold.run, now).into_iter().filter_map(|command| match command {
-                Command::WriteDeadLetter(letter) => Some(((*id, letter.task.step), letter.task.attempt)),
+                Command::WriteDeadLetter(letter) => Some(((*id, letter.task.step, letter.agent), letter.task.attempt)),
                 _ => None,
             })
         });
-        let expected: BTreeMap<(RunId, StepRef), u32> = letters.collect();
+        let expected: BTreeMap<Letter, u32> = letters.collect();
         let missing = expected.iter().find(|(place, attempt)| self.dead.get(place) != Some(attempt));
         if let Some(missing) = missing {
             return Some(("who_gave_up_has_a_dead_letter", format!("{missing:?}")));
         }
-        let excused = |place: &(RunId, StepRef)| {
+        let excused = |place: &Letter| {
             // Entries of a run whose plan could not be built were passed by.
             self.removed_dead.contains(place) || self.oracle.get(place.0).is_some_and(|fold| fold.unplanned)
         };

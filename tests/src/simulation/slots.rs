@@ -2,6 +2,7 @@
 //! commands alone, by rules that are written down here once more and share no code with the engine.
 
 mod given_up;
+mod hands;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,6 +21,8 @@ use super::costs::Costs;
 use super::joins::Joins;
 use super::questions::Questions;
 use super::rounds::{self, After};
+
+pub(crate) use hands::has_total;
 
 /// What is wrong: the invariant's name and what was found.
 pub(crate) type Wrong = (&'static str, String);
@@ -62,6 +65,8 @@ struct Slot {
     /// The present round, from 0, and the last attempt of the one before.
     round: u32,
     before: u32,
+    /// Whom it was handed to, of those whom it may be handed to, each with the last attempt before.
+    hops: Vec<(usize, u32)>,
 }
 
 impl Slots {
@@ -105,9 +110,10 @@ impl Slots {
 
     /// A report says what an attempt cost. It counts whatever becomes of it, unless the run is over.
     fn pay(&mut self, task: &TaskId, cost_usd: f64, shown: bool) {
-        let dispatched = self.slots.get(&task.step).is_some_and(|s| (1..=s.attempts).contains(&task.attempt));
-        if shown && !self.ended && dispatched {
-            self.costs.pay(task, cost_usd);
+        let dispatched = self.slots.get(&task.step).filter(|s| (1..=s.attempts).contains(&task.attempt));
+        let agent = dispatched.zip(self.planned(&task.step)).and_then(|(s, planned)| s.agent_of(planned, task.attempt));
+        if let Some(agent) = agent.cloned().filter(|_| shown && !self.ended) {
+            self.costs.pay(task, agent, cost_usd);
         }
     }
 
@@ -214,6 +220,12 @@ impl Slots {
         if passed_over && ignored == Some(Ignored::AlreadyDecided) {
             return Ok(());
         }
+        let round = slot.as_ref().map_or(0, |s| s.round);
+        let after = planned.map(|it| rounds::after(it, round, output));
+        if let (Some(After::Refused), true, true, Some(planned)) = (&after, shown, dispatched, planned) {
+            let planned = planned.clone();
+            return self.refused(run, task, &planned, ignored);
+        }
         let counts = !self.last.is_over(&task.step) || self.last.is_undoable(&task.step);
         let due = shown && !ended && counts && dispatched && slot.as_ref().is_some_and(|s| !s.done);
         hold("the_first_success_of_a_dispatched_attempt_counts", due == ignored.is_none(), || {
@@ -226,14 +238,33 @@ impl Slots {
                 slot.done = true;
                 self.questions.forget(&task.step);
             }
-            After::NextRound => {
-                *slot =
-                    Slot { attempts: slot.attempts, round: slot.round + 1, before: slot.attempts, ..Slot::default() };
+            next @ (After::NextRound | After::HandedTo(_)) => {
+                let (before, mut hops) = (slot.attempts, std::mem::take(&mut slot.hops));
+                hops.extend(if let After::HandedTo(at) = next { Some((at, before)) } else { None });
+                *slot = Slot { attempts: before, round: slot.round + 1, before, hops, ..Slot::default() };
                 self.not_before.retain(|retry, _| retry.step != task.step);
                 self.questions.forget(&task.step);
             }
-            After::GaveUp => {
+            After::GaveUp | After::Refused => {
                 slot.before = slot.attempts;
+                self.exhaust(run, &task.step);
+            }
+        }
+        Ok(())
+    }
+
+    /// A success that hands its step to a stranger counts as a failure that another attempt may mend.
+    fn refused(&mut self, run: &Run, task: &TaskId, planned: &PlanStep, ignored: Option<Ignored>) -> Result<(), Wrong> {
+        let Some(slot) = self.slots.get_mut(&task.step) else { return Ok(()) };
+        let waited_for = slot.in_flight && slot.attempts == task.attempt && !self.last.is_over(&task.step);
+        hold("a_failure_counts_if_it_is_waited_for", (!self.ended && waited_for) == ignored.is_none(), || {
+            format!("{task} names a stranger, waited for: {waited_for}, ignored: {ignored:?}")
+        })?;
+        if ignored.is_none() {
+            slot.in_flight = false;
+            slot.counted += 1;
+            within_budget(task, slot, planned)?;
+            if slot.counted >= slot.retry(planned).max_attempts {
                 self.exhaust(run, &task.step);
             }
         }
@@ -258,8 +289,8 @@ impl Slots {
             FailureKind::Agent | FailureKind::Timeout => slot.counted += 1,
         }
         let burnt = failure.kind != FailureKind::LeaseLost && failure.kind != FailureKind::Returned;
-        let exhausted =
-            (burnt && (!failure.retryable || slot.counted >= planned.retry.max_attempts)) || slot.lost > LEASE_LOST_MAX;
+        let exhausted = (burnt && (!failure.retryable || slot.counted >= slot.retry(planned).max_attempts))
+            || slot.lost > LEASE_LOST_MAX;
         within_budget(task, slot, planned)?;
         if exhausted {
             self.exhaust(run, &task.step);
@@ -284,7 +315,7 @@ impl Slots {
 
     fn gave_up(&mut self, step: &StepRef) -> Result<(), Wrong> {
         let planned = self.plan.steps.iter().find(|s| s.id == step.step);
-        let limited = planned.is_some_and(|s| s.retry.total.is_some() || self.costs.is_at_its_limit(s));
+        let limited = planned.is_some_and(|s| has_total(s) || self.costs.is_at_its_limit(s));
         let slot = self.slots.entry(step.clone()).or_default();
         slot.gave_up = true;
         hold("nobody_gives_up_with_attempts_left", slot.exhausted || limited, || step.to_string())
@@ -293,14 +324,15 @@ impl Slots {
     /// Whether a step may give up and be gone on without for a reason that is not counted here: time or money.
     fn may_be_passed_over(&self, step: &StepRef) -> bool {
         let planned = self.plan.steps.iter().find(|s| s.id == step.step);
-        planned.is_some_and(|s| {
-            s.on_give_up == OnGiveUp::Continue && (s.retry.total.is_some() || s.cost_per_run().is_some())
-        })
+        planned.is_some_and(|s| s.on_give_up == OnGiveUp::Continue && (has_total(s) || self.costs.is_limited(s)))
     }
 
     fn dispatched(&mut self, run: &Run, task: &DispatchTask, at: Timestamp) -> Result<(), Wrong> {
         let planned = self.begun(run, &task.task, &task.input, at)?;
-        let right = Some(&task.agent) == planned.agent() && task.timeout == planned.timeout;
+        let Some(slot) = self.slots.get(&task.task.step) else { return Ok(()) };
+        let timeout = slot.hand(&planned).map_or(planned.timeout, |it| it.timeout);
+        let agent = slot.agent_of(&planned, task.task.attempt);
+        let right = (Some(&task.agent), &task.chain) == (agent, &slot.chain(&planned)) && task.timeout == timeout;
         let due = if planned.phase == Phase::Work { self.work_deadline() } else { self.last.due };
         let right = right && task.deadline == due;
         hold("a_task_says_what_the_plan_says", right, || format!("{task:?}"))
@@ -327,7 +359,7 @@ impl Slots {
         hold("no_attempt_beyond_the_budget", !slot.exhausted, || id.to_string())?;
         slot.attempts = id.attempt;
         slot.in_flight = true;
-        let spent = self.costs.has_spent(&planned);
+        let spent = slot.agent_of(&planned, id.attempt).is_some_and(|agent| self.costs.has_spent(agent));
         hold("nothing_begins_that_may_cost_nothing_more", !spent, || id.to_string())?;
         let busy = self.slots.iter().filter(|(s, slot)| s.step == step.step && slot.in_flight).count();
         let room = if planned.foreach.is_some() { planned.max_parallel as usize } else { 1 };
@@ -352,9 +384,10 @@ impl Slots {
 }
 
 fn within_budget(task: &TaskId, slot: &Slot, planned: &PlanStep) -> Result<(), Wrong> {
-    let counted = slot.counted <= planned.retry.max_attempts && slot.lost <= LEASE_LOST_MAX + 1;
+    let most = slot.retry(planned).max_attempts;
+    let counted = slot.counted <= most && slot.lost <= LEASE_LOST_MAX + 1;
     hold("attempts_stay_within_their_budgets", counted, || {
-        format!("{task}: {} of {} counted, {} lost", slot.counted, planned.retry.max_attempts, slot.lost)
+        format!("{task}: {} of {most} counted, {} lost", slot.counted, slot.lost)
     })
 }
 

@@ -110,11 +110,11 @@ impl World {
             Command::CheckApproval(check) => self.look_again(run, *check),
             Command::WriteDeadLetter(letter) => {
                 self.check_dead_letter(run, &letter);
-                self.dead.insert((run, letter.task.step), letter.task.attempt);
+                self.dead.insert((run, letter.task.step, letter.agent), letter.task.attempt);
             }
-            Command::RemoveDeadLetter { step, .. } => {
-                self.dead.remove(&(run, step.clone()));
-                self.removed_dead.insert((run, step));
+            Command::RemoveDeadLetter { step, agent } => {
+                self.dead.remove(&(run, step.clone(), agent.clone()));
+                self.removed_dead.insert((run, step, agent));
             }
             Command::FinishRun(outcome) => self.append_control(run, String::new(), Body::RunFinished(outcome), false),
         }

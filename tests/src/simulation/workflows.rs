@@ -65,6 +65,7 @@ fn random_workflow(seed: u64, steps_max: usize, below: Option<&str>, dice: &mut 
         max_failures: 30,
         joins: *dice.pick(&[0, 80]),
         repeat: 20,
+        handoff: 15,
         closing: 25,
         approvals: true,
         total: true,
@@ -101,6 +102,7 @@ fn shape_step(step: &mut Map<String, Value>, below: Option<&str>, dice: &mut Dic
     }
     if NO_ROUNDS.iter().any(|field| step.contains_key(*field)) {
         step.remove("repeat");
+        step.remove("handoff");
     }
     // Who gives up for time or money is not foretold, so that what hangs on how many did must not hang on that.
     let counted = step.contains_key("max_failures");

@@ -4,7 +4,7 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BinaryHeap, HashSet, VecDeque};
 use std::time::Duration;
 
-use kapelle_types::{RunId, StepRef, Timestamp};
+use kapelle_types::{AgentVersion, RunId, StepRef, Timestamp};
 
 use super::agents::Agents;
 use super::dice::Dice;
@@ -67,6 +67,9 @@ pub fn trace(seed: u64) -> Vec<String> {
     world.trace.map_or_else(Vec::new, Vec::from)
 }
 
+/// Whose dead letter it is: one who had a step before another one may have left one, too.
+pub(crate) type Letter = (RunId, StepRef, AgentVersion);
+
 pub(crate) struct World {
     pub(crate) seed: u64,
     /// Virtual milliseconds.
@@ -80,9 +83,9 @@ pub(crate) struct World {
     pub(crate) log: Log,
     pub(crate) tasks: Tasks,
     /// Dead letters: of which run, which step, which attempt.
-    pub(crate) dead: BTreeMap<(RunId, StepRef), u32>,
+    pub(crate) dead: BTreeMap<Letter, u32>,
     /// Removals of dead letters that were performed: a letter that was sent before one and stored after it stays.
-    pub(crate) removed_dead: HashSet<(RunId, StepRef)>,
+    pub(crate) removed_dead: HashSet<Letter>,
     /// Commands that reached the broker.
     pub(crate) performed: HashSet<(RunId, Identity)>,
     pub(crate) owners: Owners,
