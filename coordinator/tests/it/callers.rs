@@ -128,6 +128,11 @@ impl Place {
         Self { server, bus, coordinators: started, config }
     }
 
+    /// One more coordinator, which is set up like this.
+    pub(crate) async fn add(&mut self, config: &Config) {
+        self.coordinators.push(coordinator(&self.server, config).await);
+    }
+
     pub(crate) fn address(&self, coordinator: usize) -> String {
         format!("http://{}", self.coordinators[coordinator].grpc_address())
     }

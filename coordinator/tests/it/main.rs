@@ -12,6 +12,7 @@ mod contracts;
 mod delegations;
 mod family;
 mod fleet;
+mod flips;
 mod issuer;
 mod keys;
 mod layout;
