@@ -1,3 +1,5 @@
+//! Cases of handing on.
+
 use std::sync::Arc;
 
 use kapelle_types::{AgentVersion, TaskId, Timestamp};
