@@ -13,8 +13,7 @@ use kapelle_bus::Bus;
 use kapelle_bus::keys::{self, Keys};
 use kapelle_bus::registry::{Kind, Registry};
 use kapelle_engine::{
-    KeyId, MaxFailures, OnGiveUp, Parent, Phase, Pin, Plan, PlanStep, Run, RunSubmitted, SigningKey, TaskToken,
-    WorkflowPin,
+    KeyId, Parent, Phase, Pin, Plan, PlanStep, Run, RunSubmitted, SigningKey, TaskToken, WorkflowPin,
 };
 use kapelle_expression::{Root, Template};
 use kapelle_manifest::{Agent, Manifest, Step, Workflow};
@@ -24,7 +23,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::partition::effect::Plans;
-use act::{act, approval, flowing, handoff, join, repeat, retry, timeout};
+use act::{act, approval, flowing, handoff, join, max_failures, on_give_up, repeat, retry, timeout};
 use contracts::{contract, given, taken};
 use going_on::going_on;
 
@@ -303,10 +302,7 @@ fn plan(version: &WorkflowVersion, workflow: &Workflow, parts: Parts<'_>) -> Res
             foreach: step.foreach.clone(),
             max_parallel: step.max_parallel.unwrap_or(u32::MAX),
             batch: step.batch,
-            max_failures: step.max_failures.map(|it| match it {
-                kapelle_manifest::MaxFailures::Count(count) => MaxFailures::Count(count),
-                kapelle_manifest::MaxFailures::Percent(percent) => MaxFailures::Percent(percent),
-            }),
+            max_failures: step.max_failures.map(max_failures),
             with: step.template().map_or_else(|| nothing(version), |(_, template)| Ok(template.clone()))?,
             input: taken(pinned, called)?,
             output: given(step, pinned, called)?,
@@ -314,11 +310,7 @@ fn plan(version: &WorkflowVersion, workflow: &Workflow, parts: Parts<'_>) -> Res
             handoff: handoff(step, others)?,
             retry: retry(step, pinned),
             timeout: timeout(step, pinned),
-            on_give_up: match step.on_give_up {
-                Some(kapelle_manifest::OnGiveUp::Stall) | None => OnGiveUp::Stall,
-                Some(kapelle_manifest::OnGiveUp::Fail) => OnGiveUp::Fail,
-                Some(kapelle_manifest::OnGiveUp::Continue) => OnGiveUp::Continue,
-            },
+            on_give_up: on_give_up(step),
             approve: step.approve.as_ref().map(|it| Box::new(approval(it))),
             priority: step.priority.clone(),
         });

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use kapelle_engine::{
-    Act, Actor, AgentAct, Approval, AwaitSignal, Bond, ByKey, Case, Flowing, Handoff, Join, Pin, Repeat, Rung, Sharing,
-    TaskLimits, Wait, WorkflowAct, WorkflowPin,
+    Act, Actor, AgentAct, Approval, AwaitSignal, Bond, ByKey, Case, Flowing, Handoff, Join, MaxFailures, OnGiveUp, Pin,
+    Repeat, Rung, Sharing, TaskLimits, Wait, WorkflowAct, WorkflowPin,
 };
 use kapelle_manifest::{Agent, Step, Workflow};
 use kapelle_types::{RetryPolicy, StepId};
@@ -53,6 +53,23 @@ fn agent_act(pin: &Pin, agent: &Agent) -> AgentAct {
         },
         cost_per_run: limits.cost_per_run,
         by_key: limits.by_key.as_ref().map(|it| Box::new(by_key(it))),
+    }
+}
+
+/// How many members may fail.
+pub(super) const fn max_failures(declared: kapelle_manifest::MaxFailures) -> MaxFailures {
+    match declared {
+        kapelle_manifest::MaxFailures::Count(count) => MaxFailures::Count(count),
+        kapelle_manifest::MaxFailures::Percent(percent) => MaxFailures::Percent(percent),
+    }
+}
+
+/// What becomes of a run when this step gives up.
+pub(super) const fn on_give_up(step: &Step) -> OnGiveUp {
+    match step.on_give_up {
+        Some(kapelle_manifest::OnGiveUp::Stall) | None => OnGiveUp::Stall,
+        Some(kapelle_manifest::OnGiveUp::Fail) => OnGiveUp::Fail,
+        Some(kapelle_manifest::OnGiveUp::Continue) => OnGiveUp::Continue,
     }
 }
 
