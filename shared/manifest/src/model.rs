@@ -46,7 +46,7 @@ pub struct Model {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u32>,
     /// Whether its answers are taken as they are written.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "Clone::clone")]
     pub stream: bool,
     /// What it may call.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -129,7 +129,7 @@ impl Model {
         let max_output_tokens =
             optional(fields.optional("max_output_tokens"), |it| it.count(1, TOKENS_LIMIT_MAX, issues));
         let seed = optional(fields.optional("seed"), |it| it.count(0, u32::MAX, issues));
-        let stream = fields.optional("stream").map_or(Some(false), |it| boolean(&it, issues));
+        let stream = fields.optional("stream").map_or(Some(true), |it| boolean(&it, issues));
         let tools = fields.optional("tools").map_or(Some(Vec::new()), |it| tools(&it, issues));
         let max_turns =
             fields.optional("max_turns").map_or(Some(MODEL_TURNS_DEFAULT), |it| it.count(1, MODEL_TURNS_MAX, issues));

@@ -142,7 +142,7 @@ fn answers(body: &str) -> Reply {
 #[tokio::test]
 async fn a_text_is_asked_for_and_given() {
     let mut scene = Scene::start().await;
-    for lines in ["stream: false", "stream: true"] {
+    for (lines, streams) in [("stream: false", None), ("stream: true", Some(true)), ("repair: 1", Some(true))] {
         let lines = format!(
             "{lines}\n      temperature: 0\n      seed: 7\n      max_output_tokens: 50\n      price: {{ input: 2, output: 10 }}"
         );
@@ -155,6 +155,11 @@ async fn a_text_is_asked_for_and_given() {
         assert_eq!(body["messages"][0], json!({ "role": "system", "content": "You judge." }));
         assert_eq!(body["messages"][1], json!({ "role": "user", "content": "Judge this: a < b" }));
         assert_eq!((&body["seed"], &body["max_tokens"]), (&json!(7), &json!(50)));
+        assert_eq!(
+            body.get("stream").and_then(Value::as_bool),
+            streams,
+            "answers come as they are written, if not told"
+        );
     }
 }
 
@@ -290,9 +295,11 @@ async fn every_way_not_to_answer_has_its_code() {
             None,
         ),
     ] {
-        let (failure, _) = scene.run("stream: false", "{}", [reply.clone()]).await.failure(code, says);
-        let after = after_ms.map(Duration::from_millis);
-        assert_eq!((failure.retryable, failure.retry_after), (retryable, after), "{reply:?}");
+        for lines in ["stream: false", "stream: true"] {
+            let (failure, _) = scene.run(lines, "{}", [reply.clone()]).await.failure(code, says);
+            let after = after_ms.map(Duration::from_millis);
+            assert_eq!((failure.retryable, failure.retry_after), (retryable, after), "{lines} {reply:?}");
+        }
     }
     let late = |task: &mut Task| task.timeout = Duration::from_millis(300);
     let (failure, _) =
@@ -328,6 +335,24 @@ async fn a_server_that_wants_the_newer_limit_gets_it() {
     let done = scene.run("max_output_tokens: 9", "{}", replies).await;
     assert_eq!(done.output().0, json!({ "text": "x" }));
     assert_eq!(done.requests[1].body["max_completion_tokens"], 9);
+}
+
+/// Some servers know no streams, and answer at once whatever they are asked.
+#[tokio::test]
+async fn a_server_that_does_not_stream_is_understood() {
+    let mut scene = Scene::start().await;
+    let whole = json!({ "choices": [{ "message": { "role": "assistant", "content": "x" }, "finish_reason": "stop" }] });
+    let done = scene.run("stream: true", "{}", [answers(&whole.to_string())]).await;
+    assert_eq!(done.output().0, json!({ "text": "x" }));
+}
+
+/// Behind its end a stream has nothing to say, and whoever wrote it may keep the connection.
+#[tokio::test]
+async fn an_answer_is_over_where_its_stream_says_so() {
+    let mut scene = Scene::start().await;
+    let chunk = json!({ "choices": [{ "delta": { "content": "x" }, "finish_reason": "stop" }] }).to_string();
+    let open = Reply::Open(vec![chunk, "[DONE]".to_owned()]);
+    assert_eq!(scene.run("stream: true", "{}", [open]).await.output().0, json!({ "text": "x" }));
 }
 
 /// Two agents name the same model with a rate: their requests stand one interval apart, and what would come too late for its

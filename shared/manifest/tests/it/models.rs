@@ -22,7 +22,7 @@ spec:
       temperature: 0.5
       max_output_tokens: 500
       seed: 7
-      stream: true
+      stream: false
       tools:
         - name: look_up
           description: Looks a word up.

@@ -6,6 +6,7 @@ use http::Method;
 use kapelle_engine::{Failure, Usage};
 use kapelle_prompt::Prompt;
 use kapelle_telemetry::metrics::{MODEL_REQUESTS, MODEL_TOKENS};
+use kapelle_types::limits::MODEL_SILENCE_MAX;
 use kapelle_types::{Code, Usd};
 use serde_json::{Map, Value, json};
 use tokio::time::{Duration, Instant};
@@ -162,13 +163,19 @@ impl<'a> Conversation<'a> {
             Broken::TooLong => unanswered(super::web::Failed::TooLong, Code::MODEL_UNAVAILABLE),
         };
         let (mut stream, mut told) = (Stream::default(), Instant::now());
-        while let Some(piece) = answered.piece().await.map_err(|failed| self.unanswered(failed))? {
+        // Before its first piece a server may be busy with what others asked; the attempt's own time bounds that.
+        let mut next = answered.piece().await;
+        while let Some(piece) = next.map_err(|failed| self.unanswered(failed))? {
             stream.take(&piece).map_err(broken)?;
+            if stream.is_done() {
+                break;
+            }
             if told.elapsed() >= PROGRESS_INTERVAL {
                 told = Instant::now();
                 let task = &self.attempt.task;
                 tracing::debug!(run = %task.run_id, task = %task.task, written_bytes = stream.text_bytes(), "progress");
             }
+            next = answered.piece_within(MODEL_SILENCE_MAX).await;
         }
         stream.end().map_err(broken)
     }

@@ -64,7 +64,9 @@ struct Delta {
 
 #[derive(Deserialize)]
 struct CallDelta {
-    index: usize,
+    /// Which call it is of; some servers leave it out.
+    #[serde(default)]
+    index: Option<usize>,
     #[serde(default)]
     id: Option<String>,
     #[serde(default)]
@@ -111,6 +113,11 @@ impl Stream {
         Err(Broken::Garbage("an answer that ends before its end".into()))
     }
 
+    /// Whether the server said that this was all. It may keep the connection open behind it.
+    pub(super) const fn is_done(&self) -> bool {
+        self.done
+    }
+
     /// Bytes of the answer's text so far.
     pub(super) fn text_bytes(&self) -> usize {
         self.answer.text.len()
@@ -150,13 +157,15 @@ impl Stream {
             answer.refusal.get_or_insert_default().push_str(&refusal);
         }
         for delta in delta.tool_calls.unwrap_or_default() {
-            if delta.index >= CALLS_MAX || delta.index > answer.calls.len() {
+            let begun = answer.calls.len();
+            let index = delta.index.unwrap_or(if delta.id.is_some() { begun } else { begun.saturating_sub(1) });
+            if index >= CALLS_MAX || index > begun {
                 return Err(Broken::Garbage("a call of a tool that has no place among the others".into()));
             }
-            if delta.index == answer.calls.len() {
+            if index == begun {
                 answer.calls.push(Call::default());
             }
-            let call = &mut answer.calls[delta.index];
+            let call = &mut answer.calls[index];
             call.id.push_str(&delta.id.unwrap_or_default());
             call.name.push_str(&delta.function.name.unwrap_or_default());
             call.arguments.push_str(&delta.function.arguments.unwrap_or_default());
@@ -206,6 +215,19 @@ mod tests {
             assert_eq!(answer.calls[1].name, "g");
             assert_eq!(answer.tokens, Some(Tokens { read: 5, written: 2 }));
         }
+    }
+
+    #[test]
+    fn calls_without_numbers_are_told_apart_by_their_ids() {
+        let text = events(&[
+            json!({ "choices": [{ "delta": { "tool_calls": [{ "id": "a", "function": { "name": "f" } }] } }] }),
+            json!({ "choices": [{ "delta": { "tool_calls": [{ "function": { "arguments": "{}" } }] } }] }),
+            json!({ "choices": [{ "delta": { "tool_calls": [{ "id": "b", "function": { "name": "g" } }] } }] }),
+            json!({ "choices": [{ "delta": {}, "finish_reason": "tool_calls" }] }),
+        ]);
+        let calls = read(&text, 10_000).unwrap().calls;
+        assert_eq!(calls[0], Call { id: "a".into(), name: "f".into(), arguments: "{}".into() });
+        assert_eq!((calls.len(), calls[1].name.as_str()), (2, "g"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
@@ -54,10 +54,10 @@ pub(super) struct Asked<'a> {
 }
 
 /// An answer, whose body is still to be read.
-pub(super) struct Answered {
+pub(super) struct Answered<B = Incoming> {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
-    body: Incoming,
+    body: B,
 }
 
 /// Why there is no answer.
@@ -139,7 +139,11 @@ impl Web {
     }
 }
 
-impl Answered {
+impl<B> Answered<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::error::Error,
+{
     /// The next piece of the body; `None` at its end.
     pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, Failed> {
         loop {
@@ -153,6 +157,13 @@ impl Answered {
                 }
             }
         }
+    }
+
+    /// The next piece of a body that has begun to come, and whose server may be silent for so long.
+    pub(super) async fn piece_within(&mut self, silence: Duration) -> Result<Option<Bytes>, Failed> {
+        tokio::time::timeout(silence, self.piece()).await.unwrap_or_else(|_| {
+            Err(Failed::Broken(format!("the answer broke off: its server said nothing more for {silence:?}")))
+        })
     }
 
     /// The beginning of the body, and whether there is more of it.
@@ -250,7 +261,24 @@ fn is_public_v4(v4: Ipv4Addr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use futures::{StreamExt, stream};
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+
     use super::*;
+
+    /// A body of this one piece, behind which nothing comes, not even its end.
+    #[tokio::test]
+    async fn a_server_that_falls_silent_in_the_middle_has_broken_off() {
+        let said = stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"half")))]);
+        let body = StreamBody::new(said.chain(stream::pending()));
+        let mut answered = Answered { status: StatusCode::OK, headers: HeaderMap::new(), body };
+        assert_eq!(answered.piece().await.unwrap().unwrap(), "half");
+        let failed = answered.piece_within(Duration::from_millis(5)).await.unwrap_err();
+        assert!(matches!(&failed, Failed::Broken(why) if why.contains("nothing more for 5ms")), "{failed:?}");
+    }
 
     #[test]
     fn addresses_of_private_networks_are_not_the_internets() {

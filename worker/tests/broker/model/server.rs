@@ -32,6 +32,8 @@ pub(crate) enum Reply {
     Status(u16, &'static str, String),
     /// A stream of these events, whether they make sense or not.
     Events(Vec<String>),
+    /// The same, and the connection stays open behind them.
+    Open(Vec<String>),
     /// Nothing, for ever.
     Silence,
 }
@@ -127,6 +129,9 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
             }
             tokio::task::yield_now().await;
         }
+        if matches!(reply, Reply::Open(_)) {
+            std::future::pending::<()>().await;
+        }
         if answer.contains("connection: close") {
             return;
         }
@@ -169,7 +174,7 @@ fn written(reply: &Reply, request: &Request) -> Option<String> {
             let length = body.len();
             return Some(format!("HTTP/1.1 {status} X\r\n{headers}content-length: {length}\r\n\r\n{body}"));
         }
-        Reply::Events(events) => return Some(stream(events)),
+        Reply::Events(events) | Reply::Open(events) => return Some(stream(events)),
         Reply::Unmetered(inner) => {
             let (message, finish) = message(inner);
             (message, finish, false)
