@@ -38,6 +38,16 @@ pub(crate) enum Slot {
     Items(Reference),
     /// Whether an object has a field. `null` has none: the output of a skipped step can be asked.
     Has(Reference, String),
+    /// Whether a step has an output, or outputs: whether the reference has a value, null or not.
+    There(Reference),
+}
+
+impl Slot {
+    /// What it looks at.
+    pub(crate) const fn reference(&self) -> &Reference {
+        let (Self::Value(reference) | Self::Items(reference) | Self::Has(reference, _) | Self::There(reference)) = self;
+        reference
+    }
 }
 
 /// The variable of a slot. `@` cannot be written in a source.
@@ -102,6 +112,10 @@ impl Rewriter<'_> {
             Expr::Unspecified => Err(Error::new(ErrorKind::Syntax, self.source, "this is not an expression")),
             Expr::Select(select) if select.test => {
                 if let Some((name, path)) = chain(&select.operand.expr, &self.locals) {
+                    if let Some(reference) = result(name, &path, &select.field) {
+                        node.expr = self.slot(Slot::There(reference));
+                        return Ok(());
+                    }
                     let parent = resolve(self.source, name, path)?;
                     let slot = Slot::Has(parent, select.field.clone());
                     node.expr = self.slot(slot);
@@ -173,7 +187,7 @@ impl Rewriter<'_> {
     }
 
     fn slot(&mut self, slot: Slot) -> Expr {
-        let (Slot::Value(reference) | Slot::Items(reference) | Slot::Has(reference, _)) = &slot;
+        let reference = slot.reference();
         if !self.references.contains(reference) {
             self.references.push(reference.clone());
         }
@@ -207,6 +221,18 @@ fn chain<'e>(expr: &'e Expr, locals: &[String]) -> Option<(&'e str, Vec<Segment>
         }
         _ => None,
     }
+}
+
+/// The result of a step that `has(steps.<id>.output)` asks for; its status is always there.
+fn result(name: &str, path: &[Segment], field: &str) -> Option<Reference> {
+    let ("steps", [Segment::Field(step)]) = (name, path) else { return None };
+    let id = step.parse().ok()?;
+    let root = match field {
+        "output" => Root::Output(id),
+        "outputs" => Root::Outputs(id),
+        _ => return None,
+    };
+    Some(Reference { root, path: vec![] })
 }
 
 /// The reference that a static path is, or why it is none.

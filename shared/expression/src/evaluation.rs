@@ -12,7 +12,7 @@ use crate::analysis::{Analysis, Slot, slot_index, slot_name};
 use crate::cost::{self, Size};
 use crate::functions::library;
 use crate::lookup::{self, Fault};
-use crate::{Reference, Root, Scope, convert};
+use crate::{Root, Scope, convert};
 
 /// Evaluates to JSON.
 pub(crate) fn evaluate(analysis: &Analysis, scope: &dyn Scope) -> Result<Value, Fault> {
@@ -46,12 +46,13 @@ fn run<T>(
         cost::check(&analysis.tree, &sizes)?;
     }
     let mut context = Context::with_env(library());
-    for (index, (slot, value)) in analysis.slots.iter().zip(&values).enumerate() {
-        let Ok(value) = value else { continue };
-        let bound: Box<dyn Val + '_> = match slot {
-            Slot::Value(_) => convert::to_cel(value)?,
-            Slot::Items(_) => convert::to_cel_items(value)?,
-            Slot::Has(parent, field) => match lookup::has(value, parent, field) {
+    for (index, (slot, (value, payload))) in analysis.slots.iter().zip(values.iter().zip(&payloads)).enumerate() {
+        let bound: Box<dyn Val + '_> = match (slot, value) {
+            (Slot::There(_), _) => Box::new(CelBool::from(payload.is_ok())),
+            (_, Err(_)) => continue,
+            (Slot::Value(_), Ok(value)) => convert::to_cel(value)?,
+            (Slot::Items(_), Ok(value)) => convert::to_cel_items(value)?,
+            (Slot::Has(parent, field), Ok(value)) => match lookup::has(value, parent, field) {
                 Ok(has) => Box::new(CelBool::from(has)),
                 Err(_) => continue,
             },
@@ -66,13 +67,8 @@ fn run<T>(
     }
 }
 
-const fn reference(slot: &Slot) -> &Reference {
-    let (Slot::Value(reference) | Slot::Items(reference) | Slot::Has(reference, _)) = slot;
-    reference
-}
-
 const fn root(slot: &Slot) -> &Root {
-    &reference(slot).root
+    &slot.reference().root
 }
 
 /// The JSON that a slot needs: the value at its path, or for `has` the content of the root.
@@ -81,7 +77,7 @@ fn value<'p>(slot: &Slot, payload: &'p Result<Payload, Fault>) -> Result<&'p Val
     let content = lookup::content(payload, root(slot))?;
     match slot {
         Slot::Value(reference) | Slot::Items(reference) => lookup::walk(content, reference),
-        Slot::Has(..) => Ok(content),
+        Slot::Has(..) | Slot::There(_) => Ok(content),
     }
 }
 

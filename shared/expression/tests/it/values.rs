@@ -101,6 +101,9 @@ fn presence() {
     check("has(steps.skipped.output.a.b)", json!(false));
     check("!has(steps.score.output.risk) || steps.score.output.risk > 0.5", json!(true));
     check("input.items.all(x, has(x.id))", json!(true));
+    check("has(steps.score.output) && has(steps.skipped.output)", json!(true));
+    check("has(steps.nowhere.output) ? steps.nowhere.output.risk : 0", json!(0));
+    check("has(steps.nowhere.outputs) || has(steps.score.outputs)", json!(false));
     fails("has(input.nope.x)", "Evaluation: `input` has no field `nope`; did you mean `none`?");
     fails("has(input.name.x)", "Evaluation: `input.name` is a string, so it has no fields");
     check("input.nope == 1 || input.on", json!(true));
