@@ -9,6 +9,7 @@ mod execute;
 mod fleet;
 mod gate;
 mod policies;
+mod query;
 mod registry;
 mod runs;
 mod schedules;

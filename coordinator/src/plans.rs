@@ -327,6 +327,7 @@ fn plan(version: &WorkflowVersion, workflow: &Workflow, parts: Parts<'_>) -> Res
         workflow: version.clone(),
         steps,
         signals,
+        queries: workflow.spec.queries.clone(),
         output,
         result,
         deadline: workflow.spec.deadline,

@@ -54,6 +54,8 @@ async fn a_run_waits_is_told_and_tells() {
         (&answer["status"], &answer["kind"], &answer["signal"]),
         (&json!("AWAITING"), &json!("signal"), &json!("approved"))
     );
+    let query = async |name: &str| cli.json(&["run", "query", &big, name]).await["value"].clone();
+    assert_eq!((query("total").await, query("signed-by").await), (json!(140), Value::Null));
     signals(&cli, &big).await;
     let ended = until(&cli, &big, "COMPLETED").await;
     assert_eq!(ended["output"], json!({ "route": "big", "answer": { "by": "ada" }, "done": "SUCCEEDED" }));

@@ -4,6 +4,7 @@ mod again;
 mod bulk;
 pub(crate) mod input;
 mod page;
+mod query;
 mod select;
 mod signal;
 mod start;
@@ -66,6 +67,8 @@ pub(crate) enum Verb {
     Retry(steer::Retry),
     /// Tell a run what it waits for, now or later
     Signal(signal::Signal),
+    /// Ask a run for a value that its workflow declares under `queries`, as the run stands
+    Query(query::Query),
     /// Start a new run with the input of an old one
     Restart(again::Restart),
     /// Start a new run at a step of an old one; what does not depend on that step is kept
@@ -98,6 +101,7 @@ pub(crate) async fn run(app: &App, verb: Verb) -> End {
         Verb::Resume(args) => steer::steer(app, steer::Wish::Resume, args).await,
         Verb::Retry(args) => steer::retry(app, args).await,
         Verb::Signal(args) => signal::signal(app, args).await,
+        Verb::Query(args) => query::query(app, args).await,
         Verb::Why(id) => why(app, id).await,
         Verb::Restart(args) => again::restart(app, args).await,
         Verb::Fork(args) => again::fork(app, args).await,

@@ -17,6 +17,7 @@ use super::Context;
 use super::again::{Anew, again};
 use super::bulk::bulk;
 use super::execute::execute;
+use super::query::query;
 use super::signal::signal;
 use super::status::{caller, run_id, status, too_large, traceparent};
 use super::steer::steer;
@@ -272,6 +273,13 @@ impl RunService for Runs {
         let request = request.into_inner();
         let run = run_id(&request.run_id).map_err(|e| status(&e))?;
         signal(&self.context, run, &caller, request).await.map(Response::new).map_err(|e| status(&e))
+    }
+
+    async fn query(&self, request: Request<v1::QueryRequest>) -> Result<Response<v1::QueryResponse>, Status> {
+        let caller = caller(&request)?;
+        let v1::QueryRequest { run_id: id, name } = request.get_ref();
+        let run = run_id(id).map_err(|e| status(&e))?;
+        query(&self.context, run, &caller, name).await.map(Response::new).map_err(|e| status(&e))
     }
 
     async fn retry(&self, request: Request<v1::RetryRunRequest>) -> Result<Response<v1::SteerResponse>, Status> {

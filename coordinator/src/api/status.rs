@@ -44,6 +44,7 @@ fn grpc_code(code: Code) -> tonic::Code {
         | Code::UNKNOWN_SCHEDULE
         | Code::UNKNOWN_DELEGATION => tonic::Code::NotFound,
         Code::WRONG_STATE
+        | Code::QUERY_FAILED
         | Code::KEY_INVALID
         | Code::AGENT_IN_USE
         | Code::AGENT_RETIRED

@@ -8,10 +8,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use kapelle_engine::Run;
 use kapelle_proto::v1::kept_step::Outcome;
 use kapelle_proto::v1::log_entry::Body;
 use kapelle_proto::v1::{self, payload_data};
-use kapelle_types::{Caller, Code, Principal};
+use kapelle_types::{Caller, Code, Diagnosis, Principal};
 
 use crate::access::Access;
 
@@ -33,6 +34,16 @@ pub(super) fn run(mut view: Arc<v1::RunView>, access: &Access, caller: &Caller) 
         [&mut flow.fairness_key, &mut flow.limit_key].into_iter().flatten().for_each(key);
     }
     view
+}
+
+/// A value that is made of a run's payloads, or why it cannot be made.
+pub(super) fn value(
+    access: &Access,
+    caller: &Caller,
+    run: &Run,
+    make: impl FnOnce() -> Result<Bytes, Diagnosis>,
+) -> Result<Bytes, Diagnosis> {
+    if access.sees(caller, run.submitted_by()) { make() } else { Ok(json()) }
 }
 
 /// A run's log: everything that passed between its steps, which is more than its result.

@@ -213,6 +213,15 @@ async fn payloads_are_for_those_who_may_see_them_and_a_result_for_who_asked_for_
     let watch = v1::WatchRunRequest { run_id: own.run_id.clone() };
     let shown = operator.runs().watch(watch).await.unwrap().into_inner().next().await.unwrap().unwrap();
     assert_eq!(shown.output, HIDDEN);
+    let query = |name: &str| v1::QueryRequest { run_id: own.run_id.clone(), name: name.to_owned() };
+    for client in [&publisher, &auditor] {
+        assert_eq!(client.runs().query(query("word")).await.unwrap().into_inner().value, own.output);
+        assert_eq!(code(&client.runs().query(query("nothing")).await.unwrap_err()), "K0236");
+    }
+    for name in ["word", "nothing"] {
+        let shown = operator.runs().query(query(name)).await.unwrap().into_inner();
+        assert_eq!(shown.value, HIDDEN, "not even whether there is a value");
+    }
     let history = v1::HistoryRequest { run_id: own.run_id.clone() };
     for (client, sees) in [(&operator, false), (&publisher, false), (&auditor, true)] {
         let entries = client.runs().history(history.clone()).await.unwrap().into_inner().entries;

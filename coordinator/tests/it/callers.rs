@@ -243,6 +243,7 @@ pub(crate) fn workflow() -> Value {
         "spec": {
             "input": { "schema": { "type": "object" } },
             "steps": [{ "id": "only", "agent": "echo@^1", "when": "${input.wait}", "with": "${input}" }],
+            "queries": { "word": "${input.word}", "nothing": "${input.nothing}" },
             "output": "${input.word}",
         },
     })

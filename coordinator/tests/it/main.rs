@@ -22,6 +22,7 @@ mod office;
 mod outside;
 mod pinned;
 mod policies;
+mod queries;
 mod retire;
 mod schedules;
 mod spine;

@@ -34,6 +34,7 @@ mod outstanding;
 mod plan;
 #[cfg(test)]
 mod properties;
+mod query;
 mod rounds;
 mod scope;
 mod signals;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kapelle_expression::{Expression, Template};
 use kapelle_types::{
-    AgentVersion, CaseName, Payload, RetryPolicy, SignalName, StepId, Timestamp, Usd, WorkflowVersion,
+    AgentVersion, CaseName, Payload, QueryName, RetryPolicy, SignalName, StepId, Timestamp, Usd, WorkflowVersion,
 };
 
 use crate::contract::Contract;
@@ -29,6 +29,8 @@ pub struct Plan {
     pub steps: Vec<PlanStep>,
     /// The signals that its runs take, each with what it has to be like; `None` if it may be anything.
     pub signals: BTreeMap<SignalName, Option<Contract>>,
+    /// What may be asked of its runs while they go on and afterwards; decides nothing.
+    pub queries: BTreeMap<QueryName, Template>,
     /// The workflow's output.
     pub output: Template,
     /// What that output has to be like; `None` if it may be anything.

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use kapelle_expression::{Expression, Reference, Template};
-use kapelle_types::{SignalName, StepId, WorkflowName, WorkflowVersion};
+use kapelle_types::limits::QUERIES_MAX;
+use kapelle_types::{QueryName, SignalName, StepId, WorkflowName, WorkflowVersion};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -33,6 +34,9 @@ pub struct WorkflowSpec {
     /// The signals that its runs take, each with what it has to be like.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub signals: BTreeMap<SignalName, Contract>,
+    /// What may be asked of its runs at any time, over what they have so far.
+    #[serde(serialize_with = "write::templates", skip_serializing_if = "BTreeMap::is_empty")]
+    pub queries: BTreeMap<QueryName, Template>,
     /// The steps, in the order of the file.
     pub steps: Vec<Step>,
     /// What is done after the compensations when a run ends otherwise than COMPLETED, one after another.
@@ -140,6 +144,7 @@ impl WorkflowSpec {
         let mut fields = part.fields(issues)?;
         let input = fields.optional("input").map_or(Some(Contract::any()), |it| contracts::read(&it, issues));
         let signals = fields.optional("signals").map_or(Some(BTreeMap::new()), |it| read_signals(&it, issues));
+        let queries = fields.optional("queries").map_or(Some(BTreeMap::new()), |it| read_queries(&it, issues));
         let steps = fields.required("steps", issues).and_then(|it| read_steps(&it, issues));
         let list =
             |part: Option<Part<'_>>, issues: &mut Issues| part.map_or(Some(vec![]), |it| last::read_list(&it, issues));
@@ -166,6 +171,7 @@ impl WorkflowSpec {
         Some(Self {
             input: input?,
             signals: signals?,
+            queries: queries?,
             steps,
             on_failure: on_failure?,
             finally: finally?,
@@ -199,6 +205,26 @@ fn read_signals(part: &Part<'_>, issues: &mut Issues) -> Option<BTreeMap<SignalN
         })
         .collect();
     signals.into_iter().collect()
+}
+
+/// `total: ${…}`: a name and the value that it stands for.
+fn read_queries(part: &Part<'_>, issues: &mut Issues) -> Option<BTreeMap<QueryName, Template>> {
+    let fields = part.fields(issues)?;
+    let queries: Vec<_> = fields
+        .all()
+        .map(|(name, part)| {
+            let key = Part { value: &Value::String(name.clone()), pointer: part.pointer.clone() }.name(issues);
+            let template = part.template(issues);
+            Some((key?, template?))
+        })
+        .collect();
+    if queries.len() > QUERIES_MAX {
+        let message = format!("a workflow has {QUERIES_MAX} queries at most, this one has {}", queries.len());
+        let hint = "let one query give an object with several fields";
+        issues.push(Issue::rule(&part.pointer, message).on_key().label("too many").hint(hint));
+        return None;
+    }
+    queries.into_iter().collect()
 }
 
 fn read_steps(part: &Part<'_>, issues: &mut Issues) -> Option<Vec<Step>> {

@@ -1,5 +1,6 @@
 //! Writing values of other crates as manifests have them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kapelle_contract::Contract;
@@ -52,6 +53,10 @@ pub(crate) fn optional_template<S: Serializer>(template: &Option<Template>, s: S
 
 pub(crate) fn template<S: Serializer>(template: &Template, s: S) -> Result<S::Ok, S::Error> {
     template.source().serialize(s)
+}
+
+pub(crate) fn templates<K: Serialize, S: Serializer>(map: &BTreeMap<K, Template>, s: S) -> Result<S::Ok, S::Error> {
+    s.collect_map(map.iter().map(|(name, template)| (name, template.source())))
 }
 
 pub(crate) fn prompt<S: Serializer>(prompt: &Prompt, s: S) -> Result<S::Ok, S::Error> {

@@ -140,6 +140,10 @@ codes! {
     SIGNAL_INVALID = "K0229";
     /// A priority is none.
     PRIORITY_INVALID = "K0230";
+    /// The run's workflow declares no such query.
+    UNKNOWN_QUERY = "K0235";
+    /// A query, or the answer of an update, has no value as the run stands.
+    QUERY_FAILED = "K0236";
 
     // 03xx: why a run is STALLED or FAILED
     /// A step gave up.

@@ -33,8 +33,8 @@ pub use flow::{Fairness, Flow, KeyLimit, Priority};
 pub use id::{Principal, RunId};
 pub use money::Usd;
 pub use name::{
-    AgentName, AgentVersion, CaseName, FolderName, Namespace, ScheduleName, SecretName, SignalName, StepId, TokenName,
-    ToolName, UserName, Version, WorkflowName, WorkflowVersion,
+    AgentName, AgentVersion, CaseName, FolderName, Namespace, QueryName, ScheduleName, SecretName, SignalName, StepId,
+    TokenName, ToolName, UserName, Version, WorkflowName, WorkflowVersion,
 };
 pub use partition::{Partition, Partitions};
 pub use payload::{Payload, PayloadRef, Sha256, json_bytes, json_depth};

@@ -18,6 +18,8 @@ pub const ENTRIES_WARN: u64 = 10_000;
 pub const ENTRIES_MAX: u64 = 50_000;
 /// Signals that a run keeps until something waits for them: a sender that nobody listens to must not fill the memory.
 pub const SIGNALS_KEPT_MAX: usize = 1_000;
+/// Queries that a workflow may declare: each is compiled with its plan, and a reader has to keep them in view.
+pub const QUERIES_MAX: usize = 32;
 /// Rounds of a step that is repeated: each is some entries of a log whose length is bounded.
 pub const ROUNDS_MAX: u32 = 1_000;
 /// Agents that a step may be handed to: each is pinned by every run of the workflow, and a reader has to keep them in view.

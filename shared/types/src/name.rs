@@ -138,6 +138,14 @@ name!(
 );
 
 name!(
+    /// The name of a query that a workflow declares: `[a-z][a-z0-9-]*`, at most 63 characters.
+    QueryName,
+    "query name",
+    "it starts with a lower-case letter and goes on with lower-case letters, digits and `-`, 63 characters at most",
+    |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
+);
+
+name!(
     /// The name of a case of a switch: `[a-z][a-z0-9_]*`, at most 63 characters.
     CaseName,
     "case name",

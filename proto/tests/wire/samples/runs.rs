@@ -7,9 +7,9 @@ use kapelle_proto::v1::{
     ApiError, BulkAnswer, BulkDone, BulkRequest, BulkSelected, BulkSummary, BulkVerb, ExecuteRequest, ExecuteResult,
     FlowView, ForkRunRequest, GetRunRequest, HistoryEntry, HistoryRequest, HistoryResponse, LineageEdge,
     LineageRequest, LineageResponse, LineageStep, ListRunsRequest, ListRunsResponse, PauseRequested, PinnedCount,
-    PinnedRequest, PinnedResponse, RestartRunRequest, RetryRunRequest, RunStatus, RunSummary, RunView, SignalRequest,
-    SignalResponse, SteerRequest, SteerResponse, StepView, SubmitRequest, SubmitResponse, SubmitResult,
-    WatchRunRequest, Why, execute_result, submit_result,
+    PinnedRequest, PinnedResponse, QueryRequest, QueryResponse, RestartRunRequest, RetryRunRequest, RunStatus,
+    RunSummary, RunView, SignalRequest, SignalResponse, SteerRequest, SteerResponse, StepView, SubmitRequest,
+    SubmitResponse, SubmitResult, WatchRunRequest, Why, execute_result, submit_result,
 };
 
 use super::log::{entry, failure};
@@ -75,6 +75,8 @@ pub(super) fn samples() -> Vec<Sample> {
             id: "answer-7".into(),
         }),
         Sample::new(SignalResponse { seq: 4_711, duplicate: true }),
+        Sample::new(QueryRequest { run_id: RUN.into(), name: "total".into() }),
+        Sample::new(QueryResponse { value: "140".into(), seq: 4_711 }),
         Sample::new(HistoryResponse { entries: vec![history()] }),
         Sample::new(history()),
         Sample::new(SteerRequest { run_id: RUN.into(), reason: "ordered twice".into() }),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kapelle_expression::{Expression, Template};
-use kapelle_types::{RetryPolicy, SignalName, Usd, WorkflowVersion};
+use kapelle_types::{QueryName, RetryPolicy, SignalName, Usd, WorkflowVersion};
 use serde_json::{Value, json};
 
 use crate::contract::{Check, Contract};
@@ -63,12 +63,19 @@ pub fn plan(spec: &Value) -> Plan {
         workflow: workflow(),
         steps,
         signals: signals(&spec["signals"]),
+        queries: queries(&spec["queries"]),
         output: template(&spec["output"], &Value::Null),
         result: requires(&spec["result"]),
         deadline: spec["deadline_ms"].as_u64().map(Duration::from_millis),
         close_within: Duration::from_millis(spec["close_ms"].as_u64().unwrap_or(60_000)),
         flow: flowing(spec),
     }
+}
+
+/// `"queries": {"total": "${…}"}` beside the steps.
+fn queries(spec: &Value) -> BTreeMap<QueryName, Template> {
+    let named = |(name, it): (&String, &Value)| (name.parse().unwrap(), template(it, &Value::Null));
+    spec.as_object().into_iter().flatten().map(named).collect()
 }
 
 fn step(spec: &Value, place: &dyn Fn(&Value) -> usize, phase: Phase) -> PlanStep {

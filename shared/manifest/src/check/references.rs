@@ -65,6 +65,9 @@ pub(super) fn check(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Issue> {
     for (field, template) in workflow.spec.fairness.iter().flat_map(Fairness::templates) {
         checker.before_all(Some(template), &spec().field("fairness").field(field));
     }
+    for (name, query) in &workflow.spec.queries {
+        checker.template(query.source(), None, Place::Output, &spec().field("queries").field(name.as_str()));
+    }
     checker.template(workflow.spec.output.source(), None, Place::Output, &spec().field("output"));
     if let Some(next) = &workflow.spec.next {
         let pointer = spec().field("continue");

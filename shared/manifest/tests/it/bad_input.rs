@@ -151,6 +151,20 @@ fn expressions() {
 }
 
 #[test]
+fn queries() {
+    let with = |queries: &str| workflow("  steps:\n", &format!("  queries: {queries}\n  steps:\n"));
+    shows("query_name", &with("{ Risk: 1 }"));
+    shows("query_syntax", &with("{ risk: \"${steps.score.}\" }"));
+    shows("query_step", &with("{ risk: \"${steps.scroe.output.risk}\" }"));
+    shows("query_field", &with("{ risk: \"${steps.score.output.rsik}\" }"));
+    shows("query_has_no_step", &with("{ risk: \"${has(steps.scroe.output) ? 1 : 2}\" }"));
+    shows("query_item", &with("{ risk: \"${item}\", why: \"${run.error.code}\" }"));
+    let many: Vec<String> = (0..33).map(|n| format!("q{n}: {n}")).collect();
+    shows("query_many", &with(&format!("{{ {} }}", many.join(", "))));
+    shows("query_text", &with("all"));
+}
+
+#[test]
 fn agents() {
     shows("capability_unknown", &workflow("agent: licence-review@^1", "capability: licence.clasify"));
     shows(
