@@ -27,8 +27,8 @@ use super::lanes::{Lanes, Turn};
 use super::recent::Recent;
 use super::window::Window;
 
-/// The time between two looks at a queue that something waits for, while it moves.
-const LOOK_MIN: Duration = Duration::from_millis(5);
+/// The shortest time between two looks at a queue that something waits for, while it moves.
+const LOOK_MIN: Duration = Duration::from_millis(2);
 /// The same while it stands still: agents at work for long, keys at their limits.
 const LOOK_MAX: Duration = Duration::from_millis(40);
 /// Tasks that are let in at once, at most: each is three requests to the broker on its way.
@@ -53,8 +53,9 @@ struct Known {
     window: Window,
     keys: Keys,
     recent: Recent,
-    /// How many tasks stood in the queue after the last look.
+    /// How many tasks stood in the queue after the last look, and when that was.
     length: u64,
+    looked: Instant,
     /// Those that were let in just now and came once more.
     twice: Vec<u64>,
     /// When the stream was created that all this was read from.
@@ -63,15 +64,16 @@ struct Known {
     missed: bool,
 }
 
-/// A task on its way into the queue: whether it came there, and if not whether somebody else has it.
-type Queued = (Turn, Waiting, Result<bool, Error>);
+/// A task that was on its way into the queue since a look: whether it came there, and if not whether somebody else has it.
+type Queued = (Turn, Waiting, Instant, Result<bool, Error>);
 /// Those that are on their way. The next look at the queue does not wait for them.
 type Underway<'t> = FuturesUnordered<BoxFuture<'t, Queued>>;
 
 impl Known {
     /// What became of a task that was on its way into the queue. One that could not be taken waits on.
-    fn queued(&mut self, agent: &AgentVersion, (turn, waiting, queued): Queued) {
+    fn queued(&mut self, agent: &AgentVersion, (turn, waiting, since, queued): Queued) {
         if matches!(queued, Ok(true)) {
+            self.window.queued(since.elapsed());
             self.recent.add(mark(&waiting.task.waiting()), Instant::now());
             turn.limit.iter().for_each(|key| self.keys.queued(key, printed(&waiting.task)));
             TURNS_GIVEN.counter(&[agent.name.as_str(), &agent.version.to_string()]).increment(1);
@@ -126,6 +128,7 @@ impl Tender {
             keys,
             recent: Recent::default(),
             length: 0,
+            looked: Instant::now(),
             twice: Vec::new(),
             created,
             missed: false,
@@ -170,7 +173,7 @@ impl Tender {
                 }
             }
             pause = match self.give_out(&mut known, &mut underway).await {
-                Ok(true) => LOOK_MIN,
+                Ok(true) => known.window.pause().clamp(LOOK_MIN, LOOK_MAX),
                 Ok(false) => (pause * 2).min(LOOK_MAX),
                 Err(error) => {
                     tracing::debug!(agent = %self.agent, %error, "turns are given out again in a moment");
@@ -199,10 +202,14 @@ impl Tender {
         if known.lanes.len() == 0 {
             return Ok(false);
         }
+        let looked = Instant::now();
         let state = self.bus.queue_state(&self.agent).await?;
         let capacity = self.capacity.borrow().of(&self.agent).min(state.max_in_flight);
         let length = state.pending + state.in_flight + underway.len() as u64;
-        let moves = std::mem::replace(&mut known.length, length) != length;
+        let since = looked.saturating_duration_since(std::mem::replace(&mut known.looked, looked));
+        let before = std::mem::replace(&mut known.length, length);
+        known.window.finished(before.saturating_sub(length), since);
+        let moves = before != length;
         let room = known.window.room(length, capacity).min(AT_ONCE_MAX);
         if room == 0 {
             return Ok(moves);
@@ -216,7 +223,6 @@ impl Tender {
             turn.limit.iter().for_each(|key| known.keys.give(key));
             turns.push(turn);
         }
-        known.window.used(turns.len(), room);
         let let_in = self.let_in(known, turns).await;
         known.keys.take_back();
         known.length += let_in.len() as u64;
@@ -224,7 +230,7 @@ impl Tender {
         underway.extend(let_in.into_iter().map(|(turn, waiting)| {
             Box::pin(async move {
                 let queued = self.queue(&turn, &waiting).await;
-                (turn, waiting, queued)
+                (turn, waiting, looked, queued)
             }) as BoxFuture<'t, Queued>
         }));
         Ok(moves)
