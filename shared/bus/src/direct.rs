@@ -1,4 +1,4 @@
-//! Batched direct gets: many stored messages for one request, from any replica.
+//! Direct gets: stored messages from any replica, one or many for one request.
 
 use std::time::Duration;
 
@@ -77,18 +77,32 @@ impl Bus {
     /// # Errors
     /// [`Error::Unavailable`] if the broker did not answer.
     pub(crate) async fn last(&self, stream: &str, subject: &str) -> Result<Option<Last>, Error> {
-        let to = format!("$JS.API.DIRECT.GET.{stream}.{subject}");
-        let asked = tokio::time::timeout(PATIENCE, self.client().request(to, Bytes::new()));
+        let Some(message) = self.single(format!("$JS.API.DIRECT.GET.{stream}.{subject}"), Bytes::new()).await? else {
+            return Ok(None);
+        };
+        let seq = header(&message, "Nats-Sequence").and_then(|n| n.parse().ok());
+        let seq = seq.ok_or_else(|| Error::Unreadable(format!("an answer about {subject}")))?;
+        Ok(Some(Last { seq, payload: message.payload }))
+    }
+
+    /// The message at a place of a stream; `None` if there is none. A batch of one costs far more: the broker counts what stands
+    /// behind it, message by message in the rest of its block.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the broker did not answer.
+    pub(crate) async fn at(&self, stream: &str, seq: u64) -> Result<Option<Message>, Error> {
+        let request = serde_json::json!({ "seq": seq }).to_string();
+        self.single(format!("$JS.API.DIRECT.GET.{stream}"), request.into()).await
+    }
+
+    async fn single(&self, to: String, request: Bytes) -> Result<Option<Message>, Error> {
+        let asked = tokio::time::timeout(PATIENCE, self.client().request(to, request));
         let answer = asked.await.map_err(|_| Error::Unavailable("no answer to a direct get".into()))?;
         let message = answer.map_err(Error::unavailable)?;
         match message.status.map(|s| s.as_u16()) {
             Some(404) => Ok(None),
             Some(status) => Err(Error::Unavailable(format!("direct get: status {status}"))),
-            None => {
-                let seq = header(&message, "Nats-Sequence").and_then(|n| n.parse().ok());
-                let seq = seq.ok_or_else(|| Error::Unreadable(format!("an answer about {subject}")))?;
-                Ok(Some(Last { seq, payload: message.payload }))
-            }
+            None => Ok(Some(message)),
         }
     }
 }

@@ -172,14 +172,11 @@ impl Bus {
     /// # Errors
     /// [`Error::Unavailable`] if the broker did not answer.
     pub async fn waiting(&self, seq: u64) -> Result<Option<Waiting>, Error> {
-        let answer = self.direct_get(stream::WAITING, &json!({ "seq": seq, "batch": 1 })).await?;
-        let there = |message: &async_nats::Message| {
-            // A get by sequence gives the next one if this is gone.
-            header(message, "Nats-Sequence")?.parse::<u64>().ok().filter(|there| *there == seq)?;
-            let task = TaskSubject::from_waiting(header(message, "Nats-Subject")?).ok()?;
-            Some(Waiting { task, message: message.payload.clone() })
-        };
-        Ok(answer.messages.first().and_then(there))
+        let message = self.at(stream::WAITING, seq).await?;
+        Ok(message.and_then(|message| {
+            let task = TaskSubject::from_waiting(header(&message, "Nats-Subject")?).ok()?;
+            Some(Waiting { task, message: message.payload })
+        }))
     }
 
     /// Takes the task at a place of the stream out, to queue it. False if somebody else did, or it was withdrawn.
