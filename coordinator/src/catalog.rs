@@ -79,25 +79,19 @@ impl Catalog {
         self.snapshot.load().agent_versions()
     }
 
-    /// What a job's workflow and version requirement resolve to: the highest match, its agents pinned.
+    /// What a job's workflow and version requirement resolve to: the highest match, its agents pinned. That something is not
+    /// registered is said only after all that is registered by now is known here: it may have been registered at another
+    /// coordinator just now.
     ///
     /// # Errors
-    /// `UNKNOWN_WORKFLOW`, `UNKNOWN_AGENT`, `REQUEST_INVALID`, `PLAN_MISSING`.
-    pub fn resolve(&self, workflow: &str, requirement: &str) -> Result<Arc<Resolved>, Diagnosis> {
-        self.snapshot.load().resolve(workflow, requirement, &self.plans)
-    }
-
-    /// As [`Self::resolve`], but says that something is not registered only after all that is registered by now is known here:
-    /// it may have been registered at another coordinator just now.
-    ///
-    /// # Errors
-    /// As [`Self::resolve`], and `BROKER_UNAVAILABLE`.
-    pub(crate) async fn resolve_surely(&self, workflow: &str, requirement: &str) -> Result<Arc<Resolved>, Diagnosis> {
-        match self.resolve(workflow, requirement) {
+    /// `UNKNOWN_WORKFLOW`, `UNKNOWN_AGENT`, `REQUEST_INVALID`, `PLAN_MISSING`, `BROKER_UNAVAILABLE`.
+    pub(crate) async fn resolve(&self, workflow: &str, requirement: &str) -> Result<Arc<Resolved>, Diagnosis> {
+        let resolved = || self.snapshot.load().resolve(workflow, requirement, &self.plans);
+        match resolved() {
             Err(unknown) if [Code::UNKNOWN_WORKFLOW, Code::UNKNOWN_AGENT].contains(&unknown.code) => {
                 let unavailable = |e| Diagnosis::new(Code::BROKER_UNAVAILABLE, format!("{}: {e}", unknown.message));
                 self.up_to_date().await.map_err(unavailable)?;
-                self.resolve(workflow, requirement)
+                resolved()
             }
             resolved => resolved,
         }

@@ -170,16 +170,16 @@ impl Observed {
             row.failed += u64::from(!succeeded);
             row.last = row.last.max(at);
         }
-        // Whoever succeeded before another agent of the step did gave the step's output only to that one.
-        for (other, (id, _)) in steps.iter().enumerate() {
-            if succeeded && id == step && run.done[other] == Done::Succeeded {
-                run.done[other] = Done::HandedOn;
+        if succeeded {
+            // Whoever succeeded before another agent of the step did gave the step's output only to that one.
+            for (other, (id, _)) in steps.iter().enumerate() {
+                if id == step && run.done[other] == Done::Succeeded {
+                    run.done[other] = Done::HandedOn;
+                }
             }
-        }
-        match run.done[place] {
-            Done::Nothing | Done::Failed | Done::HandedOn if succeeded => run.done[place] = Done::Succeeded,
-            Done::Nothing => run.done[place] = Done::Failed,
-            Done::Failed | Done::HandedOn | Done::Succeeded => {}
+            run.done[place] = Done::Succeeded;
+        } else if run.done[place] == Done::Nothing {
+            run.done[place] = Done::Failed;
         }
     }
 

@@ -160,7 +160,7 @@ impl Submitter {
         check_labels(&job.labels)?;
         let priority = check_priority(job.priority)?;
         let (ticket, prepared_at) = (self.catalog.ticket(), Instant::now());
-        let resolved = self.catalog.resolve_surely(&job.workflow, &job.version).await?;
+        let resolved = self.catalog.resolve(&job.workflow, &job.version).await?;
         let input = self.input(&job.input, &resolved, job.heard_by_others).await?;
         let behaviour = self.behaviour();
         if job.below.is_some() && behaviour < self.behaviour {

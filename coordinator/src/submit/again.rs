@@ -69,7 +69,7 @@ impl Submitter {
         let (ticket, prepared_at) = (self.catalog.ticket(), Instant::now());
         let first = submission(again.old)?;
         let resolved = if again.latest {
-            self.catalog.resolve_surely(first.workflow.name.as_str(), "").await?
+            self.catalog.resolve(first.workflow.name.as_str(), "").await?
         } else {
             self.catalog.resolve_as(first)?
         };

@@ -150,7 +150,7 @@ impl Tender {
             tokio::select! {
                 () = stop.cancelled() => break,
                 _ = epochs.changed() => break,
-                Some(queued) = underway.next(), if !underway.is_empty() => {
+                Some(queued) = underway.next() => {
                     known.queued(&self.agent, queued);
                     continue;
                 }

@@ -61,8 +61,8 @@ impl Window {
 mod tests {
     use super::*;
 
-    /// The queue's length before each look if `slots` tasks of this length are executed at a time, looks are this long apart and
-    /// always enough waits: which part of the slots' time was used, and how many stood ahead at most in the second half.
+    /// Which part of the slots' time was used, and how many stood ahead at most in the second half, if `slots` tasks of this
+    /// length are executed at a time, looks are this long apart and always enough waits.
     fn served(slots: u64, task_ms: u64, look_ms: u64) -> (f64, u64) {
         let (mut window, mut ready, mut busy) =
             (Window::default(), 0_u64, vec![None::<u64>; usize::try_from(slots).unwrap()]);
@@ -101,9 +101,8 @@ mod tests {
             let (used, most) = served(slots, task_ms, look_ms);
             // Those that begin together end together: the slots wait for a look then.
             assert!(used > 0.8, "{slots} slots, {task_ms} ms, looks every {look_ms} ms: {used} used, {most} ahead");
-            let together = slots;
             assert!(
-                most <= together + ahead,
+                most <= slots + ahead,
                 "{slots} slots, {task_ms} ms, looks every {look_ms} ms: {used} used, {most} ahead"
             );
         }

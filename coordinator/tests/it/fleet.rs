@@ -1,5 +1,6 @@
 //! A fleet in one process, for tests: a real broker, a coordinator, a worker with one scripted agent.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kapelle_broker::testing::TestServer;
@@ -13,7 +14,7 @@ use kapelle_proto::v1::{
     ListDeadLettersRequest, ListRunsRequest, ManifestSource, RunSummary, RunView, SubmitRequest, SubmitResponse,
 };
 use kapelle_sdk::{Agent, AgentError, Output, Task, async_trait};
-use kapelle_types::Partitions;
+use kapelle_types::{Partition, Partitions};
 use kapelle_worker::Worker;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -46,6 +47,8 @@ pub(crate) struct Fleet {
     worker: kapelle_worker::Handle,
     channel: Channel,
     client: async_nats::Client,
+    /// Every partition, for coordinators that believe that all are theirs.
+    all: watch::Sender<BTreeSet<Partition>>,
 }
 
 impl Fleet {
@@ -65,16 +68,16 @@ impl Fleet {
         let bus = Bus::open(connection).await.unwrap();
         let config = kapelle_worker::Config::new().native("echo@1.0.0".parse().unwrap(), Scripted);
         let worker = Worker::start(config, bus).await.unwrap();
-        Self { server, coordinator, worker, channel, client }
+        let all = watch::Sender::new(Partitions::new(4).unwrap().all().collect());
+        Self { server, coordinator, worker, channel, client, all }
     }
 
     /// A second coordinator, which believes that every partition is its own, as the first does.
     pub(crate) async fn second(&self) -> Handle {
-        let (_given, given) = watch::channel(Partitions::new(4).unwrap().all().collect());
         let config = Config {
             grpc_address: "127.0.0.1:0".parse().unwrap(),
             accepted: Accepted::Development,
-            assignment: Assignment::Given(given),
+            assignment: Assignment::Given(self.all.subscribe()),
             ..Config::default()
         };
         Coordinator::start(config, connect(&self.server.url()).await).await.unwrap()

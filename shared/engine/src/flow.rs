@@ -6,8 +6,8 @@
 //! | share | the workflow; the run above |
 //! | limit | the agent, over its own input |
 //!
-//! What a run does last has the run's priority. All of it is a function of the plan, the submission and the attempt's input: it is the same whenever an attempt is
-//! dispatched again.
+//! What a run does last has the run's priority. All of it is a function of the plan, the submission and the attempt's input: it
+//! is the same whenever an attempt is dispatched again.
 
 use std::collections::BTreeMap;
 

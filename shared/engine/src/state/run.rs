@@ -46,8 +46,8 @@ pub struct Run {
     pub(crate) approvals: Option<Box<Approvals>>,
     /// What keeps the run STALLED: steps and members that gave up or whose expressions failed.
     pub(crate) stuck: BTreeSet<Place>,
-    /// What gave up and was retried or succeeded after all, and who had done it: its dead letter is done with. Kept, since the command that
-    /// removes the letter may be lost.
+    /// What gave up and was retried or succeeded after all, and who had done it: its dead letter is done with. Kept, since the
+    /// command that removes the letter may be lost.
     pub(crate) revived: BTreeSet<(Place, ActorIndex)>,
     /// Why the output could not be computed.
     pub(crate) broken_output: Option<Box<Failure>>,
