@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::access::Authorized;
 use crate::args::{Backlog, Governance, Kind, Workload};
-use crate::machine::{Broker, Part};
+use crate::machine::{Broker, Part, mib};
 use crate::product::{connect, coordinator, free_address, register};
 use crate::rounds::part;
 
@@ -38,10 +38,28 @@ pub struct Drain {
     ratio: f64,
     /// Steps that were queued in a second while nobody worked.
     queued_per_second: f64,
-    coordinator_empty_mib: f64,
-    coordinator_peak_mib: f64,
-    broker_empty_mib: f64,
-    broker_peak_mib: f64,
+    coordinator: Memory,
+    broker: Memory,
+}
+
+/// What a process held, in MiB.
+#[derive(Debug, Default, Serialize)]
+struct Memory {
+    /// At most, while the queue was all but empty.
+    empty_peak_mib: f64,
+    /// At most, while all steps were queued and nobody worked.
+    queueing_peak_mib: f64,
+    /// When all were queued.
+    queued_mib: f64,
+    /// At most, while they drained.
+    drain_peak_mib: f64,
+}
+
+impl Memory {
+    fn row(&self, name: &str) -> String {
+        let Self { empty_peak_mib, queueing_peak_mib, queued_mib, drain_peak_mib } = self;
+        format!("{name:<11}{empty_peak_mib:>12.1}{queueing_peak_mib:>12.1}{queued_mib:>12.1}{drain_peak_mib:>12.1}\n")
+    }
 }
 
 impl Drain {
@@ -52,17 +70,14 @@ impl Drain {
             "bench backlog: {} queued steps, queued at {:.0} steps/s\n\
              empty queue  {:>8.0} steps/s\n\
              drain        {:>8.0} steps/s, ratio {:.2}\n\
-             coordinator  {:>8.1} MiB peak, {:.1} before anything was queued\n\
-             broker       {:>8.1} MiB peak, {:.1} before anything was queued\n",
+             MiB         empty, peak    queueing  all queued    draining\n{}{}",
             self.queued_steps,
             self.queued_per_second,
             self.empty_steps_per_second,
             self.drain_steps_per_second,
             self.ratio,
-            self.coordinator_peak_mib,
-            self.coordinator_empty_mib,
-            self.broker_peak_mib,
-            self.broker_empty_mib,
+            self.coordinator.row("coordinator"),
+            self.broker.row("broker"),
         )
     }
 }
@@ -89,7 +104,10 @@ pub(crate) async fn run(args: &Backlog) -> anyhow::Result<Drain> {
     }
     let empty = (sample * width) as f64 / begun.elapsed().as_secs_f64();
     worker.kill().await;
-    let before = (coordinator.usage().peak_bytes, broker.usage().peak_bytes);
+    let (mut of_coordinator, mut of_broker) = (Memory::default(), Memory::default());
+    of_coordinator.empty_peak_mib = mib(coordinator.usage().peak_bytes);
+    of_broker.empty_peak_mib = mib(broker.usage().peak_bytes);
+    (coordinator.forget_peak(), broker.forget_peak());
 
     let bus = bus(&broker.url).await?;
     let agent: AgentVersion = "bench-echo@1.0.0".parse()?;
@@ -99,11 +117,16 @@ pub(crate) async fn run(args: &Backlog) -> anyhow::Result<Drain> {
     let queued = (runs * width) as u64;
     until("all are queued", async || Ok(bus.queue_state(&agent).await?.pending >= queued)).await?;
     let queued_per_second = queued as f64 / begun.elapsed().as_secs_f64();
+    for (memory, usage) in [(&mut of_coordinator, coordinator.usage()), (&mut of_broker, broker.usage())] {
+        (memory.queueing_peak_mib, memory.queued_mib) = (mib(usage.peak_bytes), mib(usage.resident_bytes));
+    }
+    (coordinator.forget_peak(), broker.forget_peak());
     let begun = Instant::now();
     let worker = Part::start(&arguments).await?;
     until("all are done", async || Ok(completed(&mut client.clone()).await? >= done + runs as u64)).await?;
     let drain = queued as f64 / begun.elapsed().as_secs_f64();
-    let mib = |bytes: u64| bytes as f64 / 1024.0 / 1024.0;
+    of_coordinator.drain_peak_mib = mib(coordinator.usage().peak_bytes);
+    of_broker.drain_peak_mib = mib(broker.usage().peak_bytes);
     let found = Drain {
         benchmark: "backlog",
         queued_steps: queued,
@@ -111,10 +134,8 @@ pub(crate) async fn run(args: &Backlog) -> anyhow::Result<Drain> {
         drain_steps_per_second: drain,
         ratio: drain / empty,
         queued_per_second,
-        coordinator_empty_mib: mib(before.0),
-        coordinator_peak_mib: mib(coordinator.usage().peak_bytes),
-        broker_empty_mib: mib(before.1),
-        broker_peak_mib: mib(broker.usage().peak_bytes),
+        coordinator: of_coordinator,
+        broker: of_broker,
     };
     worker.kill().await;
     coordinator.kill().await;

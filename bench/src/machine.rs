@@ -54,6 +54,11 @@ impl Broker {
         self.server.as_ref().and_then(|(s, _)| s.pid()).map_or_else(Usage::default, Usage::of)
     }
 
+    /// Lets its peak begin anew.
+    pub(crate) fn forget_peak(&self) {
+        self.server.as_ref().and_then(|(s, _)| s.pid()).into_iter().for_each(Usage::forget_peak);
+    }
+
     pub(crate) async fn stop(self) {
         if let Some((mut server, _folder)) = self.server {
             server.stop().await;
@@ -110,16 +115,29 @@ impl Part {
         Usage::of(self.pid)
     }
 
+    /// Lets its peak begin anew.
+    pub(crate) fn forget_peak(&self) {
+        Usage::forget_peak(self.pid);
+    }
+
     pub(crate) async fn kill(mut self) {
         let _ = self.child.kill().await;
     }
+}
+
+/// Bytes as people read them.
+#[allow(clippy::cast_precision_loss)] // far below 2^52
+pub(crate) fn mib(bytes: u64) -> f64 {
+    bytes as f64 / 1024.0 / 1024.0
 }
 
 /// CPU and memory of a process.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Usage {
     pub(crate) cpu_seconds: f64,
+    /// Since it began, or since [`Usage::forget_peak`].
     pub(crate) peak_bytes: u64,
+    pub(crate) resident_bytes: u64,
 }
 
 impl Usage {
@@ -130,13 +148,21 @@ impl Usage {
         let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
         let field = |n: usize| rest.split_whitespace().nth(n - 3).and_then(|t| t.parse::<f64>().ok()).unwrap_or(0.0);
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).and_then(|l| l.split_whitespace().next());
-        let peak_kib: u64 = peak.and_then(|t| t.parse().ok()).unwrap_or(0);
-        Self { cpu_seconds: (field(14) + field(15)) / TICKS_PER_SECOND, peak_bytes: peak_kib * 1024 }
+        let bytes = |name: &str| {
+            let kib = status.lines().find_map(|l| l.strip_prefix(name)).and_then(|l| l.split_whitespace().next());
+            kib.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024
+        };
+        let cpu_seconds = (field(14) + field(15)) / TICKS_PER_SECOND;
+        Self { cpu_seconds, peak_bytes: bytes("VmHWM:"), resident_bytes: bytes("VmRSS:") }
     }
 
     /// What was used since an earlier look.
     pub(crate) fn since(self, earlier: Self) -> Self {
-        Self { cpu_seconds: self.cpu_seconds - earlier.cpu_seconds, peak_bytes: self.peak_bytes }
+        Self { cpu_seconds: self.cpu_seconds - earlier.cpu_seconds, ..self }
+    }
+
+    /// Lets the peak of a process begin anew from what it holds now; without effect where the system does not know that.
+    fn forget_peak(pid: u32) {
+        let _ = std::fs::write(format!("/proc/{pid}/clear_refs"), "5");
     }
 }

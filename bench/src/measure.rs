@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::args::Workload;
-use crate::machine::Usage;
+use crate::machine::{Usage, mib};
 
 /// Times as they were taken.
 pub(crate) struct Timings {
@@ -38,7 +38,7 @@ impl Half {
             latency_p50_ms: percentile(&ms, 0.50),
             latency_p99_ms: percentile(&ms, 0.99),
             cpu_per_1000_steps: usage.iter().map(|(name, u)| (*name, per_thousand(u))).collect(),
-            peak_mib: usage.iter().map(|(name, u)| (*name, u.peak_bytes as f64 / 1024.0 / 1024.0)).collect(),
+            peak_mib: usage.iter().map(|(name, u)| (*name, mib(u.peak_bytes))).collect(),
         }
     }
 

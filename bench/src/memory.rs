@@ -10,7 +10,7 @@ use tokio::time::{Duration, Instant, sleep};
 
 use crate::access::Authorized;
 use crate::args::{Governance, Kind, Memory, Workload};
-use crate::machine::{Broker, Part};
+use crate::machine::{Broker, Part, mib};
 use crate::product::{connect, coordinator, free_address, register};
 use crate::rounds::payload;
 
@@ -72,7 +72,6 @@ pub(crate) async fn run(args: &Memory) -> anyhow::Result<MemoryUse> {
     }
     let elapsed = begun.elapsed();
     let open_runs = until_open(&mut client, args.runs as u64).await?;
-    let mib = |bytes: u64| bytes as f64 / 1024.0 / 1024.0;
     let found = MemoryUse {
         benchmark: "memory",
         open_runs,

@@ -347,11 +347,12 @@ impl Core {
     /// Time passes: look at what is overdue, and whether the task queue lost something.
     pub fn tick(&mut self, now: Timestamp, tasks: Option<TasksState>, out: &mut Vec<Effect>) {
         self.now = self.now.max(now);
-        if let Some(tasks) = tasks {
-            self.compare_tasks(tasks);
-        }
+        self.open.on_its_way(self.now, self.cursor(), self.loading.keys());
+        tasks.into_iter().for_each(|tasks| self.compare_tasks(tasks));
         for id in self.open.due(self.now, self.config.looks_per_tick) {
-            self.look(id, out);
+            if out.len() < PENDING_MAX {
+                self.look(id, out); // the others are due with the next tick
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! Drives one partition's core with the real broker.
 
+use std::collections::VecDeque;
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,6 +60,8 @@ pub(super) struct Driver {
     config: Config,
     shared: Shared,
     tail: Tail,
+    /// What was read and is not applied yet.
+    decoded: VecDeque<Item>,
     cursors: Cursors,
     saved: (u64, Instant),
     created: i64,
@@ -115,6 +119,7 @@ impl Driver {
             core,
             ended,
             tail: Tail::start(bus.clone(), partition, cursor),
+            decoded: VecDeque::new(),
             cursors,
             saved: (cursor, Instant::now()),
             created: log.created,
@@ -155,7 +160,8 @@ impl Driver {
                     if let Some(why) = self.tick(&mut effects, counts) { return why }
                 }
                 Some(question) = asked.recv() => self.answer(question),
-                Some(chunk) = self.tail.next(), if self.core.wants_reads() => self.read(chunk, &mut effects).await,
+                () = ready(()), if self.core.wants_reads() && !self.decoded.is_empty() => self.apply(&mut effects),
+                Some(chunk) = self.tail.next(), if self.core.wants_reads() => self.read(chunk).await,
             }
             if let Some(reason) = self.carry_out(&mut effects).await {
                 return Why::Newer(reason);
@@ -164,14 +170,13 @@ impl Driver {
         }
     }
 
-    /// Decodes and applies a chunk.
-    async fn read(&mut self, chunk: Vec<Read>, effects: &mut Vec<Effect>) {
+    /// Decodes a chunk.
+    async fn read(&mut self, chunk: Vec<Read>) {
         let payloads = self.shared.bus.payloads();
-        let mut items: Vec<Item> = Vec::with_capacity(chunk.len());
         for read in &chunk {
             loop {
                 match load::decode(payloads, read).await {
-                    Ok(item) => break items.extend(item),
+                    Ok(item) => break self.decoded.extend(item),
                     Err(error) => {
                         tracing::warn!(%error, "a stored payload cannot be fetched yet");
                         sleep(LOAD_AGAIN).await;
@@ -179,8 +184,16 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// Applies what is decoded, as much of it as there is room for what it leads to: an entry may have ten thousand tasks
+    /// queued.
+    fn apply(&mut self, effects: &mut Vec<Effect>) {
         let started = Instant::now();
-        self.core.read(items, &*self.shared.plans, effects);
+        while self.core.wants_reads() && !matches!(effects.last(), Some(Effect::LetGo { .. })) {
+            let Some(item) = self.decoded.pop_front() else { break };
+            self.core.read([item], &*self.shared.plans, effects);
+        }
         self.meters.apply.record(started.elapsed().as_secs_f64());
     }
 

@@ -45,8 +45,11 @@ pub struct OpenRun {
     pub last_progress: Timestamp,
     /// Its labels, once its state was seen.
     pub(crate) labels: Arc<[u64]>,
-    /// When its tasks were last queued, at the latest: its last progress or the reconciler's last look.
+    /// When its tasks were last queued, as far as is known: its last progress, the reconciler's last look, or when they were
+    /// last seen to be on their way.
     queued: Timestamp,
+    /// The last entry of its log that was applied.
+    seq: u64,
     /// When the reconciler looks at it next; `None` waits for people.
     due: Option<Timestamp>,
     /// Attempts that are queued or running; one is assumed until its state was seen.
@@ -94,6 +97,7 @@ impl OpenRuns {
             last_progress: at,
             labels: Arc::default(),
             queued: at,
+            seq: 0,
             due: Some(now.plus(UNKNOWN_LOOK + spread)),
             in_flight: 1,
             looks: 0,
@@ -112,6 +116,7 @@ impl OpenRuns {
             last_progress: now,
             labels: Arc::default(),
             queued: now,
+            seq: 0,
             due: None,
             in_flight: 0,
             looks: 0,
@@ -127,6 +132,7 @@ impl OpenRuns {
         row.held = run.held().next().is_some();
         row.last_progress = now;
         row.queued = row.queued.max(now);
+        row.seq = run.last_seq();
         row.in_flight = u32::try_from(run.tasks_in_flight()).unwrap_or(u32::MAX);
         row.looks = 0;
         row.due = due(run, now, 0);
@@ -191,6 +197,17 @@ impl OpenRuns {
         oldest.map_or(Duration::ZERO, |due| now.since(due))
     }
 
+    /// Notes what is still being queued, since what entries behind the cursor lead to is not all acknowledged, and what is being
+    /// rebuilt: what became of its tasks is not known before.
+    pub(crate) fn on_its_way<'r>(&mut self, now: Timestamp, cursor: u64, rebuilt: impl Iterator<Item = &'r RunId>) {
+        for row in self.rows.values_mut().filter(|row| row.seq > cursor) {
+            row.queued = now;
+        }
+        for run in rebuilt {
+            self.rows.entry(*run).and_modify(|row| row.queued = now);
+        }
+    }
+
     /// Makes due what should be queued or running and is not: everything in flight if the queue is another one, otherwise
     /// what was queued before the oldest task that is there (`None`: the queue is empty). Says how many runs that were.
     pub(crate) fn suspect(&mut self, now: Timestamp, oldest: Option<Timestamp>, recreated: bool) -> usize {
@@ -232,4 +249,36 @@ fn due(run: &Run, now: Timestamp, looks: u8) -> Option<Timestamp> {
     let checked = run.last_progress().plus(STALL_GRACE);
     let stalled = (run.status() == RunStatus::Stalled && now < checked).then_some(checked);
     timer.into_iter().chain(step).chain(stalled).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use kapelle_engine::testing::{entry, fresh, plan};
+    use kapelle_engine::{Stamp, apply};
+    use serde_json::json;
+
+    use super::*;
+
+    /// A fan-out of ten thousand takes its time to be queued; what is queued meanwhile is no sign that it is lost.
+    #[test]
+    fn what_is_on_its_way_is_not_missed() {
+        let at = Timestamp::from_millis;
+        let mut run = fresh(Arc::new(plan(&json!({"steps": [{"id": "a"}]}))));
+        let (submitted, channel) = entry("submit {}");
+        let _ = apply(&mut run, &submitted, channel, Stamp { seq: 7, at: at(0) });
+        let mut open = OpenRuns::default();
+        open.update(&run);
+        open.on_its_way(at(5_000), 6, [].iter());
+        let mut suspected = |now, oldest| open.suspect(at(now), Some(at(oldest)), false);
+        assert_eq!(suspected(6_000, 5_500), 0, "its commands were not acknowledged a second ago");
+        assert_eq!(suspected(8_000, 6_900), 0, "they may be as old as the oldest task");
+        assert_eq!(suspected(8_000, 7_100), 1);
+        open.update(&run);
+        open.on_its_way(at(9_000), 7, [run.id()].iter());
+        assert_eq!(open.suspect(at(10_500), Some(at(10_400)), false), 0, "it was being rebuilt");
+        open.on_its_way(at(11_000), 7, [].iter());
+        assert_eq!(open.suspect(at(11_500), Some(at(11_400)), false), 1);
+        assert_eq!(open.suspect(at(12_000), Some(at(11_500)), true), 0, "it is due already");
+        assert_eq!(open.due(at(12_000), 9), [run.id()]);
+    }
 }
