@@ -16,7 +16,7 @@ use crate::identity::{is_developer, spelled, vouched_person};
 use crate::policies::Serving;
 
 /// Calls that pass the gate for possible owners: their handlers ask [`Access::on_run`], which a test holds.
-const JUDGED_AGAIN: [&str; 4] = [CANCEL, RESTART, FORK, SIGNAL];
+const JUDGED_AGAIN: [&str; 5] = [CANCEL, RESTART, FORK, SIGNAL, UPDATE];
 /// Asking a run to end.
 pub(crate) const CANCEL: &str = "kapelle.v1.RunService/Cancel";
 /// Starting a run again.
@@ -25,9 +25,10 @@ pub(crate) const RESTART: &str = "kapelle.v1.RunService/Restart";
 pub(crate) const FORK: &str = "kapelle.v1.RunService/Fork";
 /// Bringing a job in.
 pub(crate) const SUBMIT: &str = "kapelle.v1.RunService/Submit";
-
 /// Telling a run what it waits for.
 pub(crate) const SIGNAL: &str = "kapelle.v1.RunService/Signal";
+/// The same, and waiting for the answer.
+pub(crate) const UPDATE: &str = "kapelle.v1.RunService/Update";
 
 /// The policies and the namespace that they are asked for.
 #[derive(Debug)]

@@ -17,6 +17,7 @@ mod signal;
 mod status;
 mod steer;
 mod tokens;
+mod update;
 mod visible;
 
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 
 use kapelle_bus::Bus;
 use kapelle_bus::schedules::Schedules;
+use kapelle_expression::nearest;
 use kapelle_proto::v1::approval_service_server::ApprovalServiceServer;
 use kapelle_proto::v1::audit_service_server::AuditServiceServer;
 use kapelle_proto::v1::dead_letter_service_server::DeadLetterServiceServer;
@@ -33,7 +35,7 @@ use kapelle_proto::v1::registry_service_server::RegistryServiceServer;
 use kapelle_proto::v1::run_service_server::RunServiceServer;
 use kapelle_proto::v1::schedule_service_server::ScheduleServiceServer;
 use kapelle_proto::v1::token_service_server::TokenServiceServer;
-use kapelle_types::{Code, Diagnosis, limits};
+use kapelle_types::{Code, Diagnosis, WorkflowVersion, limits};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -162,4 +164,21 @@ impl Server {
             abort.abort();
         }
     }
+}
+
+/// What is said of a name that a run's workflow does not declare, with what was probably meant: it is one of `kind`, and those are
+/// declared in the field.
+fn undeclared<'a>(
+    code: Code,
+    workflow: &WorkflowVersion,
+    (kind, field, name): (&str, &str, &str),
+    declared: impl Iterator<Item = &'a str>,
+) -> Diagnosis {
+    let declared: Vec<&str> = declared.collect();
+    let hint = match (nearest(name, declared.iter().copied()), declared.as_slice()) {
+        (Some(near), _) => format!("did you mean `{near}`?"),
+        (None, []) => format!("it declares none; `{field}` of a workflow does"),
+        (None, _) => format!("it declares `{}`", declared.join("`, `")),
+    };
+    Diagnosis::new(code, format!("{workflow} declares no {kind} `{name}`")).hint(hint)
 }

@@ -317,9 +317,10 @@ fn plan(version: &WorkflowVersion, workflow: &Workflow, parts: Parts<'_>) -> Res
     }
     // Behind the work, so that what undoes the work has it in sight and is not undone itself.
     steps.extend(next);
-    let mut signals = BTreeMap::new();
+    let (mut signals, mut answers) = (BTreeMap::new(), BTreeMap::new());
     for (name, declared) in &workflow.spec.signals {
-        signals.insert(name.clone(), contract(declared).map_err(|e| broken(version, &e))?);
+        signals.insert(name.clone(), contract(&declared.contract).map_err(|e| broken(version, &e))?);
+        answers.extend(declared.answer.clone().map(|answer| (name.clone(), answer)));
     }
     let output = workflow.spec.output.clone();
     let result = contract(&workflow.spec.result).map_err(|e| broken(version, &e))?;
@@ -328,6 +329,7 @@ fn plan(version: &WorkflowVersion, workflow: &Workflow, parts: Parts<'_>) -> Res
         steps,
         signals,
         queries: workflow.spec.queries.clone(),
+        answers,
         output,
         result,
         deadline: workflow.spec.deadline,

@@ -76,6 +76,8 @@ async fn signals(cli: &Cli, run: &str) {
     assert_eq!(signal("approved", "{}").await, "K0229");
     assert_eq!(signal("approved", r#"{"by": "ada"}"#).await["duplicate"], false);
     assert_eq!(signal("approved", r#"{"by": "ada"}"#).await["duplicate"], true);
+    let update = cli.json(&["run", "update", run, "approved", "--payload", r#"{"by": "eve"}"#, "--id", "a1"]).await;
+    assert_eq!((&update["value"], &update["duplicate"]), (&json!({ "by": "ada", "done": "SUCCEEDED" }), &json!(true)));
     let nobody = cli.run(&["run", "signal", "0192f3c4-5a6b-7c8d-9e0f-112233445566", "approved", "-o", "json"]).await;
     assert_eq!(nobody.expect(4).error()["code"], "K0108".replace("K0108", "K0205"));
 }

@@ -40,6 +40,7 @@ const USED: &[&str] = &[
     "kapelle run fork r --from score --input in.json --latest -o json",
     "kapelle run why r -o json",
     "kapelle run query r total -o json",
+    "kapelle run update r change-address --payload {} --id u1 --wait 30s -o json",
     "kapelle run list --label team=legal --older-than 2d",
     "kapelle run list --parent 0192f3c4-5a6b-7c8d-9e0f-112233445566",
     "kapelle run bulk cancel --status RUNNING --workflow intake --label team=legal --older-than 2h --limit 5 --yes",

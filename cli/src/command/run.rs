@@ -9,6 +9,7 @@ mod select;
 mod signal;
 mod start;
 mod steer;
+mod update;
 mod watch;
 
 use clap::Subcommand;
@@ -67,6 +68,8 @@ pub(crate) enum Verb {
     Retry(steer::Retry),
     /// Tell a run what it waits for, now or later
     Signal(signal::Signal),
+    /// Tell a run something and wait for what its workflow answers to that
+    Update(update::Update),
     /// Ask a run for a value that its workflow declares under `queries`, as the run stands
     Query(query::Query),
     /// Start a new run with the input of an old one
@@ -101,6 +104,7 @@ pub(crate) async fn run(app: &App, verb: Verb) -> End {
         Verb::Resume(args) => steer::steer(app, steer::Wish::Resume, args).await,
         Verb::Retry(args) => steer::retry(app, args).await,
         Verb::Signal(args) => signal::signal(app, args).await,
+        Verb::Update(args) => update::update(app, args).await,
         Verb::Query(args) => query::query(app, args).await,
         Verb::Why(id) => why(app, id).await,
         Verb::Restart(args) => again::restart(app, args).await,

@@ -1,11 +1,11 @@
 //! `Query`: what the workflow of a run lets people ask of it, answered from its log as it stands.
 
-use kapelle_engine::{Plan, Run};
-use kapelle_expression::{Error, nearest};
+use kapelle_engine::Run;
+use kapelle_expression::Error;
 use kapelle_proto::v1;
 use kapelle_types::{Caller, Code, Diagnosis, QueryName, RunId};
 
-use super::{Context, visible};
+use super::{Context, undeclared, visible};
 use crate::runs::{json, rebuild};
 
 /// The value of a query. Whoever may not see the run's payloads gets what stands in their place, whatever the value is and
@@ -20,7 +20,15 @@ pub(super) async fn query(
     let name: QueryName = name.parse().map_err(invalid)?;
     let rebuilt = rebuild(&context.bus, &context.plans, run).await?;
     let run = &rebuilt.run;
-    let Some(asked) = run.query(&name) else { return Err(unknown(run.plan(), &name)) };
+    let Some(asked) = run.query(&name) else {
+        let declared = run.plan().queries.keys().map(QueryName::as_str);
+        return Err(undeclared(
+            Code::UNKNOWN_QUERY,
+            &run.plan().workflow,
+            ("query", "spec.queries", name.as_str()),
+            declared,
+        ));
+    };
     let seq = rebuilt.records.last().map_or(0, |record| record.stamp.seq);
     let value = visible::value(&context.access, caller, run, || {
         let payload = asked.map_err(|error| failed(run, &name, &error))?;
@@ -28,17 +36,6 @@ pub(super) async fn query(
         if payload.value.is_some() { Ok(json(&payload)) } else { Err(missing(run, &name)) }
     })?;
     Ok(v1::QueryResponse { value, seq })
-}
-
-fn unknown(plan: &Plan, name: &QueryName) -> Diagnosis {
-    let message = format!("{} declares no query `{name}`", plan.workflow);
-    let declared: Vec<&str> = plan.queries.keys().map(QueryName::as_str).collect();
-    let hint = match (nearest(name.as_str(), declared.iter().copied()), declared.as_slice()) {
-        (Some(near), _) => format!("did you mean `{near}`?"),
-        (None, []) => "it declares none; `spec.queries` of a workflow does".to_owned(),
-        (None, _) => format!("it declares `{}`", declared.join("`, `")),
-    };
-    Diagnosis::new(Code::UNKNOWN_QUERY, message).hint(hint)
 }
 
 /// Why a query has no value.

@@ -18,9 +18,10 @@ use super::again::{Anew, again};
 use super::bulk::bulk;
 use super::execute::execute;
 use super::query::query;
-use super::signal::signal;
+use super::signal::{Manner, signal};
 use super::status::{caller, run_id, status, too_large, traceparent};
 use super::steer::steer;
+use super::update::update;
 use super::visible;
 use crate::identity::spelled;
 use crate::listing::{Query, list_all};
@@ -272,7 +273,15 @@ impl RunService for Runs {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let run = run_id(&request.run_id).map_err(|e| status(&e))?;
-        signal(&self.context, run, &caller, request).await.map(Response::new).map_err(|e| status(&e))
+        let told = signal(&self.context, run, &caller, (Manner::Signal, request)).await;
+        told.map(Response::new).map_err(|e| status(&e))
+    }
+
+    async fn update(&self, request: Request<v1::UpdateRequest>) -> Result<Response<v1::UpdateResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let run = run_id(&request.run_id).map_err(|e| status(&e))?;
+        update(&self.context, run, &caller, request).await.map(Response::new).map_err(|e| status(&e))
     }
 
     async fn query(&self, request: Request<v1::QueryRequest>) -> Result<Response<v1::QueryResponse>, Status> {

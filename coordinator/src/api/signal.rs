@@ -1,32 +1,66 @@
 //! `Signal`: what somebody outside tells a run. It is answered when the log has it and it is known what the run made of it, so
-//! that a late one or a repeated one gets an answer too.
+//! that a late one or a repeated one gets an answer too. An update (`update.rs`) is told in the same way.
 
 use std::sync::Arc;
 
-use kapelle_engine::{Body, Ignored, Plan, Run, SignalReceived, apply};
-use kapelle_expression::nearest;
+use kapelle_engine::{Body, Ignored, Run, SignalReceived, apply};
 use kapelle_proto::v1;
 use kapelle_types::{Caller, Code, Diagnosis, Payload, RunId, SignalName, limits};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::Context;
 use super::steer::record;
-use crate::access::{Act, SIGNAL, run_named};
+use super::{Context, undeclared};
+use crate::access::{Act, SIGNAL, UPDATE, run_named};
 use crate::runs::{Rebuilt, rebuild, rebuild_to};
 
+/// How a run is told something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// That it has it is all that is asked.
+    Signal,
+    /// There is an answer to it.
+    Update,
+}
+
+impl Manner {
+    const fn rpc(self) -> &'static str {
+        match self {
+            Self::Signal => SIGNAL,
+            Self::Update => UPDATE,
+        }
+    }
+
+    const fn verb(self) -> &'static str {
+        match self {
+            Self::Signal => "signal",
+            Self::Update => "update",
+        }
+    }
+}
+
 /// Records a signal and says what became of it.
+///
+/// # Errors
+/// `UNKNOWN_RUN`, `UNKNOWN_SIGNAL`, `SIGNAL_INVALID`, `NO_ANSWER`, `WRONG_STATE`, `TOO_MANY_SIGNALS`, `DENIED`, `NOT_RECORDED`.
 pub(super) async fn signal(
     context: &Context,
     run: RunId,
     caller: &Caller,
-    request: v1::SignalRequest,
+    (manner, request): (Manner, v1::SignalRequest),
 ) -> Result<v1::SignalResponse, Diagnosis> {
     let rebuilt = rebuild(&context.bus, &context.plans, run).await?;
     let owner = rebuilt.run.submitted_by().cloned().unwrap_or_default();
-    context.access.on_run(caller, SIGNAL, &owner, &run_named(run, ""))?;
+    let rpc = manner.rpc();
+    context.access.on_run(caller, rpc, &owner, &run_named(run, ""))?;
     let received = received(&rebuilt.run, &request)?;
     let name = received.name.clone();
+    if manner == Manner::Update && !rebuilt.run.plan().answers.contains_key(&name) {
+        let message = format!("{} declares no answer to the signal `{name}`", rebuilt.run.plan().workflow);
+        let hint =
+            format!("`kapelle run signal` tells it; `answer` beside `spec.signals.{name}.schema` makes it an update");
+        return Err(Diagnosis::new(Code::NO_ANSWER, message).hint(hint));
+    }
     // What a client calls its signal never meets an id of our own.
     let id = match request.id.as_str() {
         "" => Uuid::now_v7().to_string(),
@@ -38,11 +72,8 @@ pub(super) async fn signal(
     if rebuilt.run.is_finished() {
         return Err(ended(&rebuilt.run));
     }
-    let what = run_named(run, name.to_string());
-    context
-        .access
-        .act(caller, Act { verb: "signal", rpc: SIGNAL, owner: Some(&owner), what, reason: String::new() })
-        .await?;
+    let (verb, what) = (manner.verb(), run_named(run, name.to_string()));
+    context.access.act(caller, Act { verb, rpc, owner: Some(&owner), what, reason: String::new() }).await?;
     let seq = record(context, run, caller.principal.clone(), (id, Body::SignalReceived(received))).await?;
     outcome(rebuild_to(&context.bus, &context.plans, run, seq).await?, seq)
 }
@@ -53,7 +84,15 @@ fn received(run: &Run, request: &v1::SignalRequest) -> Result<SignalReceived, Di
     let name: SignalName = request.name.parse().map_err(invalid)?;
     let payload = payload(&request.payload)?;
     let plan = run.plan();
-    let Some(violation) = plan.signal_violation(&name, &payload) else { return Err(unknown(plan, &name)) };
+    let Some(violation) = plan.signal_violation(&name, &payload) else {
+        let declared = plan.signals.keys().map(SignalName::as_str);
+        return Err(undeclared(
+            Code::UNKNOWN_SIGNAL,
+            &plan.workflow,
+            ("signal", "spec.signals", name.as_str()),
+            declared,
+        ));
+    };
     match violation {
         None => Ok(SignalReceived { name, payload }),
         Some(how) => {
@@ -78,17 +117,6 @@ fn payload(bytes: &[u8]) -> Result<Payload, Diagnosis> {
     let value: Value = serde_json::from_slice(bytes)
         .map_err(|e| Diagnosis::new(Code::INPUT_SYNTAX, format!("the signal's payload is not JSON: {e}")))?;
     Ok(Payload { value: Some(Arc::new(value)), stored: None })
-}
-
-fn unknown(plan: &Plan, name: &SignalName) -> Diagnosis {
-    let message = format!("{} declares no signal `{name}`", plan.workflow);
-    let declared: Vec<&str> = plan.signals.keys().map(SignalName::as_str).collect();
-    let hint = match (nearest(name.as_str(), declared.iter().copied()), declared.as_slice()) {
-        (Some(near), _) => format!("did you mean `{near}`?"),
-        (None, []) => "it declares none; `spec.signals` of a workflow does".to_owned(),
-        (None, _) => format!("it declares `{}`", declared.join("`, `")),
-    };
-    Diagnosis::new(Code::UNKNOWN_SIGNAL, message).hint(hint)
 }
 
 /// Where the log has an entry of this id.

@@ -45,6 +45,7 @@ fn grpc_code(code: Code) -> tonic::Code {
         | Code::UNKNOWN_DELEGATION => tonic::Code::NotFound,
         Code::WRONG_STATE
         | Code::QUERY_FAILED
+        | Code::UPDATE_FAILED
         | Code::KEY_INVALID
         | Code::AGENT_IN_USE
         | Code::AGENT_RETIRED
@@ -69,6 +70,7 @@ fn grpc_code(code: Code) -> tonic::Code {
         | Code::OLDER_COORDINATOR
         | Code::AUDIT_UNAVAILABLE
         | Code::POLICIES_UNAVAILABLE => tonic::Code::Unavailable,
+        Code::UPDATE_PENDING => tonic::Code::DeadlineExceeded,
         Code::UNAUTHENTICATED => tonic::Code::Unauthenticated,
         Code::DENIED | Code::NO_PERSON | Code::NOT_IN_GROUP | Code::APPROVAL_UNSEEN => tonic::Code::PermissionDenied,
         _ => tonic::Code::InvalidArgument,

@@ -222,12 +222,44 @@ async fn payloads_are_for_those_who_may_see_them_and_a_result_for_who_asked_for_
         let shown = operator.runs().query(query(name)).await.unwrap().into_inner();
         assert_eq!(shown.value, HIDDEN, "not even whether there is a value");
     }
+    answers_are_payloads(&place, &publisher, &operator).await;
     let history = v1::HistoryRequest { run_id: own.run_id.clone() };
     for (client, sees) in [(&operator, false), (&publisher, false), (&auditor, true)] {
         let entries = client.runs().history(history.clone()).await.unwrap().into_inner().entries;
         assert_eq!(format!("{entries:?}").contains("secret"), sees, "{entries:?}");
     }
     place.stop().await;
+}
+
+/// Whoever may tell a run something and not see its payloads does not see the answer; a reader may not tell.
+async fn answers_are_payloads(place: &Place, publisher: &Client, operator: &Client) {
+    let mut told = workflow();
+    told["metadata"]["name"] = json!("told");
+    told["spec"] = json!({
+        "input": { "schema": { "type": "object" } },
+        "signals": { "word": { "answer": "${steps.told.output}" }, "lost": { "answer": "${steps.told.output.lost}" } },
+        "steps": [{ "id": "told", "signal": "word" }, { "id": "after", "needs": ["told"], "signal": "lost" }],
+    });
+    operator.apply(&told).await.unwrap();
+    let request = v1::SubmitRequest { workflow: "told".into(), ..job(&json!({})) };
+    let run_id = publisher.runs().submit(request).await.unwrap().into_inner().run_id;
+    let update = |name: &str| v1::UpdateRequest {
+        run_id: run_id.clone(),
+        name: name.to_owned(),
+        payload: json!("secret").to_string().into(),
+        id: "u1".into(),
+        ..v1::UpdateRequest::default()
+    };
+    let (viewer, _) = place.token("viewer", &[Role::Viewer], |_| {}).await;
+    let denied = place.client(&viewer).await.runs().update(update("word")).await.unwrap_err();
+    assert_eq!((denied.code(), code(&denied)), (Code::PermissionDenied, "K0503".to_owned()));
+    for name in ["word", "lost"] {
+        let hidden = operator.runs().update(update(name)).await.unwrap().into_inner();
+        assert_eq!(hidden.value, HIDDEN, "not even whether there is an answer");
+    }
+    let own = publisher.runs().update(update("word")).await.unwrap().into_inner();
+    assert_eq!((own.value.as_ref(), own.duplicate), (br#""secret""#.as_slice(), true));
+    assert_eq!(code(&publisher.runs().update(update("lost")).await.unwrap_err()), "K0238");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -28,3 +28,4 @@ mod schedules;
 mod spine;
 mod tls;
 mod turns;
+mod updates;

@@ -77,7 +77,10 @@ impl Turn<'_> {
 
     fn await_signal(&mut self, place: Place, signal: &AwaitSignal) {
         match signals::take(self.run, &signal.name) {
-            Some(payload) => self.succeed(place, &payload),
+            Some((seq, payload)) => {
+                self.taken.push(seq);
+                self.succeed(place, &payload);
+            }
             None => self.hold(place, signal.timeout.map(|timeout| self.stamp.at.plus(timeout))),
         }
     }

@@ -48,6 +48,8 @@ pub struct Decision {
     pub ignored: Option<Ignored>,
     /// A reported success was taken as a failure: its output breaks the contract.
     pub refused: bool,
+    /// The signals that steps have taken now, by the sequences of their entries: this one, or earlier ones that were kept.
+    pub taken: Vec<u64>,
 }
 
 /// Applies one entry to a run.
@@ -68,11 +70,11 @@ pub fn apply(run: &mut Run, entry: &Entry, channel: Channel, stamp: Stamp) -> De
     }
     let ignored = transition(&mut turn, entry, channel).err();
     turn.settle();
-    let Turn { commands, refused, .. } = turn;
+    let Turn { commands, refused, taken, .. } = turn;
     if ignored.is_none() {
         run.last_progress = stamp.at;
     }
-    Decision { commands, ignored, refused }
+    Decision { commands, ignored, refused, taken }
 }
 
 /// The table of (state, entry). What is not legal has a name.

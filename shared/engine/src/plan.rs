@@ -31,6 +31,8 @@ pub struct Plan {
     pub signals: BTreeMap<SignalName, Option<Contract>>,
     /// What may be asked of its runs while they go on and afterwards; decides nothing.
     pub queries: BTreeMap<QueryName, Template>,
+    /// What those are answered who tell a run one of these signals and wait for what becomes of it.
+    pub answers: BTreeMap<SignalName, Template>,
     /// The workflow's output.
     pub output: Template,
     /// What that output has to be like; `None` if it may be anything.

@@ -16,11 +16,19 @@ use crate::weight::payload_bytes;
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Signals {
     /// By name, the oldest first. A name without signals has no entry.
-    pub(crate) kept: BTreeMap<SignalName, VecDeque<Payload>>,
+    pub(crate) kept: BTreeMap<SignalName, VecDeque<Kept>>,
     /// How many there are.
     pub(crate) count: usize,
     /// What they weigh.
     pub(crate) bytes: usize,
+}
+
+/// One that is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Kept {
+    /// Where the log has it.
+    seq: u64,
+    payload: Payload,
 }
 
 impl Signals {
@@ -30,22 +38,22 @@ impl Signals {
 }
 
 /// Keeps a signal that nobody waits for; false if there are too many.
-pub(crate) fn keep(run: &mut Run, name: &SignalName, payload: Payload) -> bool {
+pub(crate) fn keep(run: &mut Run, name: &SignalName, seq: u64, payload: Payload) -> bool {
     let signals = run.signals.get_or_insert_default();
     if signals.count >= SIGNALS_KEPT_MAX {
         return false;
     }
     signals.count += 1;
     signals.bytes += weight(&payload);
-    signals.kept.entry(name.clone()).or_default().push_back(payload);
+    signals.kept.entry(name.clone()).or_default().push_back(Kept { seq, payload });
     true
 }
 
-/// The oldest signal of this name that is kept.
-pub(crate) fn take(run: &mut Run, name: &SignalName) -> Option<Payload> {
+/// The oldest signal of this name that is kept, and where the log has it.
+pub(crate) fn take(run: &mut Run, name: &SignalName) -> Option<(u64, Payload)> {
     let signals = run.signals.as_mut()?;
     let of_name = signals.kept.get_mut(name)?;
-    let payload = of_name.pop_front()?;
+    let Kept { seq, payload } = of_name.pop_front()?;
     if of_name.is_empty() {
         signals.kept.remove(name);
     }
@@ -54,7 +62,7 @@ pub(crate) fn take(run: &mut Run, name: &SignalName) -> Option<Payload> {
     if signals.count == 0 {
         run.signals = None;
     }
-    Some(payload)
+    Some((seq, payload))
 }
 
 /// The first place that waits for this signal, or that has given it up and holds up its run.
@@ -68,7 +76,7 @@ pub(crate) fn awaited(run: &Run, name: &SignalName) -> Option<Place> {
 }
 
 fn weight(payload: &Payload) -> usize {
-    size_of::<Payload>() + payload_bytes(payload)
+    size_of::<Kept>() + payload_bytes(payload)
 }
 
 #[cfg(test)]

@@ -63,8 +63,8 @@ pub use run::Run;
 pub(crate) use run::Stage;
 pub(crate) use slot::{Slot, SlotState};
 pub(crate) use step::{FanOut, StepState};
-pub(crate) use summary::status;
 pub use summary::{Members, StepStatus, StepSummary};
+pub(crate) use summary::{is_over, status};
 
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

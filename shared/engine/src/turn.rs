@@ -40,13 +40,15 @@ pub(crate) struct Turn<'r> {
     pub(crate) commands: Vec<Command>,
     /// A reported success was taken as a failure.
     pub(crate) refused: bool,
+    /// The signals that steps took, by where the log has them.
+    pub(crate) taken: Vec<u64>,
     /// Active steps that may be able to go on.
     queue: VecDeque<StepIndex>,
 }
 
 impl<'r> Turn<'r> {
     pub(crate) fn new(run: &'r mut Run, stamp: Stamp) -> Self {
-        Self { run, stamp, commands: Vec::new(), refused: false, queue: VecDeque::new() }
+        Self { run, stamp, commands: Vec::new(), refused: false, taken: Vec::new(), queue: VecDeque::new() }
     }
 
     pub(crate) fn plan(&self) -> Arc<Plan> {

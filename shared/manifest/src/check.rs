@@ -74,8 +74,9 @@ fn check_agent(agent: &Agent) -> Vec<Issue> {
 fn check_workflow(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Issue> {
     let mut issues = contracts::issues(&workflow.spec.input, &spec().field("input").field("schema"));
     issues.extend(contracts::issues(&workflow.spec.result, &spec().field("result").field("schema")));
-    for (name, contract) in &workflow.spec.signals {
-        issues.extend(contracts::issues(contract, &spec().field("signals").field(name.as_str()).field("schema")));
+    for (name, signal) in &workflow.spec.signals {
+        issues
+            .extend(contracts::issues(&signal.contract, &spec().field("signals").field(name.as_str()).field("schema")));
     }
     issues.extend(steps::check(workflow, catalog));
     issues.extend(references::check(workflow, catalog));

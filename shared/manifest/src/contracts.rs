@@ -11,7 +11,11 @@ pub(crate) fn read(part: &Part<'_>, issues: &mut Issues) -> Option<Contract> {
     let mut fields = part.fields(issues)?;
     let schema = fields.required("schema", issues);
     fields.close(&[], issues);
-    let schema = schema?;
+    self::schema(&schema?, issues)
+}
+
+/// The contract that a schema is.
+pub(crate) fn schema(schema: &Part<'_>, issues: &mut Issues) -> Option<Contract> {
     match schema.value {
         Value::Object(_) | Value::Bool(_) => Some(Contract::new(schema.value.clone())),
         _ => schema.expected("a JSON Schema (an object)", "", issues),

@@ -14,6 +14,7 @@ use crate::issue::Issue;
 use crate::metadata::Metadata;
 use crate::order::{self, Cycle};
 use crate::read::{Fields, Issues, Part, optional};
+use crate::signal::Signal;
 use crate::step::Step;
 use crate::{Contract, contracts, last, write};
 
@@ -31,9 +32,9 @@ pub struct Workflow {
 pub struct WorkflowSpec {
     /// What a run takes.
     pub input: Contract,
-    /// The signals that its runs take, each with what it has to be like.
+    /// The signals that its runs take.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub signals: BTreeMap<SignalName, Contract>,
+    pub signals: BTreeMap<SignalName, Signal>,
     /// What may be asked of its runs at any time, over what they have so far.
     #[serde(serialize_with = "write::templates", skip_serializing_if = "BTreeMap::is_empty")]
     pub queries: BTreeMap<QueryName, Template>,
@@ -192,16 +193,14 @@ impl WorkflowSpec {
     }
 }
 
-/// `go: {}` for a signal that may say anything, or `go: { schema: … }`.
-fn read_signals(part: &Part<'_>, issues: &mut Issues) -> Option<BTreeMap<SignalName, Contract>> {
+fn read_signals(part: &Part<'_>, issues: &mut Issues) -> Option<BTreeMap<SignalName, Signal>> {
     let fields = part.fields(issues)?;
     let signals: Vec<_> = fields
         .all()
         .map(|(name, part)| {
             let key = Part { value: &Value::String(name.clone()), pointer: part.pointer.clone() }.name(issues);
-            let any = part.value.as_object().is_none_or(serde_json::Map::is_empty) && !part.value.is_string();
-            let contract = if any { Some(Contract::any()) } else { contracts::read(&part, issues) };
-            Some((key?, contract?))
+            let signal = Signal::read(&part, issues);
+            Some((key?, signal?))
         })
         .collect();
     signals.into_iter().collect()

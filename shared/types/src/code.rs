@@ -142,8 +142,14 @@ codes! {
     PRIORITY_INVALID = "K0230";
     /// The run's workflow declares no such query.
     UNKNOWN_QUERY = "K0235";
-    /// A query, or the answer of an update, has no value as the run stands.
+    /// A query has no value as the run stands.
     QUERY_FAILED = "K0236";
+    /// The run's workflow declares no answer for this signal, so it can be told and not waited for.
+    NO_ANSWER = "K0237";
+    /// An update has no answer: the run ended before it took it, or what the answer refers to never came to be.
+    UPDATE_FAILED = "K0238";
+    /// An update was recorded and there is no answer yet.
+    UPDATE_PENDING = "K0239";
 
     // 03xx: why a run is STALLED or FAILED
     /// A step gave up.

@@ -9,7 +9,7 @@ use kapelle_proto::v1::{
     LineageRequest, LineageResponse, LineageStep, ListRunsRequest, ListRunsResponse, PauseRequested, PinnedCount,
     PinnedRequest, PinnedResponse, QueryRequest, QueryResponse, RestartRunRequest, RetryRunRequest, RunStatus,
     RunSummary, RunView, SignalRequest, SignalResponse, SteerRequest, SteerResponse, StepView, SubmitRequest,
-    SubmitResponse, SubmitResult, WatchRunRequest, Why, execute_result, submit_result,
+    SubmitResponse, SubmitResult, UpdateRequest, UpdateResponse, WatchRunRequest, Why, execute_result, submit_result,
 };
 
 use super::log::{entry, failure};
@@ -75,6 +75,14 @@ pub(super) fn samples() -> Vec<Sample> {
             id: "answer-7".into(),
         }),
         Sample::new(SignalResponse { seq: 4_711, duplicate: true }),
+        Sample::new(UpdateRequest {
+            run_id: RUN.into(),
+            name: "change-address".into(),
+            payload: r#"{"to":"Ada"}"#.into(),
+            id: "u1".into(),
+            wait_millis: 10_000,
+        }),
+        Sample::new(UpdateResponse { value: "140".into(), seq: 4_711, answered_seq: 4_713, duplicate: true }),
         Sample::new(QueryRequest { run_id: RUN.into(), name: "total".into() }),
         Sample::new(QueryResponse { value: "140".into(), seq: 4_711 }),
         Sample::new(HistoryResponse { entries: vec![history()] }),

@@ -1,7 +1,8 @@
 //! `SignalReceived`: somebody outside said something that the run waits for, now or later.
 //!
 //! The first place that waits for it, in the plan's order, ends with the signal's payload as its output; if there is none
-//! the signal is kept. One that comes too late for its timeout gets a run on that is STALLED for it. So one that comes early is not lost, and one that comes while the run is paused counts.
+//! the signal is kept. One that comes too late for its timeout gets a run on that is STALLED for it. So one that comes early
+//! is not lost, and one that comes while the run is paused counts.
 
 use crate::command::{Command, TimerId};
 use crate::entry::SignalReceived;
@@ -20,7 +21,7 @@ pub(super) fn apply(turn: &mut Turn<'_>, signal: &SignalReceived) -> Result<(), 
         return Err(Ignored::BadSignal);
     }
     let Some(place) = signals::awaited(turn.run, &signal.name) else {
-        let kept = signals::keep(turn.run, &signal.name, signal.payload.clone());
+        let kept = signals::keep(turn.run, &signal.name, turn.stamp.seq, signal.payload.clone());
         return if kept { Ok(()) } else { Err(Ignored::TooManySignals) };
     };
     let waiting = turn.run.slot(place).map(|slot| (slot.attempt, slot.state.clone()));
@@ -28,6 +29,7 @@ pub(super) fn apply(turn: &mut Turn<'_>, signal: &SignalReceived) -> Result<(), 
         let timer = place.task(&plan, attempt).map(|task| Command::CancelTimer { timer: TimerId::Wake(task) });
         turn.commands.extend(timer);
     }
+    turn.taken.push(turn.stamp.seq);
     turn.succeed(place, &signal.payload);
     Ok(())
 }

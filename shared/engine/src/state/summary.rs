@@ -192,7 +192,7 @@ pub(crate) fn status(run: &Run, step: StepIndex) -> StepStatus {
 }
 
 /// Whether nothing becomes of a step any more that has not ended.
-fn is_over(run: &Run, step: StepIndex) -> bool {
+pub(crate) fn is_over(run: &Run, step: StepIndex) -> bool {
     run.is_finished() || run.is_off(step)
 }
 

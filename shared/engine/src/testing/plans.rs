@@ -1,11 +1,13 @@
 //! Plans from compact JSON.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kapelle_expression::{Expression, Template};
-use kapelle_types::{QueryName, RetryPolicy, SignalName, Usd, WorkflowVersion};
+use kapelle_types::{RetryPolicy, SignalName, Usd, WorkflowVersion};
 use serde_json::{Value, json};
 
 use crate::contract::{Check, Contract};
@@ -63,7 +65,8 @@ pub fn plan(spec: &Value) -> Plan {
         workflow: workflow(),
         steps,
         signals: signals(&spec["signals"]),
-        queries: queries(&spec["queries"]),
+        queries: named(&spec["queries"]),
+        answers: named(&spec["answers"]),
         output: template(&spec["output"], &Value::Null),
         result: requires(&spec["result"]),
         deadline: spec["deadline_ms"].as_u64().map(Duration::from_millis),
@@ -72,8 +75,8 @@ pub fn plan(spec: &Value) -> Plan {
     }
 }
 
-/// `"queries": {"total": "${…}"}` beside the steps.
-fn queries(spec: &Value) -> BTreeMap<QueryName, Template> {
+/// `"queries": {"total": "${…}"}` beside the steps, and so the `"answers"` of signals.
+fn named<K: Ord + FromStr<Err: Debug>>(spec: &Value) -> BTreeMap<K, Template> {
     let named = |(name, it): (&String, &Value)| (name.parse().unwrap(), template(it, &Value::Null));
     spec.as_object().into_iter().flatten().map(named).collect()
 }

@@ -144,7 +144,7 @@ fn own(workflow: &Workflow, act: &Act, run: Option<&Workflow>) -> Option<Contrac
             Some(Contract::new(json!({ "enum": names })))
         }
         Act::Wait(_) | Act::Emit(_) => Some(Contract::new(json!({ "type": "null" }))),
-        Act::Signal(name) => workflow.spec.signals.get(name).cloned(),
+        Act::Signal(name) => workflow.spec.signals.get(name).map(|it| it.contract.clone()),
         Act::Approval(_) => Some(Contract::new(json!({
             "type": "object",
             "properties": {

@@ -65,6 +65,11 @@ pub(super) fn check(workflow: &Workflow, catalog: &dyn Catalog) -> Vec<Issue> {
     for (field, template) in workflow.spec.fairness.iter().flat_map(Fairness::templates) {
         checker.before_all(Some(template), &spec().field("fairness").field(field));
     }
+    for (name, signal) in &workflow.spec.signals {
+        let pointer = spec().field("signals").field(name.as_str()).field("answer");
+        let answer = signal.answer.iter().map(Template::source);
+        answer.for_each(|it| checker.template(it, None, Place::Output, &pointer));
+    }
     for (name, query) in &workflow.spec.queries {
         checker.template(query.source(), None, Place::Output, &spec().field("queries").field(name.as_str()));
     }

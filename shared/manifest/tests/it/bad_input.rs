@@ -165,6 +165,17 @@ fn queries() {
 }
 
 #[test]
+fn signals() {
+    let with = |signals: &str| workflow("  steps:\n", &format!("  signals: {signals}\n  steps:\n"));
+    shows("signal_field", &with("{ go: { shema: {} } }"));
+    shows("signal_schema", &with("{ go: { schema: 7 } }"));
+    shows("signal_text", &with("{ go: schema }"));
+    shows("signal_answer_syntax", &with("{ go: { answer: \"${steps.score.}\" } }"));
+    shows("signal_answer_step", &with("{ go: { answer: { risk: \"${steps.scroe.output.risk}\" } } }"));
+    shows("signal_answer_item", &with("{ go: { answer: \"${item}\" } }"));
+}
+
+#[test]
 fn agents() {
     shows("capability_unknown", &workflow("agent: licence-review@^1", "capability: licence.clasify"));
     shows(
