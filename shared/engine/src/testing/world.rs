@@ -40,6 +40,8 @@ pub struct World {
     pub dead: BTreeSet<StepRef>,
     /// Marks that were asked for and are not in the log yet.
     pub marks: Vec<RunFinished>,
+    /// Signals that steps have taken, by their sequences.
+    pub taken: BTreeSet<u64>,
     pub clock: Timestamp,
     pub agents: Agents,
 }
@@ -79,6 +81,7 @@ impl World {
             timers: BTreeMap::new(),
             dead: BTreeSet::new(),
             marks: Vec::new(),
+            taken: BTreeSet::new(),
             clock: Timestamp::from_millis(1_000_000),
             agents,
         }
@@ -89,6 +92,7 @@ impl World {
     pub fn rebuilt(&self) -> Self {
         let mut world = Self::empty(replay(&self.run, &self.log), self.agents);
         world.log.clone_from(&self.log);
+        world.taken.clone_from(&self.taken);
         world.clock = self.clock;
         world
     }
@@ -112,7 +116,17 @@ impl World {
             panic!("{violation}\nafter {entry:?}\n{:#?}", self.run);
         }
         self.nothing_new_beyond_its_cost(&decision.commands);
+        self.signals_are_taken_once(&decision.taken);
         decision
+    }
+
+    /// What steps take are signals that came, each once.
+    fn signals_are_taken_once(&mut self, taken: &[u64]) {
+        for seq in taken {
+            let came = &self.log[*seq as usize - 1].entries[0].body;
+            assert!(matches!(came, Body::SignalReceived(_)), "{came:?} was taken for a signal");
+            assert!(self.taken.insert(*seq), "the signal at {seq} was taken twice");
+        }
     }
 
     /// What an entry lets begin has something left to spend when it begins.
