@@ -198,6 +198,12 @@ mod tests {
                 risk: "high".into(),
                 limits: r#"{"concurrency":1,"timeout":"20s"}"#.into(),
             }),
+            alternatives: vec![v1::ApprovalAlternative {
+                agent: "clerk@2.0.0".into(),
+                purpose: "Has a clerk pay.".into(),
+                risk: String::new(),
+                capabilities: vec!["invoice.pay".into()],
+            }],
             run_cost_usd: 0.25,
             sources: vec![v1::ApprovalSource { reference: "steps.review.output".into(), agent: "review@1.0.0".into() }],
             changes: vec![
@@ -221,6 +227,7 @@ mod tests {
             "\"amount\": 5",
             "Pays invoices.",
             "concurrency 1, timeout 20s",
+            "clerk@2.0.0  Has a clerk pay.  (risk not said; invoice.pay)",
             "steps.review.output  by review@1.0.0",
             "$0.2500",
             "the run ends FAILED",

@@ -37,6 +37,8 @@ pub(crate) struct Approval {
     pub(crate) on_reject: String,
     pub(crate) on_expiry: String,
     pub(crate) performer: Option<Performer>,
+    /// Who else could do it.
+    pub(crate) alternatives: Vec<Alternative>,
     pub(crate) run_cost_usd: f64,
     /// Where the arguments come from.
     pub(crate) sources: Vec<Source>,
@@ -56,6 +58,16 @@ pub(crate) struct Performer {
     pub(crate) owner: String,
     pub(crate) risk: Option<String>,
     pub(crate) limits: Value,
+}
+
+/// An agent that declares what the one that would do it declares.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Alternative {
+    pub(crate) agent: String,
+    pub(crate) purpose: String,
+    pub(crate) risk: Option<String>,
+    /// What both declare.
+    pub(crate) capabilities: Vec<String>,
 }
 
 /// Something that arguments are made of.
@@ -115,6 +127,7 @@ impl From<v1::ApprovalView> for Approval {
             on_reject: wire.on_reject,
             on_expiry: wire.on_expiry,
             performer: wire.performer.map(Into::into),
+            alternatives: wire.alternatives.into_iter().map(Into::into).collect(),
             run_cost_usd: wire.run_cost_usd,
             sources: wire.sources.into_iter().map(Into::into).collect(),
             changes: wire.changes.into_iter().map(Into::into).collect(),
@@ -130,6 +143,13 @@ impl From<v1::ApprovalAgent> for Performer {
     fn from(wire: v1::ApprovalAgent) -> Self {
         let limits = super::payload(&wire.limits);
         Self { purpose: wire.purpose, owner: wire.owner, risk: there(wire.risk), limits }
+    }
+}
+
+impl From<v1::ApprovalAlternative> for Alternative {
+    fn from(wire: v1::ApprovalAlternative) -> Self {
+        let v1::ApprovalAlternative { agent, purpose, risk, capabilities } = wire;
+        Self { agent, purpose, risk: there(risk), capabilities }
     }
 }
 

@@ -14,13 +14,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use kapelle_engine::Body;
 use kapelle_proto::v1::bulk_answer::Answer;
 use kapelle_proto::v1::bulk_done::Outcome;
 use kapelle_proto::v1::{self, BulkVerb, RunStatus};
 use kapelle_telemetry::clock;
-use kapelle_types::{Caller, Code, Diagnosis, limits};
+use kapelle_types::{Caller, Code, Diagnosis, StepId, limits};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use tonic::Status;
@@ -28,9 +29,13 @@ use uuid::Uuid;
 
 use super::Context;
 use super::again::{Anew, again};
+use super::query::query;
+use super::signal::{Manner, payload, signal};
 use super::steer::{Wish, steer_as};
+use super::update::update;
 use crate::listing::{Query, ROWS_MAX, list_all};
 use crate::runs::{Rebuilt, RunRow, rebuild};
+use crate::submit::Fork;
 
 /// Runs of one operation that are worked on at once: few, so that whoever else asks is not held up.
 const IN_FLIGHT_MAX: usize = 8;
@@ -48,7 +53,27 @@ struct Operation {
     reason: String,
     latest: bool,
     query: Query,
+    /// Which signal or query.
+    name: String,
+    /// What a signal says.
+    payload: Bytes,
+    /// Where forks begin.
+    step: Option<StepId>,
     traceparent: Option<String>,
+}
+
+/// What came of one run: the run that was begun, and what was answered.
+#[derive(Debug, Default)]
+struct Did {
+    outcome: Outcome,
+    new_run_id: String,
+    value: Bytes,
+}
+
+impl Did {
+    fn just(outcome: Outcome) -> Self {
+        Self { outcome, ..Self::default() }
+    }
 }
 
 /// Begins an operation; what comes of it is sent as it comes.
@@ -104,6 +129,7 @@ fn understood(
         let message = format!("a reason has {} characters at most", limits::REASON_CHARS_MAX);
         return Err(Diagnosis::new(Code::REQUEST_INVALID, message));
     }
+    let step = fits(verb, &request)?;
     let mut query = Query::of(&request.filter.unwrap_or_default(), clock::now());
     if query.is_any() && !request.all {
         let message = "an operation on many runs names no filter";
@@ -114,8 +140,28 @@ fn understood(
         query.statuses = statuses.iter().map(|status| *status as i32).collect();
     }
     let query = Query { unseen: true, limit: ROWS_MAX, ..query };
-    let v1::BulkRequest { reason, latest, .. } = v1::BulkRequest { filter: None, ..request };
-    Ok(Operation { context, caller, verb, id, reason, latest, query, traceparent })
+    let v1::BulkRequest { reason, latest, name, payload, .. } = v1::BulkRequest { filter: None, ..request };
+    Ok(Operation { context, caller, verb, id, reason, latest, query, name, payload, step, traceparent })
+}
+
+/// Whether a verb has what it needs, before anything is done; where its forks begin.
+fn fits(verb: BulkVerb, request: &v1::BulkRequest) -> Result<Option<StepId>, Diagnosis> {
+    let invalid = |message: String| Diagnosis::new(Code::REQUEST_INVALID, message);
+    let named = matches!(verb, BulkVerb::Signal | BulkVerb::Update | BulkVerb::Query);
+    if named == request.name.is_empty() {
+        let which = if named { "say which with `name`" } else { "`name` is for signals, updates and queries" };
+        return Err(invalid(which.to_owned()));
+    }
+    if matches!(verb, BulkVerb::Signal | BulkVerb::Update) {
+        payload(&request.payload)?;
+    } else if !request.payload.is_empty() {
+        return Err(invalid("`payload` is for signals and updates".to_owned()));
+    }
+    match (verb, request.step.as_str()) {
+        (BulkVerb::Fork, step) => step.parse().map(Some).map_err(|e| invalid(format!("`step`: {e}"))),
+        (_, "") => Ok(None),
+        _ => Err(invalid("`step` is for forks".to_owned())),
+    }
 }
 
 /// The statuses that a verb is for, where nobody names others; none for any. `None` if it is no verb.
@@ -125,11 +171,11 @@ fn applies_to(verb: BulkVerb) -> Option<&'static [RunStatus]> {
     const GOING: &[RunStatus] = &[RunStatus::Pending, RunStatus::Running, RunStatus::Waiting];
     match verb {
         BulkVerb::Unspecified => None,
-        BulkVerb::Cancel | BulkVerb::Terminate => Some(OPEN),
+        BulkVerb::Cancel | BulkVerb::Terminate | BulkVerb::Signal | BulkVerb::Update => Some(OPEN),
         BulkVerb::Pause => Some(GOING),
         BulkVerb::Resume => Some(&[RunStatus::Paused]),
         BulkVerb::Retry | BulkVerb::Fail => Some(&[RunStatus::Stalled]),
-        BulkVerb::Restart => Some(&[]),
+        BulkVerb::Restart | BulkVerb::Fork | BulkVerb::Query => Some(&[]),
     }
 }
 
@@ -199,41 +245,66 @@ impl Operation {
     async fn one(self: Arc<Self>, row: RunRow) -> v1::BulkDone {
         let run_id = row.run.to_string();
         match Box::pin(self.act(&row)).await {
-            Ok((outcome, new_run_id)) => v1::BulkDone { run_id, outcome: outcome.into(), error: None, new_run_id },
+            Ok(Did { outcome, new_run_id, value }) => {
+                v1::BulkDone { run_id, outcome: outcome.into(), error: None, new_run_id, value }
+            }
             Err(error) => {
-                let (outcome, new_run_id) = (Outcome::Failed.into(), String::new());
-                v1::BulkDone { run_id, outcome, error: Some((&error).into()), new_run_id }
+                let outcome = Outcome::Failed.into();
+                v1::BulkDone { run_id, outcome, error: Some((&error).into()), ..v1::BulkDone::default() }
             }
         }
     }
 
     /// Does it to one run, unless this operation did or the run is another than was looked for.
-    async fn act(&self, row: &RunRow) -> Result<(Outcome, String), Diagnosis> {
+    async fn act(&self, row: &RunRow) -> Result<Did, Diagnosis> {
         let rebuilt = rebuild(&self.context.bus, &self.context.plans, row.run).await?;
         let id = format!("bulk:{}:{}", self.id, self.word());
         if is_recorded(&rebuilt, &id) {
-            return Ok((Outcome::Already, String::new()));
+            return Ok(Did::just(Outcome::Already));
         }
         // What a restart began has the labels of what it restarted.
         let is_ours = rebuilt.run.key().is_some_and(|key| key.starts_with(&format!("{id}:")));
         if is_ours || !self.query.finds(&rebuilt.run) {
-            return Ok((Outcome::PassedOver, String::new()));
+            return Ok(Did::just(Outcome::PassedOver));
         }
         let part_of = format!(" (bulk {})", self.id);
-        let Some(body) = self.body() else {
-            let key = Some(format!("{id}:{}", row.run));
-            let (latest, traceparent) = (self.latest, self.traceparent.clone());
-            let anew = Anew { fork: None, latest, key, traceparent, part_of };
-            let submitted = again(&self.context, &self.caller, &rebuilt, anew).await?;
-            let outcome = if submitted.existed { Outcome::Already } else { Outcome::Done };
-            return Ok((outcome, submitted.run.to_string()));
-        };
+        let Some(body) = self.body() else { return self.other(&rebuilt, id, part_of).await };
         let wish = Wish { id, body, part_of: &part_of };
         steer_as(&self.context, &rebuilt.run, &self.caller, wish).await?;
-        Ok((Outcome::Done, String::new()))
+        Ok(Did::just(Outcome::Done))
     }
 
-    /// What is written into each run; `None` where a new run is started.
+    /// What begins another run, tells one something or asks it.
+    async fn other(&self, rebuilt: &Rebuilt, id: String, part_of: String) -> Result<Did, Diagnosis> {
+        let (context, caller, run) = (&*self.context, &*self.caller, rebuilt.run.id());
+        let (run_id, name, payload) = (run.to_string(), self.name.clone(), self.payload.clone());
+        let done = |repeated: bool| if repeated { Outcome::Already } else { Outcome::Done };
+        Ok(match self.verb {
+            BulkVerb::Signal => {
+                let told = v1::SignalRequest { run_id, name, payload, id };
+                let answer = signal(context, run, caller, (Manner::Signal, told)).await?;
+                Did::just(done(answer.duplicate))
+            }
+            BulkVerb::Update => {
+                let told = v1::UpdateRequest { run_id, name, payload, id, wait_millis: 0 };
+                let v1::UpdateResponse { value, duplicate, .. } = update(context, run, caller, told).await?;
+                Did { value, ..Did::just(done(duplicate)) }
+            }
+            BulkVerb::Query => {
+                let value = query(context, run, caller, &name).await?.value;
+                Did { value, ..Did::just(Outcome::Done) }
+            }
+            _ => {
+                let key = Some(format!("{id}:{run}"));
+                let fork = self.step.clone().map(|from| Fork { from, input: None });
+                let anew = Anew { fork, latest: self.latest, key, traceparent: self.traceparent.clone(), part_of };
+                let submitted = again(context, caller, rebuilt, anew).await?;
+                Did { new_run_id: submitted.run.to_string(), ..Did::just(done(submitted.existed)) }
+            }
+        })
+    }
+
+    /// What is written into each run; `None` where it is done otherwise.
     fn body(&self) -> Option<Body> {
         let reason = self.reason.clone();
         match self.verb {
@@ -243,7 +314,12 @@ impl Operation {
             BulkVerb::Resume => Some(Body::ResumeRequested),
             BulkVerb::Retry => Some(Body::RetryRequested { steps: Vec::new() }),
             BulkVerb::Fail => Some(Body::FailRequested { reason }),
-            BulkVerb::Restart | BulkVerb::Unspecified => None,
+            BulkVerb::Restart
+            | BulkVerb::Fork
+            | BulkVerb::Signal
+            | BulkVerb::Update
+            | BulkVerb::Query
+            | BulkVerb::Unspecified => None,
         }
     }
 
@@ -271,6 +347,10 @@ mod tests {
             BulkVerb::Retry,
             BulkVerb::Fail,
             BulkVerb::Restart,
+            BulkVerb::Fork,
+            BulkVerb::Signal,
+            BulkVerb::Update,
+            BulkVerb::Query,
         ];
         assert!(all.iter().all(|verb| applies_to(*verb).is_some()) && applies_to(BulkVerb::Unspecified).is_none());
         let ended =

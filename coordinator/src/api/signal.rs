@@ -104,7 +104,8 @@ fn received(run: &Run, request: &v1::SignalRequest) -> Result<SignalReceived, Di
     }
 }
 
-fn payload(bytes: &[u8]) -> Result<Payload, Diagnosis> {
+/// What a signal says.
+pub(super) fn payload(bytes: &[u8]) -> Result<Payload, Diagnosis> {
     if bytes.len() > limits::PAYLOAD_INLINE_BYTES_MAX {
         let most = limits::PAYLOAD_INLINE_BYTES_MAX / 1024;
         let message = format!("a signal carries at most {most} KiB, this one has {} bytes", bytes.len());

@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use kapelle_bus::approvals::{Approvals, Used};
 use kapelle_engine::{Act, Body, Held, OnGiveUp, Phase, Plan, PlanStep, Run, StepStatus};
 use kapelle_expression::Root;
-use kapelle_proto::v1::{ApprovalAgent, ApprovalSource, ApprovalView};
-use kapelle_types::{Code, StepId, TaskId, printed};
+use kapelle_manifest::Catalog;
+use kapelle_proto::v1::{ApprovalAgent, ApprovalAlternative, ApprovalSource, ApprovalView};
+use kapelle_types::{AgentVersion, Code, StepId, TaskId, printed};
 
 use super::diff::diff;
 use super::ending::agreed_to;
@@ -36,6 +37,7 @@ pub(crate) async fn fill(
         risk: agent.spec.risk.map(|risk| risk.name().to_owned()).unwrap_or_default(),
         limits: serde_json::to_vec(&agent.spec.role.limits).unwrap_or_default().into(),
     });
+    view.alternatives = held.agent.map(|it| alternatives(it, snapshot)).unwrap_or_default();
     view.run_cost_usd = cost_usd(rebuilt);
     view.sources = sources(plan, planned);
     view.reminds_at_unix_nanos = held.approval.remind.iter().map(|it| held.asked_at.plus(*it).nanos()).collect();
@@ -43,6 +45,24 @@ pub(crate) async fn fill(
     let Ok(Some(used)) = store.used(&plan.workflow.name, &held.step.step).await else { return };
     let Ok(last) = rebuild(bus, plans, used.run).await else { return };
     compare(view, &last, &used, held);
+}
+
+/// Whoever else declares what this agent declares, by name.
+fn alternatives(agent: &AgentVersion, snapshot: &Snapshot) -> Vec<ApprovalAlternative> {
+    let capabilities = snapshot.agent(agent).map(|it| it.spec.role.capabilities.as_slice()).unwrap_or_default();
+    let mut found: BTreeMap<AgentVersion, ApprovalAlternative> = BTreeMap::new();
+    for capability in capabilities {
+        for other in Catalog::capable(&snapshot, capability).iter().filter(|it| it.version() != *agent) {
+            let blank = || ApprovalAlternative {
+                agent: printed(&other.version()),
+                purpose: other.spec.role.purpose.clone(),
+                risk: other.spec.risk.map(|risk| risk.name().to_owned()).unwrap_or_default(),
+                capabilities: vec![],
+            };
+            found.entry(other.version()).or_insert_with(blank).capabilities.push(capability.clone());
+        }
+    }
+    found.into_values().collect()
 }
 
 fn compare(view: &mut ApprovalView, last: &Rebuilt, used: &Used, held: &Held<'_>) {

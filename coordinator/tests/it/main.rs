@@ -7,6 +7,7 @@ mod again;
 mod alike;
 mod approvals;
 mod audit;
+mod bulk;
 mod callers;
 mod contracts;
 mod delegations;

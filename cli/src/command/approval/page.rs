@@ -26,6 +26,13 @@ pub(super) fn page(it: &Approval) -> String {
         line("its risk", performer.risk.as_deref().unwrap_or("not said"));
         line("its limits", &limits(&performer.limits));
     }
+    for other in &it.alternatives {
+        let risk = other.risk.as_deref().unwrap_or("not said");
+        line(
+            "instead",
+            &format!("{}  {}  (risk {risk}; {})", other.agent, other.purpose, other.capabilities.join(", ")),
+        );
+    }
     line("submitted by", it.submitted_by.as_deref().unwrap_or("nobody known"));
     line("asked", &if it.groups.is_empty() { "any approver".to_owned() } else { it.groups.join(", ") });
     line("agreed", &format!("{} of {}  {}", it.agreed.len(), it.quorum, it.agreed.join(", ")));

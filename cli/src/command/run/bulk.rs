@@ -7,9 +7,10 @@ use kapelle_proto::v1;
 use kapelle_proto::v1::bulk_answer::Answer;
 use kapelle_proto::v1::bulk_done::Outcome;
 use serde::Serialize;
+use serde_json::Value;
 
-use super::page;
 use super::select::Filter;
+use super::{input, page};
 use crate::app::{App, End};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -21,7 +22,8 @@ use crate::view::RunRow;
 #[command(after_help = "\
 Without --yes it only shows how many runs it would be done to, and the first of them. Without
 --status a verb is for the runs that it can do something to: retry and fail for STALLED ones,
-resume for PAUSED ones, pause for those that go on, cancel and terminate for open ones.
+resume for PAUSED ones, pause for those that go on, cancel, terminate, signal and update for open
+ones, restart, fork and query for all.
 
 An operation has an id, which is printed first. If it is cut short, repeat the same command with
 --id: no run has it done twice. With --limit each repetition goes on with as many more.")]
@@ -40,9 +42,18 @@ pub(crate) struct Bulk {
     /// Why; it is kept in the runs' logs
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
-    /// Of restart: with the versions that a new run would get now
+    /// Of restart and fork: with the versions that a new run would get now
     #[arg(long)]
     latest: bool,
+    /// Of signal, update and query: which
+    #[arg(long, default_value = "", hide_default_value = true)]
+    name: String,
+    /// Of signal and update: a file, `-` for stdin, or JSON. Default: nothing (null)
+    #[arg(long, value_name = "FILE")]
+    payload: Option<String>,
+    /// Of fork: the step that the new runs begin at
+    #[arg(long, value_name = "STEP", default_value = "", hide_default_value = true)]
+    from: String,
     /// An operation that was cut short: what it did is not done twice. Default: a new one
     #[arg(long, value_name = "ID")]
     id: Option<String>,
@@ -68,6 +79,14 @@ enum Verb {
     Fail,
     /// Start them again, as new runs
     Restart,
+    /// Start new runs at a step of them, with --from; what does not depend on it is kept
+    Fork,
+    /// Tell them a signal, with --name and --payload
+    Signal,
+    /// The same, and wait 10 s for what each answers
+    Update,
+    /// Ask them for a value that their workflow declares, with --name; changes nothing
+    Query,
 }
 
 impl From<Verb> for v1::BulkVerb {
@@ -80,6 +99,10 @@ impl From<Verb> for v1::BulkVerb {
             Verb::Retry => Self::Retry,
             Verb::Fail => Self::Fail,
             Verb::Restart => Self::Restart,
+            Verb::Fork => Self::Fork,
+            Verb::Signal => Self::Signal,
+            Verb::Update => Self::Update,
+            Verb::Query => Self::Query,
         }
     }
 }
@@ -100,6 +123,9 @@ struct Done {
     outcome: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     new_run_id: Option<String>,
+    /// What was answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Refused>,
 }
@@ -124,9 +150,13 @@ struct Summary {
 
 /// `kapelle run bulk`.
 pub(crate) async fn bulk(app: &App, args: Bulk) -> End {
-    if args.latest && args.verb != Verb::Restart {
-        return Err(Failure::usage("`--latest` means something for restart alone.", "Leave it out."));
+    if args.latest && !matches!(args.verb, Verb::Restart | Verb::Fork) {
+        return Err(Failure::usage("`--latest` means something for restart and fork alone.", "Leave it out."));
     }
+    let payload = match &args.payload {
+        Some(source) => input::read(Some(source))?.into(),
+        None => bytes::Bytes::new(),
+    };
     let client = app.client().await?;
     let request = v1::BulkRequest {
         verb: v1::BulkVerb::from(args.verb) as i32,
@@ -136,6 +166,9 @@ pub(crate) async fn bulk(app: &App, args: Bulk) -> End {
         id: args.id.unwrap_or_default(),
         reason: args.reason,
         latest: args.latest,
+        name: args.name,
+        payload,
+        step: args.from,
     };
     let mut answers = client.runs().bulk(request).await.map_err(|s| client.failure(s))?.into_inner();
     let mut id = String::new();
@@ -182,7 +215,8 @@ fn cut_short(failure: Failure, id: &str) -> Failure {
 fn line(done: &Done) -> String {
     let new = done.new_run_id.as_ref().map(|run| format!("  as {run}")).unwrap_or_default();
     let why = done.error.as_ref().map(|e| format!("  {} {} {}", e.code, e.message, e.hint)).unwrap_or_default();
-    format!("{}  {}{new}{}", done.run_id, done.outcome, why.trim_end())
+    let value = done.value.as_ref().map(|value| format!("  {value}")).unwrap_or_default();
+    format!("{}  {}{new}{value}{}", done.run_id, done.outcome, why.trim_end())
 }
 
 fn finish(app: &App, id: String, summary: v1::BulkSummary) -> End {
@@ -207,6 +241,7 @@ impl From<v1::BulkDone> for Done {
         Self {
             run_id: wire.run_id,
             outcome: outcome.to_owned(),
+            value: (!wire.value.is_empty()).then(|| serde_json::from_slice(&wire.value).unwrap_or_default()),
             new_run_id: (!wire.new_run_id.is_empty()).then_some(wire.new_run_id),
             error: wire.error.map(refused),
         }
@@ -223,6 +258,8 @@ mod tests {
         assert_eq!(line(&Done::from(done.clone())), "r-1  done");
         let again = v1::BulkDone { new_run_id: "r-2".into(), ..done.clone() };
         assert_eq!(line(&Done::from(again)), "r-1  done  as r-2");
+        let asked = v1::BulkDone { value: r#"{"n": 7}"#.into(), ..done.clone() };
+        assert_eq!(line(&Done::from(asked)), r#"r-1  done  {"n":7}"#);
         let error = v1::ApiError { code: "K0206".into(), message: "it has ended".into(), hint: String::new() };
         let failed = v1::BulkDone { outcome: Outcome::Failed.into(), error: Some(error), ..done };
         assert_eq!(line(&Done::from(failed)), "r-1  failed  K0206 it has ended");

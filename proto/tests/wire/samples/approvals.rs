@@ -1,10 +1,11 @@
 //! Samples of `approval.proto`.
 
 use kapelle_proto::v1::{
-    Alike, AlikeRequest, AlikeResponse, ApprovalAgent, ApprovalChange, ApprovalRung, ApprovalSource, ApprovalStats,
-    ApprovalStatsRequest, ApprovalView, DecideApprovalRequest, DecideApprovalResponse, DelegateRequest, DelegationView,
-    EndDelegationRequest, EndDelegationResponse, GetApprovalRequest, ListApprovalsRequest, ListApprovalsResponse,
-    ListDelegationsRequest, ListDelegationsResponse, OverrideApprovalRequest,
+    Alike, AlikeRequest, AlikeResponse, ApprovalAgent, ApprovalAlternative, ApprovalChange, ApprovalRung,
+    ApprovalSource, ApprovalStats, ApprovalStatsRequest, ApprovalView, DecideApprovalRequest, DecideApprovalResponse,
+    DelegateRequest, DelegationView, EndDelegationRequest, EndDelegationResponse, GetApprovalRequest,
+    ListApprovalsRequest, ListApprovalsResponse, ListDelegationsRequest, ListDelegationsResponse,
+    OverrideApprovalRequest,
 };
 
 use super::{RUN, at};
@@ -20,6 +21,8 @@ pub(super) fn samples() -> Vec<Sample> {
         Sample::new(GetApprovalRequest { run_id: RUN.into(), step: STEP.into() }),
         Sample::new(view()),
         Sample::named("shown", shown()),
+        Sample::named("with-alternatives", ApprovalView { alternatives: vec![alternative()], ..shown() }),
+        Sample::new(alternative()),
         Sample::new(performer()),
         Sample::new(source()),
         Sample::new(change()),
@@ -108,6 +111,15 @@ fn performer() -> ApprovalAgent {
         owner: "finance@example.com".into(),
         risk: "high".into(),
         limits: r#"{"concurrency":1}"#.into(),
+    }
+}
+
+fn alternative() -> ApprovalAlternative {
+    ApprovalAlternative {
+        agent: "payments-by-hand@2.0.0".into(),
+        purpose: "Has a clerk pay.".into(),
+        risk: "minimal".into(),
+        capabilities: vec!["invoice.pay".into()],
     }
 }
 

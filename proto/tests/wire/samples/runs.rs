@@ -118,12 +118,27 @@ pub(super) fn verbs() -> Vec<Sample> {
             id: "op-1".into(),
             reason: "the provider is back".into(),
             latest: true,
+            ..BulkRequest::default()
         }),
+        Sample::named(
+            "of-signals",
+            BulkRequest {
+                verb: BulkVerb::Signal.into(),
+                name: "approved".into(),
+                payload: r#"{"by":"ada"}"#.into(),
+                step: "score".into(),
+                ..BulkRequest::default()
+            },
+        ),
         Sample::named("selected", bulk(Answer::Selected(selected()))),
         Sample::named("done", bulk(Answer::Done(refused()))),
         Sample::named("summary", bulk(Answer::Summary(totals()))),
         Sample::new(selected()),
         Sample::new(refused()),
+        Sample::named(
+            "answered",
+            BulkDone { value: "140".into(), outcome: Outcome::Done.into(), ..BulkDone::default() },
+        ),
         Sample::new(totals()),
     ]
 }
@@ -154,7 +169,13 @@ fn selected() -> BulkSelected {
 }
 
 fn refused() -> BulkDone {
-    BulkDone { run_id: RUN.into(), outcome: Outcome::Failed.into(), error: Some(error()), new_run_id: RUN.into() }
+    BulkDone {
+        run_id: RUN.into(),
+        outcome: Outcome::Failed.into(),
+        error: Some(error()),
+        new_run_id: RUN.into(),
+        ..BulkDone::default()
+    }
 }
 
 fn totals() -> BulkSummary {
