@@ -26,5 +26,6 @@ mod queries;
 mod retire;
 mod schedules;
 mod spine;
+mod text;
 mod tls;
 mod turns;
