@@ -24,7 +24,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::failure::Failure;
 
 pub(crate) use credential::{Bearer, Credential};
-pub(crate) use follow::{Until, follow};
+pub(crate) use follow::{Until, follow, follow_text};
 pub(crate) use status::{failure, is_transient};
 pub(crate) use tls::{Tls, unusable};
 

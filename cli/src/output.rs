@@ -65,6 +65,22 @@ impl Output {
         }
     }
 
+    /// Prints a piece of what comes as it is written: for programs as [`Output::stream`] does, for people without a line's end.
+    pub(crate) fn flow<T: Serialize>(self, value: &T, people: impl FnOnce(&T) -> String) -> Result<(), Failure> {
+        if self.format != Format::Table {
+            return self.stream(value, |_| String::new());
+        }
+        let mut stdout = anstream::stdout().lock();
+        write!(stdout, "{}", people(value))?;
+        stdout.flush()?;
+        Ok(())
+    }
+
+    /// Prints what people are told behind the values that came, and programs are not.
+    pub(crate) fn ending(self, people: impl FnOnce() -> String) -> Result<(), Failure> {
+        if self.format == Format::Table { self.text(&people()) } else { Ok(()) }
+    }
+
     /// Prints text with a line end, if it is not empty.
     pub(crate) fn text(self, text: &str) -> Result<(), Failure> {
         let text = text.trim_end();

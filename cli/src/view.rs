@@ -10,6 +10,7 @@ mod manifest;
 mod policy;
 mod run;
 mod schedule;
+mod text;
 mod token;
 
 use serde_json::Value;
@@ -25,6 +26,7 @@ pub(crate) use manifest::{Manifest, Standing};
 pub(crate) use policy::{PolicyChange, PolicySet, Proposal};
 pub(crate) use run::{Error, Flow, Run, RunRow, Step, Why, is_final, is_settled, status_name};
 pub(crate) use schedule::{AppliedSchedule, Backfilled, Deleted, Schedule};
+pub(crate) use text::Text;
 pub(crate) use token::{MadeToken, Token};
 
 /// A payload as a value; null where there is none. What is not JSON (it never should be) is shown as text.

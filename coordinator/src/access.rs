@@ -25,6 +25,8 @@ pub(crate) const RESTART: &str = "kapelle.v1.RunService/Restart";
 pub(crate) const FORK: &str = "kapelle.v1.RunService/Fork";
 /// Bringing a job in.
 pub(crate) const SUBMIT: &str = "kapelle.v1.RunService/Submit";
+/// Reading along with a run's models.
+pub(crate) const WATCH_TEXT: &str = "kapelle.v1.RunService/WatchText";
 /// Telling a run what it waits for.
 pub(crate) const SIGNAL: &str = "kapelle.v1.RunService/Signal";
 /// The same, and waiting for the answer.

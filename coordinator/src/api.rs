@@ -16,6 +16,7 @@ mod schedules;
 mod signal;
 mod status;
 mod steer;
+mod text;
 mod tokens;
 mod update;
 mod visible;

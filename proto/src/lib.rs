@@ -1,7 +1,7 @@
 //! The wire: what Kapelle writes to the broker and speaks over gRPC, and how it becomes domain values.
 //!
 //! ```text
-//!   Entry, Task, DeadLetterRecord ──encode──▶ bytes on a typed subject ──decode──▶ the same values, or a DecodeError
+//!   Entry, Task, Words, DeadLetterRecord ──encode──▶ bytes on a typed subject ──decode──▶ the same values, or a DecodeError
 //! ```
 //!
 //! Whoever talks to the broker or over gRPC goes through here; domain types know nothing of protobuf. What is read may be
@@ -22,6 +22,7 @@ pub mod stream;
 pub mod subject;
 mod task;
 mod token;
+mod words;
 
 pub use audit::{decode_audit, encode_audit};
 pub use dead_letter::DeadLetterRecord;
@@ -29,6 +30,7 @@ pub use error::{DecodeError, WIRE_VERSION};
 pub use log::{decode_record, encode_record};
 pub use payload::INLINE_BYTES_ACCEPTED_MAX;
 pub use task::Task;
+pub use words::Words;
 
 /// The messages and services as generated from `kapelle/v1/*.proto`.
 pub mod v1 {

@@ -6,6 +6,7 @@
 //!   kapelle.fired.<p>.<run>                            TimerSubject    those that went off, on their way into the log
 //!   kapelle.task.<agent>.<version>.<run>.<step>.<n>    TaskSubject     the task queue
 //!   kapelle.waiting.<agent>.<version>.<run>.<step>.<n> TaskSubject     tasks that wait for their turn to be queued
+//!   kapelle.words.<agent>.<version>.<run>              WordsSubject    what its models write, told and not kept
 //!   kapelle.dead.<agent>.<version>.<run>.<step>        DeadSubject     dead letters
 //!   kapelle.submit.<workflow>                          SubmitSubject   jobs without gRPC
 //!   kapelle.spend.<agent>.<version>.<day>             spend           what an agent spent in a UTC day
@@ -13,9 +14,9 @@
 //!   kapelle.audit.<component>.<verb>                   AuditSubject    who did, or was denied, what
 //! ```
 //!
-//! Only this module puts the subjects of streams together or takes them apart; core subjects, which carry signs that may be
-//! lost, stand beside their use in `kapelle-bus` and the coordinator. Parsing is strict: a value has one spelling, so that a message
-//! on another one is never taken for a part of the same run.
+//! Only this module puts these subjects together or takes them apart; core subjects that say nothing by themselves, and carry
+//! signs that may be lost, stand beside their use in `kapelle-bus` and the coordinator. Parsing is strict: a value has one
+//! spelling, so that a message on another one is never taken for a part of the same run.
 
 mod audit;
 mod event;
@@ -24,6 +25,7 @@ mod run;
 mod spend;
 mod task;
 mod token;
+mod words;
 
 pub use audit::{AuditSubject, AuditWord};
 pub use event::{EventSubject, EventType, SubmitSubject};
@@ -34,6 +36,7 @@ pub use filter::{
 pub use run::{RunSubject, TimerSubject};
 pub use spend::{spend, spend_all};
 pub use task::{DeadSubject, TaskSubject};
+pub use words::WordsSubject;
 
 use kapelle_types::InvalidName;
 

@@ -11,7 +11,7 @@
 //! It reports first and acknowledges second, so that a crash at any point loses nothing: the task comes back when its
 //! lease is over, and whoever gets it then reports the attempt as lost instead of doing it again. Started by `kapelle worker start`, by
 //! `kapelle dev` and by programs that bring agents of their own (`examples/native-worker`). It reads no run log, decides
-//! no retry and writes no other subject than its runs' reports and its presence.
+//! no retry and writes no other subject than its runs' reports, its presence, and what models say while they write it.
 
 mod access;
 mod admission;

@@ -35,6 +35,8 @@ pub(crate) struct Secrets {
     held: Vec<(SecretName, SecretString)>,
     /// Finds them; which pattern is whose. `None` if there is nothing to find.
     finder: Option<(AhoCorasick, Vec<usize>)>,
+    /// What it looks for.
+    patterns: Vec<SecretString>,
     /// Bytes of the longest pattern.
     longest: usize,
 }
@@ -86,7 +88,8 @@ impl Secrets {
         let finder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(texts).map_err(|_| {
             Diagnosis::new(Code::SECRET_MISSING, "The secrets of the agent are too large to be looked for.")
         })?;
-        Ok(Self { held, finder: Some((finder, patterns.into_iter().map(|(_, whose)| whose).collect())), longest })
+        let (patterns, whose): (Vec<_>, _) = patterns.into_iter().map(|(text, it)| (text.into(), it)).unzip();
+        Ok(Self { held, finder: Some((finder, whose)), patterns, longest })
     }
 
     /// The variables that the agent gets.
@@ -110,6 +113,23 @@ impl Secrets {
         }
         text.push_str(&String::from_utf8_lossy(&bytes[at..]));
         text
+    }
+
+    /// The first secret in a text: whose it is, and where it begins.
+    pub(crate) fn first_in(&self, text: &str) -> Option<(&SecretName, usize)> {
+        let (finder, whose) = self.finder.as_ref()?;
+        finder.find(text).map(|found| (&self.held[whose[found.pattern().as_usize()]].0, found.start()))
+    }
+
+    /// Where in a text a secret may have begun that goes on behind its end. What is before is part of none that is not whole.
+    pub(crate) fn begun_in(&self, text: &str) -> Option<usize> {
+        let text = text.as_bytes();
+        let begun = |at: usize| {
+            let end = &text[at..];
+            let patterns = self.patterns.iter().map(|it| it.expose_secret().as_bytes());
+            patterns.into_iter().any(|it| it.len() > end.len() && it.starts_with(end))
+        };
+        (text.len().saturating_sub(self.longest.saturating_sub(1))..text.len()).find(|at| begun(*at))
     }
 
     /// Bytes that may have to be known before a place to tell whether a secret goes over it.
@@ -165,8 +185,7 @@ impl Secrets {
     }
 
     fn in_text(&self, text: &str) -> Option<&SecretName> {
-        let (finder, whose) = self.finder.as_ref()?;
-        finder.find(text).map(|found| &self.held[whose[found.pattern().as_usize()]].0)
+        self.first_in(text).map(|(name, _)| name)
     }
 
     fn matches<'s>(&'s self, bytes: &'s [u8]) -> impl Iterator<Item = (&'s SecretName, Range<usize>)> {
@@ -275,6 +294,24 @@ mod tests {
         for good in [json!(null), json!({ "a": [true, 12_345, "canary"] })] {
             assert!(it.found_in(&good).is_none(), "{good}");
         }
+    }
+
+    /// Wherever a text is cut, a secret that goes over the cut begins where it is said, or later.
+    #[test]
+    fn a_secret_that_has_begun_is_seen_before_it_is_whole() {
+        let it = secrets(&["abcabcabd", "0123456789"]);
+        for (text, at) in [("", None), ("x", None), ("xa", Some(1)), ("xabcabca", Some(1)), ("abcabcabcab", Some(3))] {
+            assert_eq!(it.begun_in(text), at, "{text}");
+        }
+        let text = "xabcabcabcabd 0123456789";
+        let whole: Vec<_> = it.matches(text.as_bytes()).map(|(_, range)| range).collect();
+        for cut in 0..=text.len() {
+            let over = whole.iter().find(|range| range.start < cut && cut < range.end);
+            let begun = it.begun_in(&text[..cut]).unwrap_or(cut);
+            assert!(over.is_none_or(|range| begun <= range.start), "{cut}: {begun}");
+        }
+        assert_eq!(it.first_in(text).map(|(name, at)| (name.as_str(), at)), Some(("s0", 4)));
+        assert_eq!((Secrets::default().begun_in("a"), Secrets::default().first_in("a")), (None, None));
     }
 
     #[test]

@@ -33,9 +33,7 @@ pub(crate) async fn follow(
     until: Until,
     mut seen: impl FnMut(&v1::RunView) -> Result<(), Failure>,
 ) -> Result<v1::RunView, Failure> {
-    let policy = Policy { total: None, ..Policy::default() };
-    let mut delays = Delays::new(&policy);
-    let mut last_sign = Instant::now();
+    let mut patience = Patience::new(run_id);
     loop {
         let broke = match client.runs().watch(v1::WatchRunRequest { run_id: run_id.to_owned() }).await {
             Err(status) => status,
@@ -44,8 +42,7 @@ pub(crate) async fn follow(
                 loop {
                     match views.message().await {
                         Ok(Some(view)) => {
-                            last_sign = Instant::now();
-                            delays.reset();
+                            patience.renew();
                             seen(&view)?;
                             if is_done(until, view.status) {
                                 return Ok(view);
@@ -58,11 +55,80 @@ pub(crate) async fn follow(
                 }
             }
         };
-        if !is_transient(&broke) || last_sign.elapsed() > AWAY_MAX {
+        patience.again(client, broke).await?;
+    }
+}
+
+/// Shows what the run's models write to `heard` until the run is over, and gives how it stands then.
+pub(crate) async fn follow_text(
+    client: &Client,
+    request: &v1::WatchTextRequest,
+    mut heard: impl FnMut(v1::TextPiece) -> Result<(), Failure>,
+) -> Result<v1::RunView, Failure> {
+    let mut patience = Patience::new(&request.run_id);
+    loop {
+        let broke = match client.runs().watch_text(request.clone()).await {
+            Err(status) => status,
+            Ok(answer) => {
+                let (mut pieces, opened) = (answer.into_inner(), Instant::now());
+                let ended = loop {
+                    match pieces.message().await {
+                        Ok(Some(piece)) => {
+                            patience.renew();
+                            heard(piece)?;
+                        }
+                        Ok(None) => break None,
+                        Err(status) => break Some(status),
+                    }
+                };
+                patience.was_there(opened);
+                match ended {
+                    Some(status) => status,
+                    // The run is over, or the coordinator stops: the run itself says which.
+                    None => match client.runs().get(v1::GetRunRequest { run_id: request.run_id.clone() }).await {
+                        Ok(view) if view::is_final(view.get_ref().status) => return Ok(view.into_inner()),
+                        Ok(_) => Status::unavailable("the coordinator ended the stream"),
+                        Err(status) => status,
+                    },
+                }
+            }
+        };
+        patience.again(client, broke).await?;
+    }
+}
+
+/// How long we have been without an answer, and when we ask again.
+struct Patience<'r> {
+    run_id: &'r str,
+    delays: Delays,
+    last_sign: Instant,
+}
+
+impl<'r> Patience<'r> {
+    fn new(run_id: &'r str) -> Self {
+        let policy = Policy { total: None, ..Policy::default() };
+        Self { run_id, delays: Delays::new(&policy), last_sign: Instant::now() }
+    }
+
+    /// There was a sign of life.
+    fn renew(&mut self) {
+        self.last_sign = Instant::now();
+        self.delays.reset();
+    }
+
+    /// A stream was open since then. Nothing may be said in it for hours, and that is no absence.
+    fn was_there(&mut self, since: Instant) {
+        self.last_sign = Instant::now().min(self.last_sign + since.elapsed());
+    }
+
+    /// Waits until it makes sense to ask again; fails with why it broke if it does not.
+    async fn again(&mut self, client: &Client, broke: Status) -> Result<(), Failure> {
+        if !is_transient(&broke) || self.last_sign.elapsed() > AWAY_MAX {
             return Err(client.failure(broke));
         }
-        tracing::debug!(%broke, run_id, "watching again");
-        sleep(delays.next()).await;
+        tracing::debug!(%broke, run_id = self.run_id, "watching again");
+        sleep(self.delays.next()).await;
+        Ok(())
     }
 }
 

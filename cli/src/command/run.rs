@@ -9,6 +9,7 @@ mod select;
 mod signal;
 mod start;
 mod steer;
+mod text;
 mod update;
 mod watch;
 
@@ -54,8 +55,8 @@ pub(crate) enum Verb {
     Result(Id),
     /// Why a run does not go on: what it waits for, since when, and what can be done about it
     Why(Id),
-    /// Watch a run until it ends
-    Watch(Id),
+    /// Watch a run until it ends; with --text, what its models write
+    Watch(watch::Watch),
     /// Ask a run to end: what runs may finish, nothing new starts
     Cancel(steer::Steer),
     /// Stop a run at once
@@ -97,7 +98,7 @@ pub(crate) async fn run(app: &App, verb: Verb) -> End {
         Verb::Describe(id) => describe(app, id).await,
         Verb::Show(id) => show(app, id).await,
         Verb::Result(id) => result(app, id).await,
-        Verb::Watch(id) => watch::watch(app, &id.run).await,
+        Verb::Watch(args) => watch::run(app, args).await,
         Verb::Cancel(args) => steer::steer(app, steer::Wish::Cancel, args).await,
         Verb::Terminate(args) => steer::steer(app, steer::Wish::Terminate, args).await,
         Verb::Pause(args) => steer::steer(app, steer::Wish::Pause, args).await,

@@ -22,7 +22,7 @@ use super::signal::{Manner, signal};
 use super::status::{caller, run_id, status, too_large, traceparent};
 use super::steer::steer;
 use super::update::update;
-use super::visible;
+use super::{text, visible};
 use crate::identity::spelled;
 use crate::listing::{Query, list_all};
 use crate::observed::observe;
@@ -116,6 +116,7 @@ impl RunService for Runs {
     type SubmitBatchStream = Answers<v1::SubmitResult>;
     type ExecuteBatchStream = Answers<v1::ExecuteResult>;
     type WatchStream = Answers<v1::RunView>;
+    type WatchTextStream = Answers<v1::TextPiece>;
     type BulkStream = Answers<v1::BulkAnswer>;
 
     async fn submit(&self, request: Request<v1::SubmitRequest>) -> Result<Response<v1::SubmitResponse>, Status> {
@@ -237,6 +238,15 @@ impl RunService for Runs {
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(views))))
+    }
+
+    async fn watch_text(
+        &self,
+        request: Request<v1::WatchTextRequest>,
+    ) -> Result<Response<Self::WatchTextStream>, Status> {
+        let caller = caller(&request)?;
+        let pieces = text::watch(Arc::clone(&self.context), caller, request.get_ref()).await.map_err(|e| status(&e))?;
+        Ok(Response::new(Box::pin(ReceiverStream::new(pieces))))
     }
 
     async fn history(&self, request: Request<v1::HistoryRequest>) -> Result<Response<v1::HistoryResponse>, Status> {

@@ -27,6 +27,7 @@ mod queries;
 mod retire;
 mod schedules;
 mod spine;
+mod text;
 mod tls;
 mod turns;
 mod updates;

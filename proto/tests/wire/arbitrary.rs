@@ -7,7 +7,7 @@ use kapelle_engine::{
     Parent, Pin, RunFinished, RunStatus, RunSubmitted, SignalReceived, StepFailed, StepSucceeded, TaskLimits,
     TaskToken, TimerId, Usage, Verdict, Work, WorkflowPin,
 };
-use kapelle_proto::{DeadLetterRecord, Task};
+use kapelle_proto::{DeadLetterRecord, Task, Words};
 use kapelle_types::{
     AgentName, AgentVersion, Fairness, Partition, Payload, PayloadRef, Principal, Priority, RunId, Sha256, StepId,
     StepRef, TaskId, Timestamp, Version, WorkflowName, WorkflowVersion,
@@ -289,6 +289,11 @@ pub(crate) fn entry() -> impl Strategy<Value = Entry> {
         traceparent,
         body,
     })
+}
+
+pub(crate) fn words() -> impl Strategy<Value = Words> {
+    (task_id(), token(), 1u32.., any::<u64>(), any::<String>(), any::<bool>())
+        .prop_map(|(task, token, answer, offset, text, last)| Words { task, token, answer, offset, text, last })
 }
 
 pub(crate) fn task() -> impl Strategy<Value = Task> {

@@ -2,11 +2,15 @@
 
 use bytes::Bytes;
 use kapelle_engine::{Channel, Record, Stamp};
-use kapelle_proto::subject::{DeadSubject, EventSubject, RunSubject, SubmitSubject, TaskSubject, TimerSubject};
+use kapelle_proto::subject::{
+    DeadSubject, EventSubject, RunSubject, SubmitSubject, TaskSubject, TimerSubject, WordsSubject,
+};
 use kapelle_proto::v1::log_entry::Body;
 use kapelle_proto::v1::payload_data::Content;
-use kapelle_proto::{DeadLetterRecord, DecodeError, INLINE_BYTES_ACCEPTED_MAX, Task, decode_record, encode_record, v1};
-use kapelle_types::limits::JSON_DEPTH_MAX;
+use kapelle_proto::{
+    DeadLetterRecord, DecodeError, INLINE_BYTES_ACCEPTED_MAX, Task, Words, decode_record, encode_record, v1,
+};
+use kapelle_types::limits::{JSON_DEPTH_MAX, WORDS_BYTES_MAX};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::Message;
@@ -43,7 +47,7 @@ proptest! {
     #[test]
     fn texts_are_no_subjects_or_their_own(text in prop_oneof![
         any::<String>(),
-        "kapelle\\.(run|live\\.run|timer|task|dead|submit|event)(\\.[a-z0-9_:=*>A-F-]{0,8}){0,7}",
+        "kapelle\\.(run|live\\.run|timer|task|words|dead|submit|event)(\\.[a-z0-9_:=*>A-F-]{0,8}){0,7}",
         "kapelle\\.(run|live\\.run|timer)\\.[0-9+]{1,5}\\.[0-9a-fA-F]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\\.[a-z=0-9.]{0,20}",
     ]) {
         parse_everything(&text);
@@ -54,6 +58,7 @@ fn decode_everything(bytes: &Bytes) {
     let _ = record(bytes);
     let _ = Task::decode(bytes);
     let _ = DeadLetterRecord::decode(bytes);
+    let _ = Words::decode(bytes);
 }
 
 fn parse_everything(text: &str) {
@@ -61,6 +66,7 @@ fn parse_everything(text: &str) {
     own::<TimerSubject>(text);
     own::<TaskSubject>(text);
     own::<DeadSubject>(text);
+    own::<WordsSubject>(text);
     own::<SubmitSubject>(text);
     own::<EventSubject>(text);
 }
@@ -121,6 +127,23 @@ fn a_newer_version_is_named() {
     assert!(matches!(error, DecodeError::Version(2)) && error.is_newer());
     let task = Bytes::from(v1::TaskMessage { version: 3, ..Default::default() }.encode_to_vec());
     assert!(matches!(Task::decode(&task), Err(DecodeError::Version(3))));
+}
+
+#[test]
+fn words_are_of_an_answer_of_an_attempt_and_no_longer_than_a_piece() {
+    let words = v1::WordsMessage { version: 1, step: "a".into(), attempt: 1, answer: 1, ..Default::default() };
+    let read = |wire: v1::WordsMessage| Words::decode(&Bytes::from(wire.encode_to_vec()));
+    let long = v1::WordsMessage { text: "x".repeat(WORDS_BYTES_MAX), ..words.clone() };
+    assert!(read(words.clone()).is_ok() && read(long.clone()).is_ok());
+    for wrong in [
+        v1::WordsMessage { answer: 0, ..words.clone() },
+        v1::WordsMessage { step: "A".into(), ..words.clone() },
+        v1::WordsMessage { token: vec![7; 15].into(), ..words.clone() },
+        v1::WordsMessage { text: format!("{}y", long.text), ..words.clone() },
+    ] {
+        assert!(!read(wrong).unwrap_err().is_newer());
+    }
+    assert!(read(v1::WordsMessage { version: 2, ..words }).unwrap_err().is_newer());
 }
 
 #[test]

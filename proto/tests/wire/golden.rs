@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use kapelle_engine::{Channel, Stamp};
-use kapelle_proto::{DESCRIPTORS, DeadLetterRecord, Task, decode_audit, decode_record, encode_audit, encode_record};
+use kapelle_proto::{
+    DESCRIPTORS, DeadLetterRecord, Task, Words, decode_audit, decode_record, encode_audit, encode_record,
+};
 use prost::Message;
 use prost_reflect::text_format::FormatOptions;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
@@ -110,6 +112,7 @@ fn what_is_stored_becomes_domain_values_and_back() {
         let again = match sample.message {
             "LogRecord" => encode_record(&decode_record(Channel::Control, stamp, &bytes).unwrap().entries),
             "TaskMessage" => Task::decode(&bytes).unwrap().encode(),
+            "WordsMessage" => Words::decode(&bytes).unwrap().encode(),
             "DeadLetterMessage" => DeadLetterRecord::decode(&bytes).unwrap().encode(),
             "AuditRecord" => encode_audit(&decode_audit(&bytes).unwrap()),
             "LogEntry" => in_record(&bytes),

@@ -1,8 +1,8 @@
 //! Whatever is written is read as the same value, and one value has one writing.
 
 use kapelle_engine::{Channel, Entry, Failure, RunStatus, Stamp};
-use kapelle_proto::subject::{DeadSubject, RunSubject, SubmitSubject, TaskSubject, TimerSubject};
-use kapelle_proto::{DeadLetterRecord, Task, decode_record, encode_record, v1};
+use kapelle_proto::subject::{DeadSubject, RunSubject, SubmitSubject, TaskSubject, TimerSubject, WordsSubject};
+use kapelle_proto::{DeadLetterRecord, Task, Words, decode_record, encode_record, v1};
 use kapelle_types::{Payload, PayloadRef, Sha256, Timestamp};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -31,6 +31,17 @@ proptest! {
         let bytes = task.encode();
         prop_assert_eq!(&Task::decode(&bytes).unwrap(), &task);
         prop_assert_eq!(task.encode(), bytes);
+    }
+
+    #[test]
+    fn words(words in arbitrary::words()) {
+        prop_assert_eq!(Words::decode(&words.clone().encode()).unwrap(), words);
+    }
+
+    #[test]
+    fn words_subjects(agent in arbitrary::agent(), run_id in arbitrary::run_id()) {
+        let subject = WordsSubject { agent, run_id };
+        prop_assert_eq!(subject.to_string().parse::<WordsSubject>().unwrap(), subject);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod runs;
 mod schedules;
 mod task;
 mod tokens;
+mod words;
 
 use crate::golden::Sample;
 
@@ -17,6 +18,7 @@ pub(crate) fn all() -> Vec<Sample> {
     [
         log::samples(),
         task::samples(),
+        words::samples(),
         runs::samples(),
         runs::verbs(),
         deadletters::samples(),

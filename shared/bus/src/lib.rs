@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!   coordinator ──┬── runlog ── timers ── tasks ── dead ── registry ── tokens ── cursors ── submit ──┬── nats-server
-//!   worker ───────┴── pull ──── runlog (reports) ── payloads ── presence ── pace ── spend ───────────┘
+//!   worker ───────┴── pull ──── runlog (reports) ── words ── payloads ── presence ── pace ── spend ──┘
 //! ```
 //!
 //! This crate decides nothing about runs. It turns values into messages and back, retries what is safe to retry and says
@@ -44,6 +44,7 @@ pub mod tokens;
 pub mod turns;
 pub mod waiting;
 pub mod window;
+pub mod words;
 
 pub use connect::{Bus, ConnectConfig, Connection, TlsFiles};
 pub use credentials::Credentials;

@@ -122,8 +122,8 @@ fn transition(turn: &mut Turn<'_>, entry: &Entry, channel: Channel) -> Result<()
     }
 }
 
-/// Whether a report may speak for this task: the run has no key, or the report shows the token.
-fn authentic(run: &Run, task: &TaskId, token: Option<&TaskToken>) -> Result<(), Ignored> {
+/// Whether a report, or whatever else a worker says, may speak for this task: the run has no key, or the token is shown.
+pub(crate) fn authentic(run: &Run, task: &TaskId, token: Option<&TaskToken>) -> Result<(), Ignored> {
     match &run.key {
         Some(key) if !token.is_some_and(|token| key.accepts(task, token)) => Err(Ignored::BadToken),
         Some(_) | None => Ok(()),

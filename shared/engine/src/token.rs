@@ -10,8 +10,11 @@
 use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
-use kapelle_types::{RunId, TaskId};
+use kapelle_types::{AgentVersion, RunId, TaskId};
 use sha2::Sha256;
+
+use crate::apply::authentic;
+use crate::state::Run;
 
 /// Bytes of a token: nobody guesses 128 bits, and every report carries them.
 const TOKEN_BYTES: usize = 16;
@@ -71,6 +74,18 @@ impl RunKey {
         let item = task.step.item.map_or(0, |item| u64::from(item) + 1);
         let (item, attempt) = (item.to_be_bytes(), task.attempt.to_be_bytes());
         mac(&self.0, &[&item, &attempt, task.step.step.as_str().as_bytes()])
+    }
+}
+
+impl Run {
+    /// Whether what a worker of an agent version says of an attempt is heard: that version does the step or may be handed it,
+    /// and the token is the attempt's. A run whose reports need no tokens hears every worker of such a version.
+    ///
+    /// It follows from the plan and the key alone, so it holds however much of the log was read.
+    #[must_use]
+    pub fn hears(&self, agent: &AgentVersion, task: &TaskId, token: Option<&TaskToken>) -> bool {
+        let planned = self.find(&task.step.step).and_then(|step| self.plan.steps.get(step));
+        planned.is_some_and(|planned| planned.agents().any(|it| it == agent)) && authentic(self, task, token).is_ok()
     }
 }
 
@@ -191,6 +206,29 @@ mod tests {
           finish COMPLETED decided at 2 null
         = COMPLETED
         "#);
+    }
+
+    #[test]
+    fn a_worker_is_heard_for_the_attempts_of_its_agent_whose_token_it_has() {
+        let handoff = json!({"to": ["b"], "next": "output.next"});
+        let spec = json!({"steps": [{"id": "a"}, {"id": "desk", "handoff": handoff}, {"id": "v", "value": 1}]});
+        let plan = Arc::new(plan(&spec));
+        let (run, bare) =
+            (Run::new(run_id(), Arc::clone(&plan)).with_key(Some(run_key())), Run::new(run_id(), Arc::clone(&plan)));
+        let agent = |text: &str| text.parse::<AgentVersion>().unwrap();
+        let does = plan.steps[0].agent().unwrap();
+        let (first, second) = (task("a#1"), task("a#2"));
+        let token = |task: &TaskId| run.token(task);
+        assert!(run.hears(does, &first, token(&first).as_ref()));
+        assert!(!run.hears(does, &first, None) && !run.hears(does, &first, token(&second).as_ref()));
+        assert!(!run.hears(&agent("other@1.0.0"), &first, token(&first).as_ref()));
+        for actor in plan.steps[1].agents() {
+            assert!(run.hears(actor, &task("desk#2"), token(&task("desk#2")).as_ref()), "{actor}");
+        }
+        for none in [task("v#1"), task("nowhere#1")] {
+            assert!(!run.hears(does, &none, token(&none).as_ref()), "{none}");
+        }
+        assert!(bare.hears(does, &first, None) && !bare.hears(&agent("other@1.0.0"), &first, None));
     }
 
     #[test]

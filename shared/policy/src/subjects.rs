@@ -86,6 +86,9 @@ pub const CLASSES: &[Class] = &[
     to("queues/declare", &["$JS.API.CONSUMER.CREATE.TASKS.>"]),
     to("withdrawals/publish", &["kapelle.withdrawn.*.*"]),
     from("withdrawals/subscribe", &["kapelle.withdrawn.<agent>"]),
+    // -- what models write, while they write it: said by the workers of an agent in its name, heard by coordinators alone
+    to("words/publish", &["kapelle.words.<agent>.*"]),
+    from("words/subscribe", &["kapelle.words.*.*.*"]),
     // -- jobs without gRPC
     to("submissions/publish", &["kapelle.submit.*"]),
     to(

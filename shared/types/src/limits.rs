@@ -150,6 +150,8 @@ pub const MODEL_REPAIRS_DEFAULT: u32 = 2;
 pub const MODEL_REPAIRS_MAX: u32 = 10;
 /// How long a model may say nothing once it has begun to answer: servers that live write something, if only a comment.
 pub const MODEL_SILENCE_MAX: Duration = Duration::from_secs(60);
+/// Bytes of a piece of what a model writes, as whoever reads along takes it; workers tell smaller ones.
+pub const WORDS_BYTES_MAX: usize = 32 * 1024;
 /// Bytes of what a tool answers that its model gets to see; the rest is cut off, and the model is told.
 pub const TOOL_RESULT_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a key that attempts are shared out or limited by: it travels in a header of each.

@@ -10,7 +10,8 @@ use kapelle_bus::provision::{ensure_queue, provision};
 use kapelle_bus::tasks::QueueLimits;
 use kapelle_bus::{Bus, Connection};
 use kapelle_engine::{Channel, SigningKey};
-use kapelle_proto::subject::TaskSubject;
+use kapelle_proto::Words;
+use kapelle_proto::subject::{TaskSubject, WordsSubject};
 use kapelle_tests::harness::eventually;
 use kapelle_types::{Partitions, Role, RunId, Timestamp};
 use serde_json::{Value, json};
@@ -229,4 +230,54 @@ async fn the_brokers_api_is_closed_but_for_what_is_named() {
         (refused == expected).then_some(())
     })
     .await;
+}
+
+/// What a model of one agent writes is said by that agent's workers, and heard by coordinators alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn words_are_said_in_the_name_of_ones_own_agents_and_heard_by_coordinators() {
+    let stage = Stage::set().await;
+    let (bus, broker) = (&stage.bus, &stage.accounts.broker);
+    let run: RunId = RUN.parse().unwrap();
+    let mut heard = Box::pin(bus.words(run).await.unwrap());
+    bus.client().flush().await.unwrap();
+    let task: TaskSubject = TASK.parse().unwrap();
+    let piece = |text: &str| {
+        let (task, text) = (task.task.clone(), text.to_owned());
+        Words { task, token: None, answer: 1, offset: 0, text, last: true }.encode()
+    };
+    let of = |agent: &str| WordsSubject { agent: agent.parse().unwrap(), run_id: run };
+    let (own, others) = (of("scripted@1.0.0"), of("other@1.0.0"));
+
+    let (worker, told) = broker.listening_client("w1").await;
+    worker.publish(others.to_string(), piece("forged")).await.unwrap();
+    // Nor as an answer of the broker to somebody who asks it for what they stored.
+    worker.request_with_headers("$O.payloads.C.x", HeaderMap::new(), piece("forged")).await.unwrap();
+    for (subject, body) in ANSWERS {
+        worker.publish_with_reply(subject, others.to_string(), body.into()).await.unwrap();
+    }
+    for (subject, body) in ANSWERS {
+        worker.request(subject, body.into()).await.unwrap();
+    }
+    // Nobody but coordinators listens: not those of the same agent, nor people.
+    let (viewer, viewer_told) = broker.listening_client("vera").await;
+    let mut expected = BTreeSet::from([(true, others.to_string())]);
+    for subject in [own.to_string(), WordsSubject::of_run(run), "kapelle.words.>".to_owned()] {
+        let _ = (worker.subscribe(subject.clone()).await.unwrap(), viewer.subscribe(subject.clone()).await.unwrap());
+        expected.insert((false, subject));
+    }
+    let refused = |told: &std::sync::Mutex<Vec<String>>| -> BTreeSet<_> {
+        told.lock().unwrap().iter().filter_map(|text| violated(text)).collect()
+    };
+    eventually("all is refused to the worker", || async { (refused(&told) == expected).then_some(()) }).await;
+    expected.retain(|(publish, _)| !publish);
+    eventually("and to the viewer", || async { (refused(&viewer_told) == expected).then_some(()) }).await;
+
+    // What is said in one's own name is heard, and shows no token: whoever passes it on looks at that.
+    worker.publish(own.to_string(), piece("own")).await.unwrap();
+    let it = heard.next().await.unwrap();
+    assert_eq!((it.agent, it.words.text.as_str(), it.words.token), (own.agent, "own", None));
+    let of_w2 = Bus::open(broker.connect("w2").await).await.unwrap();
+    assert!(of_w2.tell_words(&others, piece("honest")));
+    let it = heard.next().await.unwrap();
+    assert_eq!((it.agent, it.words.text.as_str()), (others.agent, "honest"));
 }

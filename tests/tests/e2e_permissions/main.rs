@@ -121,7 +121,10 @@ async fn play_runs(api: &Api) {
         queues.iter().any(|queue| queue.in_flight > 0).then_some(())
     })
     .await;
+    let words = v1::WatchTextRequest { run_id: run.clone(), ..v1::WatchTextRequest::default() };
+    let mut words = api.runs().watch_text(words).await.unwrap().into_inner();
     api.runs().cancel(v1::SteerRequest { run_id: run.clone(), ..v1::SteerRequest::default() }).await.unwrap();
+    assert_eq!(words.message().await.unwrap(), None);
     assert_eq!(api.settled(&run).await.status(), RunStatus::Canceled);
 }
 
@@ -326,6 +329,7 @@ fn the_table_of_subjects_has_every_stream_and_every_subject() {
         (format!("kapelle.run.3.{run}.report"), Role::Worker),
         (format!("kapelle.timer.3.{run}.deadline"), Role::Coordinator),
         (format!("kapelle.task.echo.1_0_0.{run}.review:17.3"), Role::Coordinator),
+        (format!("kapelle.words.scripted.1_0_0.{run}"), Role::Worker),
         (format!("kapelle.dead.echo.1_0_0.{run}.review:17"), Role::Coordinator),
         ("kapelle.event.run.finished".to_owned(), Role::Coordinator),
         ("kapelle.audit.api.denied".to_owned(), Role::Coordinator),

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   input ──prompts──▶ conversation ──a start of the model's rate──▶ web ──▶ the model's server
-//!                        ▲   │ └──usage──▶ meter                      │
+//!                        ▲   │ ├──usage──▶ meter                      │
+//!                        │   │ └──words──▶ whoever reads along        │
 //!                        │   ├── it calls tools ──▶ tools ──▶ web ──▶ hosts that are granted
 //!                        └───┤       results, bounded
 //!                            ├── its answer breaks the contract ──▶ it is told, and asked again
@@ -11,7 +12,8 @@
 //!
 //! The worker itself makes these requests, so it holds them to the agent's access: hosts by name and port, nothing that a
 //! public name leads to inside a private network, no redirects. A request that fails is not repeated here: the failure
-//! says whether and when another attempt makes sense, and the step's retry policy decides.
+//! says whether and when another attempt makes sense, and the step's retry policy decides. What the model writes is told while
+//! it is written, before it is checked, and kept by nobody.
 
 mod answer;
 mod chat;
@@ -21,6 +23,7 @@ mod stream;
 mod tools;
 mod turns;
 mod web;
+mod words;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -50,6 +53,8 @@ pub(crate) struct Runtime {
     turns: Option<Turns>,
     web: Arc<Web>,
     secrets: Arc<Secrets>,
+    /// Where its words are told.
+    bus: Bus,
     /// Whether its server takes the limit of tokens as `max_completion_tokens`: it said so.
     newer_limit: AtomicBool,
     /// What one task may cost.
@@ -77,7 +82,8 @@ impl Runtime {
             return Err(Diagnosis::new(Code::MODEL_SECRET, message).hint("Add it to `access.secrets` of its manifest."));
         }
         let newer_limit = AtomicBool::new(false);
-        Ok(Self { version, model, wanted, tools, turns, web, secrets, newer_limit, cost_max: cost_per_run })
+        let bus = bus.clone();
+        Ok(Self { version, model, wanted, tools, turns, web, secrets, bus, newer_limit, cost_max: cost_per_run })
     }
 
     pub(super) async fn run(&self, attempt: Attempt<'_>, input: &Value) -> Result<Value, Failure> {

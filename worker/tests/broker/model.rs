@@ -2,6 +2,7 @@
 
 mod protocol;
 mod server;
+mod words;
 
 use std::time::Duration;
 

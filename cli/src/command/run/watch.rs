@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use kapelle_proto::v1;
 use tokio::time::Instant;
 
+use super::text::read_along;
 use crate::app::{App, End};
 use crate::client::{Until, follow};
 use crate::exit::Exit;
@@ -17,8 +17,29 @@ use crate::view::{Run, Step};
 /// Lines that only count are at least this far apart.
 const COUNTING_INTERVAL: Duration = Duration::from_millis(500);
 
+/// Which run, and what of it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+--text shows what the models of the run's agents write, as they write it: before it is whole, before it
+is checked, and without the values of secrets. Nothing of it is kept: who comes later sees what comes
+then, and a gap is named where pieces were missed. It takes payload access, or a run of one's own.")]
+pub(crate) struct Watch {
+    /// The run's id, as `run start` printed it
+    run: String,
+    /// Show what its models write, as they write it
+    #[arg(long)]
+    text: bool,
+    /// With --text: of this step alone, or of one member of it, as `review:17`. Default: every step
+    #[arg(long, value_name = "STEP", requires = "text")]
+    step: Option<String>,
+}
+
 /// `kapelle run watch`.
-pub(crate) async fn watch(app: &App, run_id: &str) -> End {
+pub(crate) async fn run(app: &App, args: Watch) -> End {
+    if args.text { read_along(app, args.run, args.step).await } else { watch(app, &args.run).await }
+}
+
+async fn watch(app: &App, run_id: &str) -> End {
     let client = app.client().await?;
     let mut news = News::default();
     let last = follow(&client, run_id, Until::Final, |view| {
@@ -28,8 +49,12 @@ pub(crate) async fn watch(app: &App, run_id: &str) -> End {
         }
         app.output.stream(&run, line)
     });
-    let last: v1::RunView = last.await?;
-    Ok(if last.status == v1::RunStatus::Completed as i32 { Exit::Ok } else { Exit::Failed })
+    Ok(exit(&last.await?.into()))
+}
+
+/// What scripts are told about how a run ended.
+pub(super) fn exit(last: &Run) -> Exit {
+    if last.status == "COMPLETED" { Exit::Ok } else { Exit::Failed }
 }
 
 /// What was told last.
@@ -52,7 +77,7 @@ impl News {
     }
 }
 
-fn line(run: &Run) -> String {
+pub(super) fn line(run: &Run) -> String {
     let steps: Vec<_> = run.steps.iter().map(step).collect();
     let why = run.error.as_ref().map(|e| format!("  {} {}", e.code, e.message)).unwrap_or_default();
     format!("{}  {}{why}", status(&run.status), steps.join("  "))
@@ -70,6 +95,8 @@ fn step(step: &Step) -> String {
 
 #[cfg(test)]
 mod tests {
+    use kapelle_proto::v1;
+
     use super::*;
 
     fn run(step_status: &str, done: u32) -> Run {

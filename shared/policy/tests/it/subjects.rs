@@ -82,7 +82,7 @@ fn a_worker_reaches_nothing_of_another() {
             looked_at.insert(class.name);
         }
     }
-    for name in ["tasks/consume", "withdrawals/subscribe", "presence/worker", "inbox/subscribe"] {
+    for name in ["tasks/consume", "withdrawals/subscribe", "words/publish", "presence/worker", "inbox/subscribe"] {
         assert!(looked_at.contains(name), "{name}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use http::Method;
 use kapelle_engine::{Failure, Usage};
 use kapelle_prompt::Prompt;
@@ -9,13 +10,14 @@ use kapelle_telemetry::metrics::{MODEL_REQUESTS, MODEL_TOKENS};
 use kapelle_types::limits::MODEL_SILENCE_MAX;
 use kapelle_types::{Code, Usd};
 use serde_json::{Map, Value, json};
-use tokio::time::{Duration, Instant};
+use tokio::time::{Duration, Instant, sleep_until};
 
 use super::Runtime;
 use super::chat::{self, Answer, Tokens};
 use super::refusal::{Words, given_up, refused, unanswered};
 use super::stream::{Broken, Stream};
-use super::web::{Answered, Asked};
+use super::web::{Answered, Asked, Failed};
+use super::words::Teller;
 use crate::failure;
 use crate::runtime::Attempt;
 
@@ -33,6 +35,7 @@ pub(super) struct Conversation<'a> {
     messages: Vec<Value>,
     used: Usage,
     repairs: u32,
+    words: Teller<'a>,
 }
 
 /// What comes of a turn.
@@ -59,7 +62,8 @@ impl<'a> Conversation<'a> {
             messages.push(chat::said("system", &rendered("system", system)?));
         }
         messages.push(chat::said("user", &rendered("prompt", &runtime.model.prompt)?));
-        Ok(Self { runtime, attempt, messages, used: Usage::default(), repairs: 0 })
+        let words = Teller::new(&runtime.bus, &runtime.secrets, &runtime.version, attempt);
+        Ok(Self { runtime, attempt, messages, used: Usage::default(), repairs: 0, words })
     }
 
     pub(super) async fn run(mut self) -> Result<Value, Failure> {
@@ -120,7 +124,7 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    async fn send(&self, newer: bool) -> Result<Result<Answer, WantsNewerLimit>, Failure> {
+    async fn send(&mut self, newer: bool) -> Result<Result<Answer, WantsNewerLimit>, Failure> {
         let model = &self.runtime.model;
         let accept = if model.stream { "text/event-stream" } else { "application/json" };
         let mut headers = vec![("accept", accept.to_owned())];
@@ -138,16 +142,19 @@ impl<'a> Conversation<'a> {
             }
             return Err(refused(answered.status, &answered.headers, &words));
         }
+        self.words.begin();
         let is_stream =
             answered.headers.get("content-type").is_some_and(|it| it.as_bytes().starts_with(b"text/event-stream"));
         if is_stream {
             return self.stream(answered).await.map(Ok);
         }
         let body = answered.all().await.map_err(|failed| self.unanswered(failed))?;
-        Answer::read(&body).map(Ok).map_err(|what| garbage(&what))
+        let answer = Answer::read(&body).map_err(|what| garbage(&what))?;
+        self.words.end(&answer.text);
+        Ok(Ok(answer))
     }
 
-    fn unanswered(&self, failed: super::web::Failed) -> Failure {
+    fn unanswered(&self, failed: Failed) -> Failure {
         let failure = unanswered(failed, Code::MODEL_UNAVAILABLE);
         if failure.code == Code::HOST_DENIED.as_str() {
             tracing::warn!(agent = %self.runtime.version, why = failure.message, "a request of the agent was denied");
@@ -156,11 +163,12 @@ impl<'a> Conversation<'a> {
     }
 
     /// Reads an answer as it is written.
-    async fn stream(&self, mut answered: Answered) -> Result<Answer, Failure> {
+    async fn stream(&mut self, mut answered: Answered) -> Result<Answer, Failure> {
+        let secrets = &self.runtime.secrets;
         let broken = |broken| match broken {
             Broken::Garbage(what) => garbage(&what),
-            Broken::Error(error) => given_up(&error, &self.runtime.secrets),
-            Broken::TooLong => unanswered(super::web::Failed::TooLong, Code::MODEL_UNAVAILABLE),
+            Broken::Error(error) => given_up(&error, secrets),
+            Broken::TooLong => unanswered(Failed::TooLong, Code::MODEL_UNAVAILABLE),
         };
         let (mut stream, mut told) = (Stream::default(), Instant::now());
         // Before its first piece a server may be busy with what others asked; the attempt's own time bounds that.
@@ -170,14 +178,30 @@ impl<'a> Conversation<'a> {
             if stream.is_done() {
                 break;
             }
+            self.words.say(stream.text());
             if told.elapsed() >= PROGRESS_INTERVAL {
                 told = Instant::now();
-                let task = &self.attempt.task;
-                tracing::debug!(run = %task.run_id, task = %task.task, written_bytes = stream.text_bytes(), "progress");
+                let (task, written_bytes) = (&self.attempt.task, stream.text().len());
+                tracing::debug!(run = %task.run_id, task = %task.task, written_bytes, "progress");
             }
-            next = answered.piece_within(MODEL_SILENCE_MAX).await;
+            next = self.next(&mut answered, stream.text()).await;
         }
-        stream.end().map_err(broken)
+        let answer = stream.end().map_err(broken)?;
+        self.words.end(&answer.text);
+        Ok(answer)
+    }
+
+    /// The next piece of an answer. What waits to be told is told when it is due, also while the model thinks.
+    async fn next(&mut self, answered: &mut Answered, text: &str) -> Result<Option<Bytes>, Failed> {
+        let mut piece = std::pin::pin!(answered.piece_within(MODEL_SILENCE_MAX));
+        if let Some(due) = self.words.due(text) {
+            tokio::select! {
+                biased;
+                piece = &mut piece => return piece,
+                () = sleep_until(due) => self.words.say(text),
+            }
+        }
+        piece.await
     }
 
     fn request(&self, newer: bool) -> Value {

@@ -118,9 +118,9 @@ impl Stream {
         self.done
     }
 
-    /// Bytes of the answer's text so far.
-    pub(super) fn text_bytes(&self) -> usize {
-        self.answer.text.len()
+    /// The answer's text so far.
+    pub(super) fn text(&self) -> &str {
+        &self.answer.text
     }
 
     /// Takes in a line: a field of an event, or the empty line behind one. Fields besides `data` say nothing to us.

@@ -6,14 +6,18 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::protocol::violation;
 
+/// How quickly a model murmurs.
+const MURMUR_INTERVAL: Duration = Duration::from_millis(20);
 /// The key that it knows its callers by.
 pub(crate) const KEY: &str = "sk-strict-4f1c99d0";
 
@@ -34,6 +38,8 @@ pub(crate) enum Reply {
     Events(Vec<String>),
     /// The same, and the connection stays open behind them.
     Open(Vec<String>),
+    /// A stream that says the first over and over until it is let go on, and then the second.
+    Murmur(&'static str, Arc<Notify>, &'static str),
     /// Nothing, for ever.
     Silence,
 }
@@ -118,6 +124,10 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
                 None => state.replies.pop_front().unwrap_or(Reply::Status(500, "", "nothing was planned".into())),
             }
         };
+        if let Reply::Murmur(word, go_on, rest) = &reply {
+            let _ = murmur(&mut stream, word, go_on, rest).await; // whoever asked may have left
+            return;
+        }
         let Some(answer) = written(&reply, &request) else {
             std::future::pending::<()>().await;
             return;
@@ -136,6 +146,24 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
             return;
         }
     }
+}
+
+/// Writes a word as an event now and then, and the rest of the answer when it may.
+async fn murmur(stream: &mut TcpStream, word: &str, go_on: &Notify, rest: &str) -> std::io::Result<()> {
+    let (head, again) = (self::stream(&[]), deltas(&json!({ "content": word })));
+    stream.write_all(head.as_bytes()).await?;
+    let mut interval = tokio::time::interval(MURMUR_INTERVAL);
+    loop {
+        tokio::select! {
+            () = go_on.notified() => break,
+            _ = interval.tick() => stream.write_all(events(&again).as_bytes()).await?,
+        }
+    }
+    let mut last = deltas(&json!({ "content": rest }));
+    last.push(json!({ "choices": [{ "index": 0, "delta": {}, "finish_reason": "stop" }] }).to_string());
+    last.push(json!({ "choices": [], "usage": { "prompt_tokens": 10, "completion_tokens": 5 } }).to_string());
+    last.push("[DONE]".to_owned());
+    stream.write_all(events(&last).as_bytes()).await
 }
 
 /// Reads one request with the length that it states.
@@ -169,7 +197,7 @@ async fn read(stream: &mut TcpStream) -> Option<Request> {
 fn written(reply: &Reply, request: &Request) -> Option<String> {
     let streamed = request.body["stream"] == true;
     let (message, finish, metered) = match reply {
-        Reply::Silence => return None,
+        Reply::Silence | Reply::Murmur(..) => return None,
         Reply::Status(status, headers, body) => {
             let length = body.len();
             return Some(format!("HTTP/1.1 {status} X\r\n{headers}content-length: {length}\r\n\r\n{body}"));
@@ -238,7 +266,10 @@ fn deltas(message: &Value) -> Vec<String> {
     deltas.into_iter().map(event).collect()
 }
 
-fn stream(events: &[String]) -> String {
-    let text: String = events.iter().map(|it| format!("data: {it}\n\n")).collect();
-    format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n{text}")
+fn stream(all: &[String]) -> String {
+    format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n{}", events(all))
+}
+
+fn events(all: &[String]) -> String {
+    all.iter().map(|it| format!("data: {it}\n\n")).collect()
 }
