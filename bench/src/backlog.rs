@@ -107,7 +107,8 @@ pub(crate) async fn run(args: &Backlog) -> anyhow::Result<Drain> {
     let (mut of_coordinator, mut of_broker) = (Memory::default(), Memory::default());
     of_coordinator.empty_peak_mib = mib(coordinator.usage().peak_bytes);
     of_broker.empty_peak_mib = mib(broker.usage().peak_bytes);
-    (coordinator.forget_peak(), broker.forget_peak());
+    coordinator.forget_peak();
+    broker.forget_peak();
 
     let bus = bus(&broker.url).await?;
     let agent: AgentVersion = "bench-echo@1.0.0".parse()?;
@@ -120,7 +121,8 @@ pub(crate) async fn run(args: &Backlog) -> anyhow::Result<Drain> {
     for (memory, usage) in [(&mut of_coordinator, coordinator.usage()), (&mut of_broker, broker.usage())] {
         (memory.queueing_peak_mib, memory.queued_mib) = (mib(usage.peak_bytes), mib(usage.resident_bytes));
     }
-    (coordinator.forget_peak(), broker.forget_peak());
+    coordinator.forget_peak();
+    broker.forget_peak();
     let begun = Instant::now();
     let worker = Part::start(&arguments).await?;
     until("all are done", async || Ok(completed(&mut client.clone()).await? >= done + runs as u64)).await?;

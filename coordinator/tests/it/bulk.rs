@@ -51,7 +51,7 @@ async fn bulk(fleet: &Fleet, request: BulkRequest) -> (Vec<BulkDone>, BulkSummar
 
 /// The outcomes and the values, whichever run they are of, in order.
 fn told(done: &[BulkDone]) -> Vec<(Outcome, Value)> {
-    let value = |it: &BulkDone| serde_json::from_slice(&it.value).unwrap_or_default();
+    let value = |it: &BulkDone| serde_json::from_slice::<Value>(&it.value).unwrap_or_default();
     let mut told: Vec<_> = done.iter().map(|it| (it.outcome(), value(it))).collect();
     told.sort_by_key(|(_, value)| value.to_string());
     told

@@ -114,7 +114,7 @@ async fn an_update_that_no_step_took_before_the_run_ended_has_no_answer() {
     assert!(same.duplicate, "an update and a signal of one name and id are one");
     let reason = "it is not wanted any more".to_owned();
     fleet.runs().terminate(SteerRequest { run_id: run.clone(), reason }).await.unwrap();
-    let begun = std::time::Instant::now();
+    let begun = tokio::time::Instant::now();
     let refused = asked.await.unwrap().unwrap_err();
     assert!(begun.elapsed() < Duration::from_secs(10), "it is told when the run ends, not when its time is over");
     assert_eq!((fleet.code(&refused).as_str(), refused.code()), ("K0238", tonic::Code::FailedPrecondition));

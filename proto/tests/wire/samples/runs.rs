@@ -19,7 +19,7 @@ use crate::golden::Sample;
 pub(super) fn samples() -> Vec<Sample> {
     let ended = |result| ExecuteResult { tag: 7, result: Some(result) };
     let taken = |result| SubmitResult { tag: 7, result: Some(result) };
-    vec![
+    let mut samples = vec![
         Sample::new(submit()),
         Sample::named("priority", SubmitRequest { priority: 1, ..submit() }),
         Sample::new(submitted()),
@@ -68,6 +68,20 @@ pub(super) fn samples() -> Vec<Sample> {
         Sample::named("repeated", StepView { round: Some(3), ..step() }),
         Sample::named("handed_on", StepView { round: Some(2), chain: super::task::chain(), ..step() }),
         Sample::named("began", step_that_began()),
+        Sample::new(HistoryResponse { entries: vec![history()] }),
+        Sample::new(history()),
+        Sample::new(SteerRequest { run_id: RUN.into(), reason: "ordered twice".into() }),
+        Sample::new(RetryRunRequest { run_id: RUN.into(), steps: vec!["score".into(), "review:17".into()] }),
+        Sample::new(SteerResponse { seq: 4_711 }),
+    ];
+    samples.extend(of_what_is_told());
+    samples.extend(of_many());
+    samples
+}
+
+/// What runs are told and asked.
+fn of_what_is_told() -> Vec<Sample> {
+    vec![
         Sample::new(SignalRequest {
             run_id: RUN.into(),
             name: "customer-answer".into(),
@@ -85,31 +99,12 @@ pub(super) fn samples() -> Vec<Sample> {
         Sample::new(UpdateResponse { value: "140".into(), seq: 4_711, answered_seq: 4_713, duplicate: true }),
         Sample::new(QueryRequest { run_id: RUN.into(), name: "total".into() }),
         Sample::new(QueryResponse { value: "140".into(), seq: 4_711 }),
-        Sample::new(HistoryResponse { entries: vec![history()] }),
-        Sample::new(history()),
-        Sample::new(SteerRequest { run_id: RUN.into(), reason: "ordered twice".into() }),
-        Sample::new(RetryRunRequest { run_id: RUN.into(), steps: vec!["score".into(), "review:17".into()] }),
-        Sample::new(SteerResponse { seq: 4_711 }),
     ]
 }
 
-/// Samples of running again, and of many at once.
-pub(super) fn verbs() -> Vec<Sample> {
+/// Operations on many runs.
+fn of_many() -> Vec<Sample> {
     vec![
-        Sample::named("priority", RunView { priority: 1, ..run() }),
-        Sample::named("flow", StepView { flow: Some(flow()), ..step() }),
-        Sample::new(flow()),
-        Sample::named("continued", RunView { continued_from: RUN.into(), continued_as: RUN.into(), ..run() }),
-        Sample::named("forked", RunView { forked_from: RUN.into(), why: Some(why()), ..run() }),
-        Sample::new(why()),
-        Sample::new(RestartRunRequest { run_id: RUN.into(), latest: true, idempotency_key: Some("again".into()) }),
-        Sample::new(ForkRunRequest {
-            run_id: RUN.into(),
-            step: "score".into(),
-            input: r#"{"lockfile":"Cargo.lock"}"#.into(),
-            latest: true,
-            idempotency_key: Some("again".into()),
-        }),
         Sample::new(BulkRequest {
             verb: BulkVerb::Retry.into(),
             filter: Some(filter()),
@@ -140,6 +135,26 @@ pub(super) fn verbs() -> Vec<Sample> {
             BulkDone { value: "140".into(), outcome: Outcome::Done.into(), ..BulkDone::default() },
         ),
         Sample::new(totals()),
+    ]
+}
+
+/// Samples of running again, and of many at once.
+pub(super) fn verbs() -> Vec<Sample> {
+    vec![
+        Sample::named("priority", RunView { priority: 1, ..run() }),
+        Sample::named("flow", StepView { flow: Some(flow()), ..step() }),
+        Sample::new(flow()),
+        Sample::named("continued", RunView { continued_from: RUN.into(), continued_as: RUN.into(), ..run() }),
+        Sample::named("forked", RunView { forked_from: RUN.into(), why: Some(why()), ..run() }),
+        Sample::new(why()),
+        Sample::new(RestartRunRequest { run_id: RUN.into(), latest: true, idempotency_key: Some("again".into()) }),
+        Sample::new(ForkRunRequest {
+            run_id: RUN.into(),
+            step: "score".into(),
+            input: r#"{"lockfile":"Cargo.lock"}"#.into(),
+            latest: true,
+            idempotency_key: Some("again".into()),
+        }),
     ]
 }
 
