@@ -4,9 +4,21 @@ use prost::Message;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=kapelle");
-    let files =
-        ["log", "task", "words", "lineage", "api", "deadletter", "registry", "audit", "policy", "schedule", "approval"]
-            .map(|name| format!("kapelle/v1/{name}.proto"));
+    let files = [
+        "log",
+        "task",
+        "words",
+        "lineage",
+        "api",
+        "deadletter",
+        "registry",
+        "audit",
+        "policy",
+        "schedule",
+        "approval",
+        "release",
+    ]
+    .map(|name| format!("kapelle/v1/{name}.proto"));
     let descriptors = protox::compile(files, ["."])?;
     let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("kapelle.bin"), descriptors.encode_to_vec())?;

@@ -74,6 +74,7 @@ impl App {
             Command::Agent(verb) => command::agent::run(self, verb).await,
             Command::Workflow(verb) => command::registry::run(self, "Workflow", verb).await,
             Command::Run(verb) => command::run::run(self, verb).await,
+            Command::Release(verb) => Box::pin(command::release::run(self, verb)).await,
             Command::Schedule(verb) => Box::pin(command::schedule::run(self, verb)).await,
             Command::Lineage(args) => command::lineage::run(self, args).await,
             Command::Approval(verb) => command::approval::run(self, verb).await,

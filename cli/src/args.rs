@@ -94,6 +94,9 @@ pub(crate) enum Command {
     /// Start, watch and steer runs
     #[command(subcommand)]
     Run(command::run::Verb),
+    /// Which versions of agents and workflows the runs to come get
+    #[command(subcommand)]
+    Release(command::release::Verb),
     /// Start runs at given times
     #[command(subcommand)]
     Schedule(command::schedule::Verb),

@@ -14,6 +14,7 @@ use kapelle_proto::v1::dead_letter_service_client::DeadLetterServiceClient;
 use kapelle_proto::v1::fleet_service_client::FleetServiceClient;
 use kapelle_proto::v1::policy_service_client::PolicyServiceClient;
 use kapelle_proto::v1::registry_service_client::RegistryServiceClient;
+use kapelle_proto::v1::release_service_client::ReleaseServiceClient;
 use kapelle_proto::v1::run_service_client::RunServiceClient;
 use kapelle_proto::v1::schedule_service_client::ScheduleServiceClient;
 use kapelle_proto::v1::token_service_client::TokenServiceClient;
@@ -138,6 +139,11 @@ impl Client {
     /// The served policies.
     pub(crate) fn policies(&self) -> PolicyServiceClient<Authorized> {
         PolicyServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+    }
+
+    /// Releases.
+    pub(crate) fn releases(&self) -> ReleaseServiceClient<Authorized> {
+        ReleaseServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone())
     }
 
     /// Schedules.

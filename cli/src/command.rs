@@ -19,6 +19,7 @@ pub(crate) mod namespace;
 pub(crate) mod plan;
 pub(crate) mod policy;
 pub(crate) mod registry;
+pub(crate) mod release;
 pub(crate) mod run;
 pub(crate) mod sandbox_exec;
 pub(crate) mod schedule;

@@ -11,6 +11,7 @@ mod gate;
 mod policies;
 mod query;
 mod registry;
+mod releases;
 mod runs;
 mod schedules;
 mod signal;
@@ -33,6 +34,7 @@ use kapelle_proto::v1::dead_letter_service_server::DeadLetterServiceServer;
 use kapelle_proto::v1::fleet_service_server::FleetServiceServer;
 use kapelle_proto::v1::policy_service_server::PolicyServiceServer;
 use kapelle_proto::v1::registry_service_server::RegistryServiceServer;
+use kapelle_proto::v1::release_service_server::ReleaseServiceServer;
 use kapelle_proto::v1::run_service_server::RunServiceServer;
 use kapelle_proto::v1::schedule_service_server::ScheduleServiceServer;
 use kapelle_proto::v1::token_service_server::TokenServiceServer;
@@ -124,6 +126,7 @@ impl Server {
         let policies = PolicyServiceServer::new(policies::PoliciesApi::new(Arc::clone(&context.policies)))
             .max_decoding_message_size(POLICIES_BYTES_MAX);
         let schedules = ScheduleServiceServer::new(schedules::SchedulesApi::new(context.clone()));
+        let releases = ReleaseServiceServer::new(releases::ReleasesApi::new(context.clone()));
         let approvals = ApprovalServiceServer::new(approvals::Approvals::new(context.clone()))
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let access = Arc::clone(&context.access);
@@ -143,6 +146,7 @@ impl Server {
             .add_service(approvals)
             .add_service(audit)
             .add_service(policies)
+            .add_service(releases)
             .add_service(schedules)
             .add_service(tokens);
         let task = tokio::spawn(async move {

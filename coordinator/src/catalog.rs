@@ -4,6 +4,8 @@
 //! neither will resolve anything as it was before nor has something on its way that was. Whoever resolves and then writes
 //! holds a [`Ticket`] meanwhile.
 
+mod choice;
+mod resolve;
 mod resolved;
 mod snapshot;
 mod tickets;
@@ -20,7 +22,7 @@ use kapelle_bus::Bus;
 use kapelle_bus::provision::ensure_queue;
 use kapelle_bus::registry::{Change, Kind, News, Registered, Registry};
 use kapelle_engine::{KeyId, RunSubmitted};
-use kapelle_types::{AgentVersion, Code, Diagnosis};
+use kapelle_types::{AgentVersion, Code, Diagnosis, RunId};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -79,14 +81,20 @@ impl Catalog {
         self.snapshot.load().agent_versions()
     }
 
-    /// What a job's workflow and version requirement resolve to: the highest match, its agents pinned. That something is not
+    /// What a run of a workflow gets: the version that is released, or the highest that matches, with its agents pinned; of
+    /// `None`, what runs get but those that are drawn for what is being brought in. That something is not
     /// registered is said only after all that is registered by now is known here: it may have been registered at another
     /// coordinator just now.
     ///
     /// # Errors
     /// `UNKNOWN_WORKFLOW`, `UNKNOWN_AGENT`, `REQUEST_INVALID`, `PLAN_MISSING`, `BROKER_UNAVAILABLE`.
-    pub(crate) async fn resolve(&self, workflow: &str, requirement: &str) -> Result<Arc<Resolved>, Diagnosis> {
-        let resolved = || self.snapshot.load().resolve(workflow, requirement, &self.plans);
+    pub(crate) async fn resolve(
+        &self,
+        workflow: &str,
+        requirement: &str,
+        run: Option<RunId>,
+    ) -> Result<Arc<Resolved>, Diagnosis> {
+        let resolved = || self.snapshot.load().resolve((workflow, requirement), run, &self.plans);
         match resolved() {
             Err(unknown) if [Code::UNKNOWN_WORKFLOW, Code::UNKNOWN_AGENT].contains(&unknown.code) => {
                 let unavailable = |e| Diagnosis::new(Code::BROKER_UNAVAILABLE, format!("{}: {e}", unknown.message));
@@ -203,6 +211,7 @@ impl Catalog {
         match &news {
             News::Registered(record) => queue = self.take(record),
             News::Standing(agent, standing) => self.change(|before| before.standing(agent, standing.as_ref())),
+            News::Release(subject, release) => self.change(|before| before.releasing(subject, release.as_ref())),
             News::Other | News::CaughtUp => {}
         }
         // After the snapshot: whoever reads this sequence resolves by nothing older.

@@ -26,6 +26,7 @@ use crate::approvals::{Watcher, deliver};
 use crate::audit::Trail;
 use crate::catalog::Catalog;
 use crate::config::{Assignment, Config, Governance};
+use crate::followers::Followers;
 use crate::identity::{Accepted, Identity, TokenCache};
 use crate::listing::Query;
 use crate::ownership::Ownership;
@@ -105,11 +106,9 @@ impl Coordinator {
         tokio::spawn(direct::take_jobs(bus.clone(), taker, config.namespace.clone(), stop_api.clone()));
         answer_peers(&bus, &config.id, &served, &stop_all);
         let retirement = Retirement {
-            bus: bus.clone(),
-            id: config.id.clone(),
+            followers: Followers { bus: bus.clone(), id: config.id.clone(), peers: ownership.peers.clone() },
             catalog: Arc::clone(&catalog),
             served: served.clone(),
-            peers: ownership.peers.clone(),
             trail,
         };
         stand_by(&config, &retirement, &takers, &stop_all).inspect_err(|_| stop_all.cancel())?;
@@ -297,7 +296,7 @@ fn stand_by(
     takers: &Arc<Takers>,
     stop: &CancellationToken,
 ) -> Result<(), Diagnosis> {
-    let Retirement { bus, catalog, served, .. } = retirement.clone();
+    let Retirement { followers: Followers { bus, .. }, catalog, served, .. } = retirement.clone();
     let (layout, namespace) = (config.layout.clone(), config.namespace.clone());
     tokio::spawn(watchers::watch_queues(bus.clone(), Arc::clone(takers), Arc::clone(&catalog), layout, stop.clone()));
     tokio::spawn(retirement.clone().sweep(stop.clone()));

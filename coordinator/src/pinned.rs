@@ -1,15 +1,16 @@
-//! Which open runs are pinned to an agent: each owner knows what its open runs are pinned to, and one question asks them all.
+//! Which open runs are pinned to an agent, or to a version of a workflow: each owner knows what its open runs are pinned to, and one question asks them all.
 //!
 //! An agent is retired on the answer, so it says what it does not know: partitions that nobody answered for, and runs that
 //! are known by their id alone since a take-over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::future::join_all;
 use kapelle_bus::Bus;
+use kapelle_bus::registry::Kind;
 use kapelle_proto::v1;
-use kapelle_types::{AgentName, AgentVersion, Partition, RunId, Timestamp, Version};
+use kapelle_types::{AgentVersion, Partition, RunId, Timestamp, Version, WorkflowVersion};
 use serde::{Deserialize, Serialize};
 
 use crate::ownership::Peers;
@@ -22,11 +23,14 @@ pub(crate) const NAMED_MAX: usize = 20;
 /// How long one of our own partitions may take: less than other coordinators wait for us.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Which agent.
+/// What runs are pinned to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wanted {
+    /// An agent, or a workflow.
+    #[serde(default = "agents")]
+    pub kind: Kind,
     /// Its name.
-    pub name: AgentName,
+    pub name: String,
     /// Its version; `None` is any.
     pub version: Option<Version>,
 }
@@ -36,6 +40,9 @@ pub struct Wanted {
 pub struct Pinned {
     /// How many, by workflow version.
     pub workflows: BTreeMap<String, u64>,
+    /// How many, by the version that they are pinned to; a run may be pinned to several of an agent.
+    #[serde(default)]
+    pub versions: BTreeMap<Version, u64>,
     /// Those that were submitted first.
     pub first: Vec<(Timestamp, RunId)>,
     /// How many open runs are known by their id alone.
@@ -48,9 +55,28 @@ pub struct Pinned {
 /// What a coordinator knows, by partition.
 pub type ByPartition = Vec<(Partition, Pinned)>;
 
+/// What older coordinators ask for.
+const fn agents() -> Kind {
+    Kind::Agent
+}
+
 impl Wanted {
-    fn takes(&self, agent: &AgentVersion) -> bool {
-        agent.name == self.name && self.version.as_ref().is_none_or(|version| *version == agent.version)
+    fn takes(&self, name: &str, version: &Version) -> bool {
+        name == self.name && self.version.as_ref().is_none_or(|it| it == version)
+    }
+
+    /// The versions of this that a run is pinned to.
+    fn among<'r>(&self, workflow: &'r WorkflowVersion, agents: &'r [AgentVersion]) -> BTreeSet<&'r Version> {
+        match self.kind {
+            Kind::Agent => {
+                let taken = agents.iter().filter(|it| self.takes(it.name.as_str(), &it.version));
+                taken.map(|it| &it.version).collect()
+            }
+            Kind::Workflow => {
+                let taken = [workflow].into_iter().filter(|it| self.takes(it.name.as_str(), &it.version));
+                taken.map(|it| &it.version).collect()
+            }
+        }
     }
 }
 
@@ -68,7 +94,11 @@ impl Pinned {
                 found.unknown += 1;
                 continue;
             };
-            if agents.iter().any(|agent| wanted.takes(agent)) {
+            let versions = wanted.among(workflow, agents);
+            if !versions.is_empty() {
+                for version in versions {
+                    *found.versions.entry(version.clone()).or_default() += 1;
+                }
                 *found.workflows.entry(workflow.to_string()).or_default() += 1;
                 found.first.push((row.submitted_at, *run));
             }
@@ -81,6 +111,9 @@ impl Pinned {
     pub(crate) fn merge(&mut self, other: Self) {
         for (workflow, runs) in other.workflows {
             *self.workflows.entry(workflow).or_default() += runs;
+        }
+        for (version, runs) in other.versions {
+            *self.versions.entry(version).or_default() += runs;
         }
         self.first.extend(other.first);
         self.unknown += other.unknown;
@@ -148,7 +181,7 @@ mod tests {
     fn some(workflow: &str, at: i64, run: u8, unknown: u64) -> Pinned {
         let run = RunId::keyed("default", &"w".parse().unwrap(), &run.to_string());
         let first = vec![(Timestamp::from_nanos(at), run)];
-        Pinned { workflows: [(workflow.to_owned(), 1)].into(), first, unknown, read_to: 0 }
+        Pinned { workflows: [(workflow.to_owned(), 1)].into(), first, unknown, ..Pinned::default() }
     }
 
     #[test]
@@ -165,11 +198,21 @@ mod tests {
     #[test]
     fn a_version_is_one_and_a_name_is_all() {
         let agent: AgentVersion = "read@1.2.0".parse().unwrap();
-        let wanted = |name: &str, version: Option<&str>| Wanted {
-            name: name.parse().unwrap(),
-            version: version.map(|it| it.parse().unwrap()),
+        let workflow: WorkflowVersion = "read@3.0.0".parse().unwrap();
+        let found = |kind: Kind, name: &str, version: Option<&str>| {
+            let version = version.map(|it| it.parse().unwrap());
+            let wanted = Wanted { kind, name: name.to_owned(), version };
+            wanted
+                .among(&workflow, std::slice::from_ref(&agent))
+                .into_iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
         };
-        assert!(wanted("read", None).takes(&agent) && wanted("read", Some("1.2.0")).takes(&agent));
-        assert!(!wanted("read", Some("1.2.1")).takes(&agent) && !wanted("reader", None).takes(&agent));
+        assert_eq!(found(Kind::Agent, "read", None), ["1.2.0"]);
+        assert_eq!(found(Kind::Agent, "read", Some("1.2.0")), ["1.2.0"]);
+        assert!(found(Kind::Agent, "read", Some("1.2.1")).is_empty() && found(Kind::Agent, "reader", None).is_empty());
+        assert_eq!(found(Kind::Workflow, "read", None), ["3.0.0"]);
+        let older: Wanted = serde_json::from_str(r#"{"name": "read", "version": null}"#).unwrap();
+        assert_eq!(older.kind, Kind::Agent, "what older coordinators ask for");
     }
 }

@@ -26,20 +26,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kapelle_bus::presence;
-use kapelle_bus::registry::{Seen, Standing, Status};
-use kapelle_bus::{Bus, Refusal};
+use kapelle_bus::Refusal;
+use kapelle_bus::registry::{Kind, Release, Seen, Standing, Status, Subject};
 use kapelle_manifest::Loss;
 use kapelle_proto::stream;
 use kapelle_telemetry::clock;
 use kapelle_types::{AgentVersion, AuditWhat, AuditWho, Code, Diagnosis, Partition, Principal};
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{Fact, Trail};
 use crate::catalog::Catalog;
-use crate::ownership::Peers;
+use crate::followers::Followers;
 use crate::partitions::Served;
 use crate::pinned::{self, NAMED_MAX, Pinned, Wanted};
 
@@ -57,16 +55,16 @@ const SWEEP_EVERY: Duration = Duration::from_secs(2);
 /// Decides about agent versions. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Retirement {
-    pub(crate) bus: Bus,
-    pub(crate) id: String,
+    pub(crate) followers: Followers,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) served: Served,
-    pub(crate) peers: watch::Receiver<Arc<Peers>>,
     pub(crate) trail: Arc<Trail>,
 }
 
 /// Who needs an agent version.
 struct Need {
+    /// Whether it is current in its release, or ramping.
+    released: bool,
     steps: Vec<Loss>,
     runs: Pinned,
     /// Partitions whose owner has not answered, or not for all of its log.
@@ -144,53 +142,46 @@ impl Retirement {
 
     /// Waits until every coordinator that may be alive follows the registry up to this revision.
     async fn followed(&self, agent: &AgentVersion, revision: u64) -> Result<(), Diagnosis> {
-        let patience = Instant::now() + FOLLOW_PATIENCE;
-        loop {
-            let peers = self.peers.borrow().clone();
-            let follows = |id: &String| peers.get(id).is_some_and(|peer| peer.catalog >= revision);
-            let present = self.bus.present().await.map_err(|e| unavailable(&e))?;
-            let present = present.into_iter().filter(|it| it.kind == presence::Kind::Coordinator).map(|it| it.id);
-            let known: BTreeSet<String> = peers.keys().cloned().chain(present).chain([self.id.clone()]).collect();
-            let behind: Vec<String> = known.into_iter().filter(|id| !follows(id)).collect();
-            if behind.is_empty() {
-                return Ok(());
-            }
-            if Instant::now() >= patience {
-                let message = format!(
-                    "it is not known whether {agent} is in use: {} did not follow within {} s",
-                    behind.join(", "),
-                    FOLLOW_PATIENCE.as_secs()
-                );
-                return Err(Diagnosis::new(Code::AGENT_USE_UNKNOWN, message)
-                    .hint("`kapelle coordinator list` shows who is there; all of them have to be of this release"));
-            }
-            sleep(LOOK_EVERY).await;
+        let behind = self.followers.behind(revision, FOLLOW_PATIENCE).await.map_err(|e| unavailable(&e))?;
+        if behind.is_empty() {
+            return Ok(());
         }
+        let message = format!(
+            "it is not known whether {agent} is in use: {} did not follow within {} s",
+            behind.join(", "),
+            FOLLOW_PATIENCE.as_secs()
+        );
+        Err(Diagnosis::new(Code::AGENT_USE_UNKNOWN, message)
+            .hint("`kapelle coordinator list` shows who is there; all of them have to be of this release"))
     }
 
     /// Where the log of each partition ends now.
     async fn ends(&self) -> Result<BTreeMap<Partition, u64>, kapelle_bus::Error> {
         let mut ends = BTreeMap::new();
-        for partition in self.bus.partitions().all() {
-            ends.insert(partition, self.bus.stream_state(&stream::runs(partition)).await?.last_seq);
+        let bus = &self.followers.bus;
+        for partition in bus.partitions().all() {
+            ends.insert(partition, bus.stream_state(&stream::runs(partition)).await?.last_seq);
         }
         Ok(ends)
     }
 
     /// Who needs the version, as far as owners have read their logs to these ends at least.
     async fn need(&self, agent: &AgentVersion, ends: &BTreeMap<Partition, u64>) -> Need {
-        let graph = self.catalog.snapshot().graph(agent);
-        let current = graph.current_workflows();
-        let mut steps = graph.losses(|it| it == agent);
-        steps.retain(|it| it.then.is_err() && current.contains(&&it.used.workflow));
-        let wanted = Wanted { name: agent.name.clone(), version: Some(agent.version.clone()) };
-        let peers = self.peers.borrow().clone();
-        let known = pinned::by_partition(&self.bus, &self.id, &self.served, &peers, wanted).await;
+        let snapshot = self.catalog.snapshot();
+        let current: BTreeSet<_> = snapshot.current_workflows().iter().map(|it| it.version()).collect();
+        let mut steps = snapshot.graph(agent).losses(|it| it == agent);
+        steps.retain(|it| it.then.is_err() && current.contains(&it.used.workflow));
+        let release = snapshot.release(&Subject::agent(&agent.name));
+        let released = release.into_iter().flat_map(Release::versions).any(|version| *version == agent.version);
+        let wanted = Wanted { kind: Kind::Agent, name: agent.name.to_string(), version: Some(agent.version.clone()) };
+        let Followers { bus, id, peers } = &self.followers;
+        let peers = peers.borrow().clone();
+        let known = pinned::by_partition(bus, id, &self.served, &peers, wanted).await;
         let has_read = |it: &Partition| known.get(it).is_some_and(|a| a.read_to >= ends.get(it).copied().unwrap_or(0));
-        let silent = self.bus.partitions().all().filter(|it| !has_read(it)).collect();
+        let silent = bus.partitions().all().filter(|it| !has_read(it)).collect();
         let mut runs = Pinned::default();
         known.into_values().for_each(|it| runs.merge(it));
-        Need { steps, runs, silent }
+        Need { steps, runs, silent, released }
     }
 
     /// Takes back what somebody left DRAINING, until `stop`. Each coordinator counts from when it saw it first: their clocks
@@ -254,6 +245,9 @@ impl Need {
         let mut reasons: Vec<String> = self.steps.iter().take(NAMED_MAX).map(told).collect();
         if self.steps.len() > NAMED_MAX {
             reasons.push(format!("{} more steps", self.steps.len() - NAMED_MAX));
+        }
+        if self.released {
+            reasons.push("its release, in which it is current or ramping".to_owned());
         }
         if open > 0 {
             let first: Vec<String> = self.runs.first.iter().map(|(_, run)| run.to_string()).collect();

@@ -17,7 +17,7 @@ use kapelle_proto::{decode_record, encode_record, stream};
 use kapelle_retry::{Policy, Verdict};
 use kapelle_telemetry::metrics::SUBMISSIONS_REFUSED;
 use kapelle_types::{
-    Code, Diagnosis, Fairness, Namespace, Payload, Principal, Priority, RunId, json_depth, limits, printed,
+    Code, Diagnosis, Fairness, InvalidName, Namespace, Payload, Principal, Priority, RunId, json_depth, limits, printed,
 };
 use serde_json::Value;
 use tokio::sync::watch;
@@ -160,7 +160,11 @@ impl Submitter {
         check_labels(&job.labels)?;
         let priority = check_priority(job.priority)?;
         let (ticket, prepared_at) = (self.catalog.ticket(), Instant::now());
-        let resolved = self.catalog.resolve(&job.workflow, &job.version).await?;
+        let run = match (&job.below, &job.key) {
+            (Some(below), _) => below.run,
+            (None, key) => run_id(&job.namespace, &job.workflow, key.as_deref())?,
+        };
+        let resolved = self.catalog.resolve(&job.workflow, &job.version, Some(run)).await?;
         let input = self.input(&job.input, &resolved, job.heard_by_others).await?;
         let behaviour = self.behaviour();
         if job.below.is_some() && behaviour < self.behaviour {
@@ -169,7 +173,8 @@ impl Submitter {
         }
         let (parent, continued_from) =
             job.below.as_ref().map_or((None, None), |it| (it.parent.clone(), it.continued_from));
-        let below = job.below.map(|it| (it.run, it.ended_by));
+        let keyed = job.below.is_some() || job.key.is_some();
+        let ended_by = job.below.and_then(|it| it.ended_by);
         let submitted = RunSubmitted {
             workflow: resolved.workflow.clone(),
             workflow_digest: resolved.digest,
@@ -189,8 +194,8 @@ impl Submitter {
             priority,
             fairness: job.fairness,
         };
-        let asked = Asked { principal: job.principal, namespace: job.namespace, traceparent: job.traceparent };
-        Ok(asked.into_record(submitted, below, ticket, prepared_at))
+        let asked = Asked { principal: job.principal, traceparent: job.traceparent };
+        Ok(asked.into_record((run, keyed), submitted, ended_by, ticket, prepared_at))
     }
 
     async fn input(&self, text: &Bytes, resolved: &Resolved, heard_by_others: bool) -> Result<Payload, Diagnosis> {
@@ -294,29 +299,32 @@ impl Submitter {
     }
 }
 
+/// The id of the run that is submitted: a key fixes it.
+///
+/// # Errors
+/// `REQUEST_INVALID`: that is no workflow's name.
+fn run_id(namespace: &Namespace, workflow: &str, key: Option<&str>) -> Result<RunId, Diagnosis> {
+    let Some(key) = key else { return Ok(RunId::from_uuid(Uuid::now_v7())) };
+    let invalid = |e: InvalidName| Diagnosis::new(Code::REQUEST_INVALID, e.to_string());
+    Ok(RunId::keyed(namespace.as_str(), &workflow.parse().map_err(invalid)?, key))
+}
+
 /// Who asks for a run, and as part of what.
 struct Asked {
     principal: Principal,
-    namespace: Namespace,
     traceparent: Option<String>,
 }
 
 impl Asked {
-    /// A checked submission, ready to be recorded: with a key, it fixes the run, and so does the attempt that another run
-    /// wants it for.
+    /// A checked submission, ready to be recorded.
     fn into_record(
         self,
+        (run, keyed): (RunId, bool),
         submitted: RunSubmitted,
-        below: Option<(RunId, Option<Entry>)>,
+        ended_by: Option<Entry>,
         ticket: Ticket,
         prepared_at: Instant,
     ) -> Prepared {
-        let keyed = submitted.key.is_some() || below.is_some();
-        let (run, ended_by) = match (below, &submitted.key) {
-            (Some(below), _) => below,
-            (None, Some(key)) => (RunId::keyed(self.namespace.as_str(), &submitted.workflow.name, key), None),
-            (None, None) => (RunId::from_uuid(Uuid::now_v7()), None),
-        };
         let (input, forked_from) = (submitted.input.clone(), submitted.forked_from);
         let first = Entry {
             id: printed(&run),

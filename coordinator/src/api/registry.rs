@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use kapelle_bus::registry::{Kind, Outcome, Registered, Standing};
+use kapelle_bus::registry::{Kind, Outcome, Registered, Standing, Subject};
 use kapelle_manifest::{
     Agents, Broken, Layered, Manifest, Problem, Sourced, Workflow, broken, check, keeps_promise, keeps_workflows,
 };
@@ -41,12 +41,7 @@ impl RegistryApi {
         let manifests: Result<Vec<Manifest>, Diagnosis> = request.manifests.iter().map(read).collect();
         let manifests = manifests?;
         let snapshot = self.context.catalog.snapshot();
-        // A file that still has what is retired does not bring it back.
-        let brought = manifests.iter().filter(|m| match m {
-            Manifest::Agent(agent) => snapshot.standing_of(&agent.version()).is_none(),
-            Manifest::Workflow(_) => true,
-        });
-        let together = Layered(brought.collect::<Agents>(), &*snapshot);
+        let together = Layered(brought(&manifests, &snapshot).collect::<Agents>(), &*snapshot);
         let mut records: Vec<Registered> = Vec::with_capacity(manifests.len());
         for (manifest, source) in manifests.iter().zip(&request.manifests) {
             if let Some(problem) = check(&Sourced::from(manifest.clone()), &together).into_iter().next() {
@@ -63,7 +58,7 @@ impl RegistryApi {
             }
             records.push(record);
         }
-        let broken = breaks(&manifests, &snapshot, &together);
+        let broken = breaks(&manifests, &snapshot);
         if request.force_reason.is_empty() {
             keeps_workflows(&broken)?;
         } else if !broken.is_empty() {
@@ -124,8 +119,22 @@ fn standing_act(verb: &'static str, rpc: &'static str, agent: &AgentVersion, rea
     Act { verb, rpc, owner: None, what, reason }
 }
 
-/// What breaks in the current version of each registered workflow that is not brought in another one.
-fn breaks(manifests: &[Manifest], snapshot: &Snapshot, together: &dyn kapelle_manifest::Catalog) -> Vec<Broken> {
+/// The agents that come into use with what is brought: not those that are retired, which a file does not bring back.
+fn brought<'m>(manifests: &'m [Manifest], snapshot: &Snapshot) -> impl Iterator<Item = &'m Manifest> {
+    manifests.iter().filter(|m| match m {
+        Manifest::Agent(agent) => snapshot.standing_of(&agent.version()).is_none(),
+        Manifest::Workflow(_) => true,
+    })
+}
+
+/// What breaks in the current version of each registered workflow that is not brought in another one. Where something is
+/// released, a new version gets no runs until that is decided, and then this is asked again.
+fn breaks(manifests: &[Manifest], snapshot: &Snapshot) -> Vec<Broken> {
+    let gets_runs = |m: &&Manifest| match m {
+        Manifest::Agent(agent) => snapshot.release(&Subject::agent(&agent.metadata.name)).is_none(),
+        Manifest::Workflow(_) => true,
+    };
+    let together = Layered(brought(manifests, snapshot).filter(gets_runs).collect::<Agents>(), snapshot);
     let is_replaced = |workflow: &Workflow| {
         manifests.iter().any(|m| match m {
             Manifest::Workflow(new) => {
@@ -135,7 +144,7 @@ fn breaks(manifests: &[Manifest], snapshot: &Snapshot, together: &dyn kapelle_ma
         })
     };
     let current = snapshot.current_workflows();
-    broken(current.iter().map(|it| &**it).filter(|it| !is_replaced(it)), &snapshot, together)
+    broken(current.iter().map(|it| &**it).filter(|it| !is_replaced(it)), &snapshot, &together)
 }
 
 /// Somebody takes it upon themselves: that is kept beside what they register.
@@ -147,7 +156,7 @@ fn forced(records: &mut [Registered], reason: &str, broken: &[Broken]) {
     }
 }
 
-fn check_reason(text: &str) -> Result<(), Diagnosis> {
+pub(super) fn check_reason(text: &str) -> Result<(), Diagnosis> {
     if text.chars().count() > limits::REASON_CHARS_MAX {
         let message = format!("a reason has {} characters at most", limits::REASON_CHARS_MAX);
         return Err(Diagnosis::new(Code::REQUEST_INVALID, message));
@@ -202,7 +211,7 @@ fn record(manifest: &Manifest, origin: &str, by: &str) -> Registered {
     }
 }
 
-fn standing_view(standing: &Standing) -> v1::StandingView {
+pub(super) fn standing_view(standing: &Standing) -> v1::StandingView {
     let Standing { status, by, at, why } = standing.clone();
     v1::StandingView { status: status.as_str().to_owned(), by: by.0, at_unix_nanos: at.nanos(), why }
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{FutureExt, Stream, StreamExt};
+use kapelle_bus::registry::Kind;
 use kapelle_engine::Body;
 use kapelle_proto::v1::{self, run_service_server::RunService};
 use kapelle_telemetry::clock;
-use kapelle_types::{Caller, Code, Diagnosis, RunId, StepRef, Timestamp};
+use kapelle_types::{AgentName, Caller, Code, Diagnosis, RunId, StepRef, Timestamp};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -206,7 +207,8 @@ impl RunService for Runs {
         let v1::PinnedRequest { agent, version } = request.get_ref();
         let invalid = |e: kapelle_types::InvalidName| status(&Diagnosis::new(Code::REQUEST_INVALID, e.to_string()));
         let version = Some(version.as_str()).filter(|it| !it.is_empty()).map(str::parse).transpose();
-        let wanted = Wanted { name: agent.parse().map_err(invalid)?, version: version.map_err(invalid)? };
+        let agent: AgentName = agent.parse().map_err(invalid)?;
+        let wanted = Wanted { kind: Kind::Agent, name: agent.to_string(), version: version.map_err(invalid)? };
         let Context { bus, id, served, .. } = &*self.context;
         let peers = self.context.peers.borrow().clone();
         let known = pinned::by_partition(bus, id, served, &peers, wanted).await;

@@ -81,7 +81,7 @@ impl SchedulesApi {
 
     /// Whether its workflow is there and takes its input.
     async fn check(&self, schedule: &Schedule) -> Result<(), Diagnosis> {
-        let resolved = self.context.catalog.resolve(schedule.workflow.as_str(), &schedule.versions).await?;
+        let resolved = self.context.catalog.resolve(schedule.workflow.as_str(), &schedule.versions, None).await?;
         resolved.check_input(&schedule.input, false)
     }
 

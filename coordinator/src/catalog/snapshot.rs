@@ -1,18 +1,16 @@
 //! The registered manifests at one moment.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use kapelle_bus::registry::{Kind, Registered, Standing};
+use kapelle_bus::registry::{Kind, Registered, Release, Standing, Subject};
 use kapelle_bus::tasks::QueueLimits;
-use kapelle_engine::{RunSubmitted, WorkflowPin};
-use kapelle_expression::nearest;
-use kapelle_manifest::{Agent, Checker, Graph, Manifest, Nobody, Workflow};
-use kapelle_types::{AgentName, AgentVersion, Code, Diagnosis, Sha256, Version, WorkflowName, WorkflowVersion};
+use kapelle_manifest::{Agent, Graph, Manifest, Workflow};
+use kapelle_types::{AgentName, AgentVersion, Sha256, Version, WorkflowName, WorkflowVersion};
 use semver::VersionReq;
 
-use super::Resolved;
-use crate::plans::{Parts, PlanStore, pin};
+use super::choice::by_preference;
+use super::resolve::Drawn;
 
 /// A registered version with what is known about it.
 #[derive(Clone)]
@@ -29,12 +27,14 @@ type Versions<N, M> = BTreeMap<N, BTreeMap<Version, Entry<M>>>;
 /// What is registered. Immutable; a change makes another.
 #[derive(Default)]
 pub struct Snapshot {
-    agents: Versions<AgentName, Agent>,
-    workflows: Versions<WorkflowName, Workflow>,
+    pub(super) agents: Versions<AgentName, Agent>,
+    pub(super) workflows: Versions<WorkflowName, Workflow>,
     /// The agent versions that are on their way out, or gone: nothing is resolved to them.
-    standings: BTreeMap<AgentVersion, Standing>,
-    /// What was resolved against this snapshot.
-    resolved: Mutex<HashMap<(String, String), Arc<Resolved>>>,
+    pub(super) standings: BTreeMap<AgentVersion, Standing>,
+    /// Which versions runs get; of whatever is not here, the highest.
+    releases: BTreeMap<Subject, Release>,
+    /// What was resolved against this snapshot, by workflow and requirement.
+    pub(super) resolved: Mutex<HashMap<(String, String), Vec<Drawn>>>,
 }
 
 /// Another snapshot, and the queue that a new agent needs.
@@ -86,10 +86,36 @@ impl Snapshot {
         Some(next)
     }
 
+    /// This snapshot with another release; `None` if it is there already.
+    pub(crate) fn releasing(&self, subject: &Subject, release: Option<&Release>) -> Option<Self> {
+        if self.releases.get(subject) == release {
+            return None;
+        }
+        let mut next = self.another();
+        match release {
+            Some(release) => next.releases.insert(subject.clone(), release.clone()),
+            None => next.releases.remove(subject),
+        };
+        Some(next)
+    }
+
+    /// The release of an agent or a workflow; `None`: runs get the highest version.
+    #[must_use]
+    pub fn release(&self, subject: &Subject) -> Option<&Release> {
+        self.releases.get(subject)
+    }
+
+    /// Every release.
+    #[must_use]
+    pub const fn releases(&self) -> &BTreeMap<Subject, Release> {
+        &self.releases
+    }
+
     /// The same, with nothing resolved.
     fn another(&self) -> Self {
         let (agents, workflows) = (self.agents.clone(), self.workflows.clone());
-        Self { agents, workflows, standings: self.standings.clone(), resolved: Mutex::default() }
+        let (standings, releases) = (self.standings.clone(), self.releases.clone());
+        Self { agents, workflows, standings, releases, resolved: Mutex::default() }
     }
 
     /// How an agent version stands; `None` is in use.
@@ -122,14 +148,58 @@ impl Snapshot {
         Graph::of(known.cloned(), workflows.cloned())
     }
 
-    /// Of each workflow, the version that a job gets which asks for none.
+    /// Of each workflow, the versions that a job gets which asks for none.
     #[must_use]
     pub fn current_workflows(&self) -> Vec<Arc<Workflow>> {
-        let current = |all: &BTreeMap<Version, Entry<Workflow>>| {
-            let of_all = || all.values().next_back();
-            highest(all, &VersionReq::STAR).or_else(of_all).map(|entry| Arc::clone(&entry.manifest))
+        let current = |(name, all): (&WorkflowName, &BTreeMap<Version, Entry<Workflow>>)| -> Vec<Arc<Workflow>> {
+            let release = self.release(&Subject::workflow(name));
+            let mut taken: Vec<&Version> = release.into_iter().flat_map(Release::versions).collect();
+            if taken.is_empty() {
+                let highest = by_preference(all, None, false, &VersionReq::STAR).next();
+                taken.extend(highest.or_else(|| all.iter().next_back()).map(|(version, _)| version));
+            }
+            taken.into_iter().filter_map(|version| Some(Arc::clone(&all.get(version)?.manifest))).collect()
         };
-        self.workflows.values().filter_map(current).collect()
+        self.workflows.iter().flat_map(current).collect()
+    }
+
+    /// The version of an agent that a run gets.
+    pub(super) fn agent_for(&self, name: &AgentName, requirement: &VersionReq, ramps: bool) -> Option<Arc<Agent>> {
+        let release = self.release(&Subject::agent(name));
+        let mut all = by_preference(self.agents.get(name)?, release, ramps, requirement);
+        all.find(|(version, _)| !self.is_out(name, version)).map(|(_, entry)| Arc::clone(&entry.manifest))
+    }
+
+    /// The version of a workflow that a run gets.
+    pub(super) fn workflow_for(
+        &self,
+        name: &WorkflowName,
+        requirement: &VersionReq,
+        ramps: bool,
+    ) -> Option<Arc<Workflow>> {
+        self.workflow_entry_for(name, requirement, ramps).map(|entry| Arc::clone(&entry.manifest))
+    }
+
+    pub(super) fn workflow_entry_for(
+        &self,
+        name: &WorkflowName,
+        requirement: &VersionReq,
+        ramps: bool,
+    ) -> Option<&Entry<Workflow>> {
+        let release = self.release(&Subject::workflow(name));
+        by_preference(self.workflows.get(name)?, release, ramps, requirement).next().map(|(_, entry)| entry)
+    }
+
+    /// Who declares a capability, one version of each agent: of what is released, the one that a run gets.
+    pub(super) fn capable_for(&self, wanted: &str, ramps: impl Fn(&AgentName) -> bool) -> Vec<Arc<Agent>> {
+        let released = |agent: &&Arc<Agent>| {
+            let (name, version) = (&agent.metadata.name, &agent.metadata.version);
+            self.release(&Subject::agent(name)).is_none()
+                || self
+                    .agent_for(name, &VersionReq::STAR, ramps(name))
+                    .is_some_and(|it| it.metadata.version == *version)
+        };
+        kapelle_manifest::capable(self.agents_in_use().filter(released), wanted)
     }
 
     /// Every registered agent version.
@@ -167,11 +237,14 @@ impl Snapshot {
         agents.chain(self.workflows.values().flat_map(BTreeMap::values).map(|e| &e.record))
     }
 
-    /// One record: a version, or the highest; one in use, if there is one.
+    /// One record: a version, or the one that is current, or the highest; one in use, if there is one.
     #[must_use]
     pub fn record(&self, kind: Kind, name: &str, version: Option<&Version>) -> Option<&Arc<Registered>> {
         let of_name = self.records().filter(|r| r.kind == kind && r.name == name);
-        let rank = |it: &&Arc<Registered>| (self.standing_of_record(it).is_none(), it.version.clone());
+        let current = self.release(&Subject { kind, name: name.to_owned() }).map(|it| &it.current);
+        let rank = |it: &&Arc<Registered>| {
+            (self.standing_of_record(it).is_none(), current == Some(&it.version), it.version.clone())
+        };
         of_name.filter(|r| version.is_none_or(|v| r.version == *v)).max_by_key(rank)
     }
 
@@ -199,6 +272,15 @@ impl Snapshot {
         }
     }
 
+    /// Every version of an agent or a workflow, the lowest first.
+    #[must_use]
+    pub fn versions_of(&self, subject: &Subject) -> Vec<Version> {
+        let of_name = self.records().filter(|r| r.kind == subject.kind && r.name == subject.name);
+        let mut versions: Vec<Version> = of_name.map(|r| r.version.clone()).collect();
+        versions.sort();
+        versions
+    }
+
     /// A registered workflow version.
     #[must_use]
     pub fn workflow(&self, version: &WorkflowVersion) -> Option<Arc<Workflow>> {
@@ -217,120 +299,12 @@ impl Snapshot {
         let entry = self.agents.get(&agent.name)?.get(&agent.version)?;
         Some(kapelle_manifest::schema_digest(&entry.manifest.spec.output))
     }
-
-    /// The digest of an agent's manifest, as it is registered.
-    ///
-    /// # Errors
-    /// `UNKNOWN_AGENT`: the agent is of another catalog.
-    fn agent_digest(&self, agent: &Agent) -> Result<Sha256, Diagnosis> {
-        let registered = self.agents.get(&agent.metadata.name).and_then(|all| all.get(&agent.metadata.version));
-        let foreign = || Diagnosis::new(Code::UNKNOWN_AGENT, format!("{} is not registered", agent.version()));
-        registered.map(|entry| entry.record.digest).ok_or_else(foreign)
-    }
-
-    /// The digest of a workflow's manifest, as it is registered.
-    ///
-    /// # Errors
-    /// `UNKNOWN_WORKFLOW`: the workflow is of another catalog.
-    fn workflow_digest(&self, workflow: &Workflow) -> Result<Sha256, Diagnosis> {
-        let registered =
-            self.workflows.get(&workflow.metadata.name).and_then(|all| all.get(&workflow.metadata.version));
-        let foreign = || Diagnosis::new(Code::UNKNOWN_WORKFLOW, format!("{} is not registered", workflow.version()));
-        registered.map(|entry| entry.record.digest).ok_or_else(foreign)
-    }
-
-    pub(super) fn resolve(&self, name: &str, requirement: &str, plans: &PlanStore) -> Result<Arc<Resolved>, Diagnosis> {
-        let key = (name.to_owned(), requirement.to_owned());
-        if let Some(resolved) = self.resolved.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
-            return Ok(Arc::clone(resolved));
-        }
-        let resolved = Arc::new(self.resolve_anew(name, requirement, plans)?);
-        self.resolved.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::clone(&resolved));
-        Ok(resolved)
-    }
-
-    fn resolve_anew(&self, name: &str, requirement: &str, plans: &PlanStore) -> Result<Resolved, Diagnosis> {
-        let entry = self.workflow_entry(name, requirement)?;
-        let workflow = &entry.manifest;
-        let version = WorkflowVersion { name: workflow.metadata.name.clone(), version: entry.record.version.clone() };
-        let mut pins = Vec::new();
-        let (mut agents, mut workflow_pins, mut workflows) = (Vec::new(), Vec::new(), Vec::new());
-        for step in workflow.every_step() {
-            let unknown = |nobody: Nobody| {
-                Diagnosis::new(nobody.code, format!("step {} of {version}: {nobody}", step.id)).hint(nobody.hint)
-            };
-            if let Some(call) = step.act.call() {
-                let below = call.resolve(&self).map_err(unknown)?;
-                let (workflow, digest) = (below.version(), self.workflow_digest(&below)?);
-                workflow_pins.push(WorkflowPin { step: step.id.clone(), workflow, digest });
-                workflows.push(below);
-            }
-            for performer in step.performers() {
-                let agent = performer.resolve(&self).map_err(unknown)?;
-                pins.push(pin(&step.id, &agent, self.agent_digest(&agent)?));
-                agents.push(agent);
-            }
-        }
-        let digest: Sha256 = entry.record.digest;
-        let parts = Parts { pins: &pins, agents: &agents, workflow_pins: &workflow_pins, workflows: &workflows };
-        plans
-            .compile(&version, digest, workflow, parts)
-            .map_err(|e| Diagnosis::new(Code::PLAN_MISSING, e.to_string()))?;
-        let contract = compiled(workflow, &version)?;
-        Ok(Resolved { workflow: version, digest, pins, workflow_pins, contract })
-    }
-
-    /// The versions of an earlier submission, if none of its agents is on its way out.
-    pub(super) fn resolve_as(&self, submitted: &RunSubmitted) -> Result<Resolved, Diagnosis> {
-        if let Some(gone) = submitted.pins.iter().find(|pin| self.standings.contains_key(&pin.agent)) {
-            let message = format!("step {} was done by {}, which is on its way out or retired", gone.step, gone.agent);
-            return Err(Diagnosis::new(Code::AGENT_RETIRED, message)
-                .hint("take what would be pinned now with --latest, or put the version back into use"));
-        }
-        let version = submitted.workflow.clone();
-        let missing = || Diagnosis::new(Code::PLAN_MISSING, format!("{version} is not registered as it was"));
-        let workflow = self.workflow(&version).ok_or_else(missing)?;
-        let contract = compiled(&workflow, &version)?;
-        let (digest, pins) = (submitted.workflow_digest, submitted.pins.clone());
-        Ok(Resolved { workflow: version, digest, pins, workflow_pins: submitted.workflow_pins.clone(), contract })
-    }
-
-    fn workflow_entry(&self, name: &str, requirement: &str) -> Result<&Entry<Workflow>, Diagnosis> {
-        let invalid = |what: String| Diagnosis::new(Code::REQUEST_INVALID, what);
-        let parsed: WorkflowName = name.parse().map_err(|e: kapelle_types::InvalidName| invalid(e.to_string()))?;
-        let requirement: VersionReq = match requirement {
-            "" => VersionReq::STAR,
-            text => text.parse().map_err(|e| invalid(format!("`{text}` is not a version requirement: {e}")))?,
-        };
-        let unknown = |message: String| Diagnosis::new(Code::UNKNOWN_WORKFLOW, message);
-        let Some(versions) = self.workflows.get(&parsed) else {
-            let names: Vec<&str> = self.workflows.keys().map(WorkflowName::as_str).collect();
-            let hint = match nearest(name, names.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => "`kapelle workflow list` shows what is registered".to_owned(),
-            };
-            return Err(unknown(format!("there is no workflow {name}")).hint(hint));
-        };
-        highest(versions, &requirement)
-            .ok_or_else(|| unknown(format!("no registered version of workflow {name} matches {requirement}")))
-    }
 }
 
-/// What a workflow takes.
-fn compiled(workflow: &Workflow, version: &WorkflowVersion) -> Result<Checker, Diagnosis> {
-    let invalid = |e| Diagnosis::new(Code::SCHEMA_INVALID, format!("the input schema of {version}: {e}"));
-    workflow.spec.input.compile().map_err(invalid)
-}
-
-/// The highest version that matches; pre-releases only where nothing else does.
-fn highest<'v, M>(versions: &'v BTreeMap<Version, Entry<M>>, requirement: &VersionReq) -> Option<&'v Entry<M>> {
-    versions.iter().rev().find(|(v, _)| requirement.matches(v.semver())).map(|(_, entry)| entry)
-}
-
+/// As runs get them that are not drawn for what is being brought in.
 impl kapelle_manifest::Catalog for &Snapshot {
     fn agent(&self, name: &AgentName, requirement: &VersionReq) -> Option<Arc<Agent>> {
-        let fits = |v: &Version| requirement.matches(v.semver()) && !self.is_out(name, v);
-        self.agents.get(name)?.iter().rev().find(|(v, _)| fits(v)).map(|(_, entry)| Arc::clone(&entry.manifest))
+        self.agent_for(name, requirement, false)
     }
 
     fn agent_names(&self) -> Vec<AgentName> {
@@ -338,7 +312,7 @@ impl kapelle_manifest::Catalog for &Snapshot {
     }
 
     fn capable(&self, wanted: &str) -> Vec<Arc<Agent>> {
-        kapelle_manifest::capable(self.agents_in_use(), wanted)
+        self.capable_for(wanted, |_| false)
     }
 
     fn capabilities(&self) -> Vec<String> {
@@ -346,7 +320,7 @@ impl kapelle_manifest::Catalog for &Snapshot {
     }
 
     fn workflow(&self, name: &WorkflowName, requirement: &VersionReq) -> Option<Arc<Workflow>> {
-        highest(self.workflows.get(name)?, requirement).map(|entry| Arc::clone(&entry.manifest))
+        self.workflow_for(name, requirement, false)
     }
 
     fn workflow_names(&self) -> Vec<WorkflowName> {

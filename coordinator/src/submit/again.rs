@@ -16,7 +16,7 @@ use kapelle_engine::{Body, Kept, NotKept, Plan, RunSubmitted, behaviour, keep};
 use kapelle_types::{Caller, Code, Diagnosis, Payload, RunId, StepId, limits};
 use tokio::time::Instant;
 
-use super::{Asked, PARENT, Prepared, ROOT, Submitter, check_key};
+use super::{Asked, PARENT, Prepared, ROOT, Submitter, check_key, run_id};
 use crate::catalog::Resolved;
 use crate::identity::spelled;
 use crate::plans::PlanStore;
@@ -68,8 +68,10 @@ impl Submitter {
         }
         let (ticket, prepared_at) = (self.catalog.ticket(), Instant::now());
         let first = submission(again.old)?;
+        let namespace = again.caller.namespace.clone().unwrap_or_default();
+        let run = run_id(&namespace, first.workflow.name.as_str(), again.key.as_deref())?;
         let resolved = if again.latest {
-            self.catalog.resolve(first.workflow.name.as_str(), "").await?
+            self.catalog.resolve(first.workflow.name.as_str(), "", Some(run)).await?
         } else {
             self.catalog.resolve_as(first)?
         };
@@ -113,12 +115,9 @@ impl Submitter {
             let plan = plans.plan(&submitted).await.map_err(|e| Diagnosis::new(Code::PLAN_MISSING, e.to_string()))?;
             submitted.kept = self.kept(again.old, first, &submitted, &plan, &fork.from).await?;
         }
-        let asked = Asked {
-            principal: again.caller.principal.clone(),
-            namespace: again.caller.namespace.clone().unwrap_or_default(),
-            traceparent: again.traceparent,
-        };
-        Ok(asked.into_record(submitted, None, ticket, prepared_at))
+        let asked = Asked { principal: again.caller.principal.clone(), traceparent: again.traceparent };
+        let keyed = submitted.key.is_some();
+        Ok(asked.into_record((run, keyed), submitted, None, ticket, prepared_at))
     }
 
     /// What the fork keeps, large payloads stored.

@@ -24,6 +24,7 @@ mod outside;
 mod pinned;
 mod policies;
 mod queries;
+mod releases;
 mod retire;
 mod schedules;
 mod spine;

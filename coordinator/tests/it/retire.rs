@@ -189,7 +189,7 @@ async fn agents_that_break_registered_workflows_are_refused_or_forced() {
 
 /// The client of the registry alone, for tests here.
 impl Fleet {
-    fn registry(&self) -> RegistryServiceClient<tonic::transport::Channel> {
+    pub(crate) fn registry(&self) -> RegistryServiceClient<tonic::transport::Channel> {
         RegistryServiceClient::new(self.channel())
     }
 

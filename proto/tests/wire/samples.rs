@@ -5,6 +5,7 @@ mod audit;
 mod deadletters;
 mod fleet;
 mod log;
+mod releases;
 mod runs;
 mod schedules;
 mod task;
@@ -26,6 +27,7 @@ pub(crate) fn all() -> Vec<Sample> {
         tokens::samples(),
         audit::samples(),
         schedules::samples(),
+        releases::samples(),
         approvals::samples(),
     ]
     .into_iter()

@@ -1,12 +1,14 @@
 //! The registry of manifests: immutable versions under `agent.<name>.<version>` and `workflow.<name>.<version>`, and beside
-//! them how far a version is on its way out.
+//! them how far a version is on its way out, and which version the runs to come get.
 //!
 //! Values are kept as they were applied; what they mean is the manifest crate's business. Whoever follows the registry is
 //! told the sequence of each change, so that it can say how far it has come.
 
+mod release;
 mod standing;
 
-use async_nats::jetstream::kv::{Entry, Operation, Store};
+use async_nats::jetstream::kv::{Entry, Operation, PurgeErrorKind, Store, UpdateErrorKind};
+use bytes::Bytes;
 use futures::StreamExt;
 use kapelle_proto::bucket;
 use kapelle_types::{AgentVersion, Sha256, Timestamp, Version};
@@ -14,15 +16,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+pub use release::{Ramp, Release, SeenRelease, Share, Subject};
 pub use standing::{Seen, Standing, Status};
 
-use crate::{Bus, Error};
+use crate::leader::{self, Last};
+use crate::{Bus, Error, Refusal};
 
 /// Records that may wait for a reader of the registry.
 const WATCH_WAITING_MAX: usize = 1_024;
 
 /// What kinds of manifests there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// An agent.
     Agent,
@@ -100,6 +104,8 @@ pub enum News {
     Registered(Box<Registered>),
     /// How an agent version stands; `None` is in use.
     Standing(AgentVersion, Option<Standing>),
+    /// Which versions runs get; `None` is the highest.
+    Release(Subject, Option<Release>),
     /// Something that is no manifest's business, or cannot be read.
     Other,
     /// Everything that was there has been told.
@@ -191,6 +197,36 @@ impl Registry {
         });
         Ok(receiver)
     }
+
+    /// What is written beside the manifests under a key, by the word of the leader, and the revision that the next one has to
+    /// follow.
+    async fn beside(&self, key: &str) -> Result<(Option<Bytes>, u64), Error> {
+        let subject = format!("$KV.{}.{key}", bucket::REGISTRY);
+        Ok(match leader::last(self.bus.jetstream(), &format!("KV_{}", bucket::REGISTRY), &subject).await? {
+            Some(Last::There(message)) => (Some(message.payload.clone()), message.sequence),
+            Some(Last::Removed(message)) => (None, message.sequence),
+            None => (None, 0),
+        })
+    }
+
+    /// Writes over what was seen, or takes it away, and gives the revision. A marker stays of what is taken away.
+    async fn write_beside(&self, key: &str, bytes: Option<Vec<u8>>, seen: u64) -> Result<u64, Error> {
+        let overtaken = || {
+            let message = format!("what is written under {key} has changed meanwhile");
+            Error::Refused { refusal: Refusal::NotFirst, message }
+        };
+        let Some(bytes) = bytes else {
+            let purged = self.store.purge_expect_revision(key, Some(seen)).await;
+            return purged.map(|()| seen).map_err(|e| match e.kind() {
+                PurgeErrorKind::WrongLastRevision => overtaken(),
+                _ => Error::unavailable(e),
+            });
+        };
+        self.store.update(key, bytes.into(), seen).await.map_err(|e| match e.kind() {
+            UpdateErrorKind::WrongLastRevision => overtaken(),
+            _ => Error::unavailable(e),
+        })
+    }
 }
 
 fn news(entry: &Entry) -> News {
@@ -200,6 +236,16 @@ fn news(entry: &Entry) -> News {
         return match standing::read(&entry.value) {
             _ if !put => News::Standing(agent, None),
             Ok(standing) => News::Standing(agent, Some(standing)),
+            Err(_) => {
+                unreadable();
+                News::Other
+            }
+        };
+    }
+    if let Some(subject) = release::subject(&entry.key) {
+        return match release::read(&entry.value) {
+            _ if !put => News::Release(subject, None),
+            Ok(release) => News::Release(subject, Some(release)),
             Err(_) => {
                 unreadable();
                 News::Other

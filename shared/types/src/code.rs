@@ -150,6 +150,8 @@ codes! {
     UPDATE_FAILED = "K0238";
     /// An update was recorded and there is no answer yet.
     UPDATE_PENDING = "K0239";
+    /// No worker takes tasks of the agent version that runs are to get.
+    RELEASE_UNSERVED = "K0240";
 
     // 03xx: why a run is STALLED or FAILED
     /// A step gave up.

@@ -64,7 +64,7 @@ fn build(workspace: &Path, folder: &Path) {
     };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["build", "--package", "kapelle", "--bin", "kapelle", "--profile", profile]);
+    command.args(["build", "--workspace", "--bin", "kapelle", "--test", "tidy", "--profile", profile]);
     command.current_dir(workspace).env("CARGO_TARGET_DIR", folder.parent().unwrap_or(folder));
     for (name, _) in std::env::vars_os() {
         let name_text = name.to_string_lossy();

@@ -4,14 +4,11 @@
 //! A version without a record is in use. A record is only written over the one that its writer has seen, so that of two who
 //! decide at once one hears of it; a record that is taken away leaves a marker, so that no watch misses it.
 
-use async_nats::jetstream::kv::{PurgeErrorKind, UpdateErrorKind};
-use kapelle_proto::bucket;
 use kapelle_types::{AgentVersion, Principal, Timestamp, Version};
 use serde::{Deserialize, Serialize};
 
 use super::Registry;
-use crate::leader::{self, Last};
-use crate::{Error, Refusal};
+use crate::Error;
 
 /// What stands before the agent in a key.
 const PREFIX: &str = "status.agent.";
@@ -65,12 +62,8 @@ impl Registry {
     /// # Errors
     /// [`Error::Unavailable`] while the broker is not ready, [`Error::Unreadable`] if what is stored is none.
     pub async fn standing(&self, agent: &AgentVersion) -> Result<Seen, Error> {
-        let subject = format!("$KV.{}.{}", bucket::REGISTRY, key(agent));
-        Ok(match leader::last(self.bus.jetstream(), &format!("KV_{}", bucket::REGISTRY), &subject).await? {
-            Some(Last::There(message)) => Seen { standing: Some(read(&message.payload)?), revision: message.sequence },
-            Some(Last::Removed(message)) => Seen { standing: None, revision: message.sequence },
-            None => Seen { standing: None, revision: 0 },
-        })
+        let (bytes, revision) = self.beside(&key(agent)).await?;
+        Ok(Seen { standing: bytes.as_deref().map(read).transpose()?, revision })
     }
 
     /// Writes a record over what was seen, and gives its revision.
@@ -79,10 +72,7 @@ impl Registry {
     /// Refused with `NotFirst` if there is another one by now; [`Error::Unavailable`] while the broker is not ready.
     pub async fn stand(&self, agent: &AgentVersion, standing: &Standing, seen: u64) -> Result<u64, Error> {
         let bytes = serde_json::to_vec(standing).map_err(|e| Error::Unreadable(e.to_string()))?;
-        self.store.update(key(agent), bytes.into(), seen).await.map_err(|e| match e.kind() {
-            UpdateErrorKind::WrongLastRevision => overtaken(agent),
-            _ => Error::unavailable(e),
-        })
+        self.write_beside(&key(agent), Some(bytes), seen).await
     }
 
     /// Takes away the record that was seen: the version is in use again.
@@ -90,15 +80,8 @@ impl Registry {
     /// # Errors
     /// As [`Registry::stand`].
     pub async fn restore(&self, agent: &AgentVersion, seen: u64) -> Result<(), Error> {
-        self.store.purge_expect_revision(key(agent), Some(seen)).await.map_err(|e| match e.kind() {
-            PurgeErrorKind::WrongLastRevision => overtaken(agent),
-            _ => Error::unavailable(e),
-        })
+        self.write_beside(&key(agent), None, seen).await.map(drop)
     }
-}
-
-fn overtaken(agent: &AgentVersion) -> Error {
-    Error::Refused { refusal: Refusal::NotFirst, message: format!("the standing of {agent} has changed meanwhile") }
 }
 
 fn key(agent: &AgentVersion) -> String {
