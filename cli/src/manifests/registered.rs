@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use kapelle_manifest::{Agent, Agents, Catalog, Manifest, Performer, Workflow};
+use kapelle_manifest::{Agent, Agents, Catalog, Current, Manifest, Performer, Workflow};
 use kapelle_proto::v1;
 use kapelle_types::{AgentName, AgentVersion, Version, WorkflowName};
 use semver::VersionReq;
@@ -89,7 +89,9 @@ impl Needed {
 pub(crate) async fn needed_by(client: &Client, found: &[Found]) -> Result<Registered, Failure> {
     let needed = Needed::by(found);
     let mut registered = Registered::default();
+    let mut current = Current::default();
     for row in list(client, "Agent").await? {
+        note_current(&row, &mut current);
         let Ok(name) = row.name.parse::<AgentName>() else { continue };
         if let Some(version) = out_of_use(&row) {
             registered.retired.insert(version);
@@ -102,6 +104,7 @@ pub(crate) async fn needed_by(client: &Client, found: &[Found]) -> Result<Regist
     }
     let called = called_by(found);
     for row in if called.is_empty() { vec![] } else { list(client, "Workflow").await? } {
+        note_current(&row, &mut current);
         let Ok(name) = row.name.parse::<WorkflowName>() else { continue };
         if called.contains(&name)
             && let Manifest::Workflow(workflow) = client.manifest(&row.kind, &row.name, &row.version).await?
@@ -110,6 +113,7 @@ pub(crate) async fn needed_by(client: &Client, found: &[Found]) -> Result<Regist
         }
         registered.workflow_names.push(name);
     }
+    registered.agents = registered.agents.with_current(current);
     Ok(registered)
 }
 
@@ -129,6 +133,22 @@ pub(crate) async fn all(client: &Client) -> Result<Vec<Manifest>, Failure> {
         manifests.push(client.manifest(&row.kind, &row.name, &row.version).await?);
     }
     Ok(manifests)
+}
+
+/// Which versions are released as the current ones.
+pub(crate) async fn current(client: &Client) -> Result<Current, Failure> {
+    let mut current = Current::default();
+    list(client, "").await?.iter().for_each(|row| note_current(row, &mut current));
+    Ok(current)
+}
+
+fn note_current(row: &v1::ManifestView, current: &mut Current) {
+    let Some(version) = row.version.parse().ok().filter(|_| row.current) else { return };
+    if row.kind == "Agent" {
+        current.agents.extend(row.name.parse().ok().map(|name| (name, version)));
+    } else {
+        current.workflows.extend(row.name.parse().ok().map(|name| (name, version)));
+    }
 }
 
 /// The agent versions that no new run gets.

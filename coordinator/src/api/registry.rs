@@ -229,6 +229,9 @@ fn view(record: &Registered, snapshot: &Snapshot, whole: bool) -> v1::ManifestVi
         risk: text("/spec/risk"),
         standing: snapshot.standing_of_record(record).map(standing_view),
         force_reason: record.force_reason.clone(),
+        current: snapshot
+            .release(&Subject { kind: record.kind, name: record.name.clone() })
+            .is_some_and(|it| it.current == record.version),
     }
 }
 

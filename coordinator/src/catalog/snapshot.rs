@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use kapelle_bus::registry::{Kind, Registered, Release, Standing, Subject};
 use kapelle_bus::tasks::QueueLimits;
-use kapelle_manifest::{Agent, Graph, Manifest, Workflow};
+use kapelle_manifest::{Agent, Current, Graph, Manifest, Workflow};
 use kapelle_types::{AgentName, AgentVersion, Sha256, Version, WorkflowName, WorkflowVersion};
 use semver::VersionReq;
 
@@ -145,7 +145,20 @@ impl Snapshot {
             version == *also || !self.standings.contains_key(&version)
         });
         let workflows = self.workflow_manifests();
-        Graph::of(known.cloned(), workflows.cloned())
+        Graph::of(known.cloned(), workflows.cloned()).with_current(self.current())
+    }
+
+    /// Which versions are released as the current ones.
+    fn current(&self) -> Current {
+        let mut current = Current::default();
+        for (subject, release) in &self.releases {
+            let version = release.current.clone();
+            match subject.kind {
+                Kind::Agent => current.agents.extend(subject.name.parse().ok().map(|name| (name, version))),
+                Kind::Workflow => current.workflows.extend(subject.name.parse().ok().map(|name| (name, version))),
+            }
+        }
+        current
     }
 
     /// Of each workflow, the versions that a job gets which asks for none.

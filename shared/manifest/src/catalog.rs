@@ -50,14 +50,44 @@ pub fn capabilities<'a>(agents: impl IntoIterator<Item = &'a Arc<Agent>>) -> Vec
     declared.collect::<BTreeSet<_>>().into_iter().cloned().collect()
 }
 
+/// Which versions are released as the current ones; of every other name, runs get the highest.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Current {
+    /// Of agents.
+    pub agents: BTreeMap<AgentName, Version>,
+    /// Of workflows.
+    pub workflows: BTreeMap<WorkflowName, Version>,
+}
+
+/// The version that a requirement takes: the current one, where it fits, or the highest. A pre-release fits where it is named,
+/// or where it is current and nothing is asked for.
+fn preferred<'v, M>(
+    all: impl Iterator<Item = (&'v Version, M)> + Clone,
+    current: Option<&Version>,
+    requirement: &VersionReq,
+) -> Option<M> {
+    let fits = |version: &Version| requirement.matches(version.semver());
+    let is_current =
+        |version: &Version| current == Some(version) && (*requirement == VersionReq::STAR || fits(version));
+    let taken = all.clone().find(|(version, _)| is_current(version));
+    taken.or_else(|| all.filter(|(version, _)| fits(version)).max_by_key(|(version, _)| *version)).map(|(_, it)| it)
+}
+
 /// Agents in memory, and the workflows beside them: those of one file or folder, or of a test.
 #[derive(Debug, Clone, Default)]
 pub struct Agents {
     agents: Vec<Arc<Agent>>,
     workflows: Vec<Arc<Workflow>>,
+    current: Current,
 }
 
 impl Agents {
+    /// The same, with these versions released as the current ones.
+    #[must_use]
+    pub fn with_current(self, current: Current) -> Self {
+        Self { current, ..self }
+    }
+
     /// Adds an agent.
     pub fn insert(&mut self, agent: Arc<Agent>) {
         self.agents.push(agent);
@@ -84,17 +114,15 @@ impl<'m> FromIterator<&'m Manifest> for Agents {
 
 impl FromIterator<Arc<Agent>> for Agents {
     fn from_iter<I: IntoIterator<Item = Arc<Agent>>>(agents: I) -> Self {
-        Self { agents: agents.into_iter().collect(), workflows: vec![] }
+        Self { agents: agents.into_iter().collect(), ..Self::default() }
     }
 }
 
 impl Catalog for Agents {
     fn agent(&self, name: &AgentName, requirement: &VersionReq) -> Option<Arc<Agent>> {
-        self.agents
-            .iter()
-            .filter(|agent| agent.metadata.name == *name && requirement.matches(agent.metadata.version.semver()))
-            .max_by(|a, b| a.metadata.version.cmp(&b.metadata.version))
-            .cloned()
+        let of_name = self.agents.iter().filter(|agent| agent.metadata.name == *name);
+        let all = of_name.map(|agent| (&agent.metadata.version, agent));
+        preferred(all, self.current.agents.get(name), requirement).cloned()
     }
 
     fn agent_names(&self) -> Vec<AgentName> {
@@ -105,7 +133,12 @@ impl Catalog for Agents {
     }
 
     fn capable(&self, wanted: &str) -> Vec<Arc<Agent>> {
-        capable(&self.agents, wanted)
+        let released = |agent: &&Arc<Agent>| {
+            let name = &agent.metadata.name;
+            !self.current.agents.contains_key(name)
+                || self.agent(name, &VersionReq::STAR).is_some_and(|it| it.metadata.version == agent.metadata.version)
+        };
+        capable(self.agents.iter().filter(released), wanted)
     }
 
     fn capabilities(&self) -> Vec<String> {
@@ -113,8 +146,9 @@ impl Catalog for Agents {
     }
 
     fn workflow(&self, name: &WorkflowName, requirement: &VersionReq) -> Option<Arc<Workflow>> {
-        let fits = |it: &&Arc<Workflow>| it.metadata.name == *name && requirement.matches(it.metadata.version.semver());
-        self.workflows.iter().filter(fits).max_by(|a, b| a.metadata.version.cmp(&b.metadata.version)).cloned()
+        let of_name = self.workflows.iter().filter(|it| it.metadata.name == *name);
+        let all = of_name.map(|it| (&it.metadata.version, it));
+        preferred(all, self.current.workflows.get(name), requirement).cloned()
     }
 
     fn workflow_names(&self) -> Vec<WorkflowName> {

@@ -11,10 +11,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use kapelle_types::{AgentName, AgentVersion, StepId, WorkflowName, WorkflowVersion};
+use kapelle_types::{AgentName, AgentVersion, StepId, Version, WorkflowName, WorkflowVersion};
 use semver::VersionReq;
 
-use crate::catalog::Agents;
+use crate::catalog::{Agents, Current};
 use crate::performer::{AgentRequirement, Nobody, Performer};
 use crate::{Agent, Step, Workflow};
 
@@ -24,6 +24,7 @@ pub struct Graph {
     agents: BTreeMap<AgentVersion, Arc<Agent>>,
     workflows: BTreeMap<WorkflowVersion, Arc<Workflow>>,
     uses: Vec<Use>,
+    current: Current,
 }
 
 /// One step and who does it now, or may have it handed on to them.
@@ -70,8 +71,16 @@ impl Graph {
     ) -> Self {
         let agents: BTreeMap<_, _> = agents.into_iter().map(|it| (it.version(), it)).collect();
         let workflows: BTreeMap<_, _> = workflows.into_iter().map(|it| (it.version(), it)).collect();
-        let uses = uses(&agents, &workflows);
-        Self { agents, workflows, uses }
+        let current = Current::default();
+        let uses = uses(&agents, &workflows, &current);
+        Self { agents, workflows, uses, current }
+    }
+
+    /// The same, with these versions released as the current ones.
+    #[must_use]
+    pub fn with_current(self, current: Current) -> Self {
+        let uses = uses(&self.agents, &self.workflows, &current);
+        Self { uses, current, ..self }
     }
 
     /// Every agent version, in order.
@@ -79,27 +88,30 @@ impl Graph {
         self.agents.values()
     }
 
-    /// Of each agent, the version that counts: the highest that is released; the highest if none is.
+    /// Of each agent, the version that counts: the current one, or the highest that is no pre-release, or the highest.
     #[must_use]
     pub fn current_agents(&self) -> Vec<&Arc<Agent>> {
         let mut current: BTreeMap<&AgentName, &Arc<Agent>> = BTreeMap::new();
         // In order of versions, so that what comes later is higher.
         for (version, agent) in &self.agents {
-            let there = current.get(&version.name).is_some_and(|it| is_released(it.metadata.version.semver()));
-            if !there || is_released(version.version.semver()) {
-                current.insert(&version.name, agent);
+            let (name, number) = (&version.name, &version.version);
+            let released = self.current.agents.get(name);
+            let there = current.get(name).map(|it| &it.metadata.version);
+            if counts_more(there, number, released) {
+                current.insert(name, agent);
             }
         }
         current.into_values().collect()
     }
 
-    /// Of each workflow, the version that a job gets which asks for none; the highest if none is released.
+    /// Of each workflow, the version that a job gets which asks for none: the current one, or the highest that is no
+    /// pre-release, or the highest.
     #[must_use]
     pub fn current_workflows(&self) -> Vec<&WorkflowVersion> {
         let mut current: BTreeMap<&WorkflowName, &WorkflowVersion> = BTreeMap::new();
         for version in self.workflows.keys() {
-            let there = current.get(&version.name).is_some_and(|it| is_released(it.version.semver()));
-            if !there || is_released(version.version.semver()) {
+            let released = self.current.workflows.get(&version.name);
+            if counts_more(current.get(&version.name).map(|it| &it.version), &version.version, released) {
                 current.insert(&version.name, version);
             }
         }
@@ -117,7 +129,7 @@ impl Graph {
     pub fn losses(&self, gone: impl Fn(&AgentVersion) -> bool) -> Vec<Loss> {
         let left = self.agents.iter().filter(|(version, _)| !gone(version));
         let left: BTreeMap<_, _> = left.map(|(version, agent)| (version.clone(), Arc::clone(agent))).collect();
-        let then = uses(&left, &self.workflows);
+        let then = uses(&left, &self.workflows, &self.current);
         let both = self.uses.iter().zip(then);
         both.filter_map(|(used, then)| {
             let now = used.by.as_ref().ok().filter(|it| gone(it))?.clone();
@@ -130,7 +142,7 @@ impl Graph {
     /// above: what becomes of the versions is felt by all of them.
     #[must_use]
     pub fn above(&self, below: impl IntoIterator<Item = WorkflowVersion>) -> Vec<Above> {
-        let mut catalog = Agents::default();
+        let mut catalog = Agents::default().with_current(self.current.clone());
         self.workflows.values().for_each(|it| catalog.insert_workflow(Arc::clone(it)));
         let calls = self.workflows.iter().flat_map(|(version, it)| {
             let calls = it.every_step().filter_map(|step| Some((step, step.act.call()?.resolve(&catalog).ok()?)));
@@ -158,17 +170,26 @@ impl Graph {
     /// The agents as steps look for them.
     #[must_use]
     pub fn catalog(&self) -> Agents {
-        self.agents.values().cloned().collect()
+        self.agents.values().cloned().collect::<Agents>().with_current(self.current.clone())
     }
 }
 
-/// What a requirement that names no version may take.
-fn is_released(version: &semver::Version) -> bool {
-    VersionReq::STAR.matches(version)
+/// Whether a version counts more than the lower one that is there.
+fn counts_more(there: Option<&Version>, version: &Version, released: Option<&Version>) -> bool {
+    let full = |version: &Version| VersionReq::STAR.matches(version.semver());
+    match there {
+        None => true,
+        Some(there) if released == Some(there) => false,
+        Some(there) => released == Some(version) || full(version) || !full(there),
+    }
 }
 
-fn uses(agents: &BTreeMap<AgentVersion, Arc<Agent>>, workflows: &BTreeMap<WorkflowVersion, Arc<Workflow>>) -> Vec<Use> {
-    let catalog: Agents = agents.values().cloned().collect();
+fn uses(
+    agents: &BTreeMap<AgentVersion, Arc<Agent>>,
+    workflows: &BTreeMap<WorkflowVersion, Arc<Workflow>>,
+    current: &Current,
+) -> Vec<Use> {
+    let catalog = agents.values().cloned().collect::<Agents>().with_current(current.clone());
     // Thousands of steps ask for the same few agents.
     let mut known: HashMap<String, Result<AgentVersion, Nobody>> = HashMap::new();
     let mut resolve = |wanted: &Performer| {

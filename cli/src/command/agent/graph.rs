@@ -14,7 +14,7 @@ pub(crate) async fn registered(client: &Client) -> Result<Graph, Failure> {
     let retired = manifests::registered::retired(client).await?;
     let mut all = manifests::registered::all(client).await?;
     all.retain(|it| !matches!(it, Manifest::Agent(agent) if retired.contains(&agent.version())));
-    Ok(of(all))
+    Ok(of(all).with_current(manifests::registered::current(client).await?))
 }
 
 /// Of these files and of nothing else.

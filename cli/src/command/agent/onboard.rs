@@ -171,8 +171,11 @@ impl There {
             Err(failure) if plan && failure.code() == Some(Code::COORDINATOR_UNAVAILABLE) => return Ok(None),
             Err(failure) => return Err(failure),
         };
-        let registered =
-            Registered { manifests: registered::all(&client).await?, retired: registered::retired(&client).await? };
+        let registered = Registered {
+            manifests: registered::all(&client).await?,
+            retired: registered::retired(&client).await?,
+            current: registered::current(&client).await?,
+        };
         Ok(Some(Self { client, registered }))
     }
 }

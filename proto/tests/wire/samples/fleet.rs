@@ -30,6 +30,7 @@ pub(super) fn samples() -> Vec<Sample> {
         Sample::new(manifest()),
         Sample::named("risk", ManifestView { risk: "limited".into(), ..manifest() }),
         Sample::named("standing", ManifestView { standing: Some(standing()), ..manifest() }),
+        Sample::named("current", ManifestView { current: true, ..manifest() }),
         Sample::named("force", ManifestView { force_reason: "agreed with all owners".into(), ..manifest() }),
         Sample::new(standing()),
         Sample::new(RetireRequest {

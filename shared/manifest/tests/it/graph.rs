@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kapelle_manifest::{Agent, Fault, Graph, Manifest, Workflow, findings, parse};
+use kapelle_manifest::{Agent, Current, Fault, Graph, Manifest, Workflow, findings, parse};
 use kapelle_types::AgentVersion;
 
 /// An agent in one line: its name and version, what it answers for, what it can, and the rest of its `spec`.
@@ -118,6 +118,33 @@ fn the_version_that_counts_is_the_highest_that_is_released() {
     let current: Vec<String> = graph.current_workflows().iter().map(ToString::to_string).collect();
     assert_eq!(current, ["v@1.0.0-rc.1", "w@1.10.0"]);
     assert_eq!(graph.agents().count(), 5);
+}
+
+#[test]
+fn what_is_released_counts_whatever_is_higher() {
+    let agents = ["a@1.0.0", "a@1.1.0", "a@2.0.0-rc.1", "b@1.0.0"].map(|id| plain(id, "x"));
+    let workflows =
+        ["w@1.0.0", "w@1.1.0"].map(|id| workflow(id, &["agent: a", "agent: a@^1.1", "agent: a@^1", "capability: x"]));
+    let released = |a: &str, w: &str| {
+        let current = Current {
+            agents: [("a".parse().unwrap(), a.parse().unwrap())].into(),
+            workflows: [("w".parse().unwrap(), w.parse().unwrap())].into(),
+        };
+        let graph = Graph::of(agents.iter().take(3).cloned(), workflows.clone()).with_current(current);
+        let counts: Vec<String> = graph.current_agents().iter().map(|it| it.version().to_string()).collect();
+        let whom =
+            graph.uses().iter().take(4).map(|it| it.by.as_ref().unwrap().version.to_string()).collect::<Vec<_>>();
+        (counts, graph.current_workflows()[0].to_string(), whom)
+    };
+    let texts = |all: &[&str]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(
+        released("1.0.0", "1.0.0"),
+        (texts(&["a@1.0.0"]), "w@1.0.0".into(), texts(&["1.0.0", "1.1.0", "1.0.0", "1.0.0"]))
+    );
+    assert_eq!(
+        released("2.0.0-rc.1", "1.1.0"),
+        (texts(&["a@2.0.0-rc.1"]), "w@1.1.0".into(), texts(&["2.0.0-rc.1", "1.1.0", "1.1.0", "2.0.0-rc.1"]))
+    );
 }
 
 /// One line a finding.

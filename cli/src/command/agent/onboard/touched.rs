@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use kapelle_manifest::{Agent, Graph, Manifest, Performer, Severity, findings};
+use kapelle_manifest::{Agent, Current, Graph, Manifest, Performer, Severity, findings};
 use kapelle_policy::{Agents, Permissions, Place, Policies, permissions};
 use kapelle_types::{AgentVersion, Caller, Namespace, Partitions, Principal, Role};
 use serde::Serialize;
@@ -71,6 +71,7 @@ pub(super) struct Row {
 pub(super) struct Registered {
     pub(super) manifests: Vec<Manifest>,
     pub(super) retired: BTreeSet<AgentVersion>,
+    pub(super) current: Current,
 }
 
 impl Registered {
@@ -91,8 +92,10 @@ impl Touched {
     ) -> Result<Self, Failure> {
         let version = agent.version();
         let in_use: Vec<&Manifest> = there.map(Registered::in_use).unwrap_or_default();
-        let before = graph(in_use.iter().copied());
-        let after = graph(in_use.iter().copied().chain(found.iter().map(|it| &it.sourced.manifest)));
+        let current = there.map(|there| there.current.clone()).unwrap_or_default();
+        let before = graph(in_use.iter().copied()).with_current(current.clone());
+        let after =
+            graph(in_use.iter().copied().chain(found.iter().map(|it| &it.sourced.manifest))).with_current(current);
         Ok(Self {
             contract: there.map(|there| diff::compare(found, &there.manifests, &there.retired)),
             steps: steps(&before, &after, &version),
@@ -236,7 +239,7 @@ mod tests {
     fn touched(new: &[Found], there: &[Found]) -> Touched {
         let there: Vec<Manifest> = there.iter().map(|it| it.sourced.manifest.clone()).collect();
         let Manifest::Agent(agent) = &new[0].sourced.manifest else { panic!("an agent comes first") };
-        let there = Registered { manifests: there, retired: BTreeSet::new() };
+        let there = Registered { manifests: there, ..Registered::default() };
         Touched::of(agent, new, Some(&there), None).unwrap()
     }
 
