@@ -11,9 +11,10 @@ use crate::view;
 /// What can be done with releases.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
-Without a release, runs get the highest version that a workflow asks for. With one they get the current version,
-and a share of them the one that is ramping: which runs those are follows from their ids. Open runs keep the
-versions that they were submitted with. docs/guides/releases.md shows a version from its first run to its last.")]
+Without a release, runs get the highest version that a workflow asks for. With one they get the
+current version, and a share of them the one that is ramping: which runs those are follows from their
+ids. Open runs keep the versions that they were submitted with.
+docs/guides/releases.md shows a version from its first run to its last.")]
 pub(crate) enum Verb {
     /// What is released
     List,
@@ -67,7 +68,7 @@ pub(crate) enum Verb {
 pub(crate) struct Subject {
     /// The agent's or the workflow's name
     name: String,
-    /// Which of the two, where both have this name
+    /// Which of the two, where both have this name. Default: the one that there is
     #[arg(long, value_enum)]
     kind: Option<Kind>,
 }
@@ -78,7 +79,7 @@ pub(crate) struct VersionOf {
     /// The agent's or the workflow's name and the version
     #[arg(value_name = "NAME@VERSION", value_parser = versioned)]
     version: (String, String),
-    /// Which of the two, where both have this name
+    /// Which of the two, where both have this name. Default: the one that there is
     #[arg(long, value_enum)]
     kind: Option<Kind>,
 }
@@ -92,7 +93,7 @@ pub(crate) enum Kind {
 /// What is said to a change.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Note {
-    /// Why, for whoever looks at it
+    /// Why, for whoever looks at it. Default: nothing
     #[arg(long, default_value = "", hide_default_value = true)]
     why: String,
     /// Also if it breaks registered workflows; say why with --why
@@ -182,7 +183,7 @@ fn changed(app: &App, answer: v1::ReleaseResponse) -> End {
         let mut text = page(&it.release);
         if !it.behind.is_empty() {
             let late = it.behind.join(", ");
-            text += &format!("\nNot known to follow yet: {late}. Runs submitted there may get what they got before.\n");
+            text += &format!("\n\nNot known to follow yet: {late}. Runs submitted there may get what they got before.");
         }
         text
     })?;
@@ -230,7 +231,7 @@ fn page(it: &view::Release) -> String {
     text += "\n";
     text += &table.render("No version is registered.");
     if !it.complete {
-        text += "\nNot all open runs are known right now: there may be more.\n";
+        text += "\n\nNot all open runs are known right now: there may be more.";
     }
     text
 }

@@ -205,14 +205,12 @@ impl Snapshot {
 
     /// Who declares a capability, one version of each agent: of what is released, the one that a run gets.
     pub(super) fn capable_for(&self, wanted: &str, ramps: impl Fn(&AgentName) -> bool) -> Vec<Arc<Agent>> {
-        let released = |agent: &&Arc<Agent>| {
-            let (name, version) = (&agent.metadata.name, &agent.metadata.version);
-            self.release(&Subject::agent(name)).is_none()
-                || self
-                    .agent_for(name, &VersionReq::STAR, ramps(name))
-                    .is_some_and(|it| it.metadata.version == *version)
-        };
-        kapelle_manifest::capable(self.agents_in_use().filter(released), wanted)
+        let is_released = |name: &AgentName| self.release(&Subject::agent(name)).is_some();
+        let others = self.agents_in_use().filter(|it| !is_released(&it.metadata.name));
+        let others = kapelle_manifest::capable(others, wanted);
+        let released = self.agents.keys().filter(|name| is_released(name));
+        let released = released.filter_map(|name| self.agent_for(name, &VersionReq::STAR, ramps(name)));
+        kapelle_manifest::highest_of(others.into_iter().chain(released.filter(|it| it.declares(wanted))))
     }
 
     /// Every registered agent version.

@@ -268,5 +268,10 @@ async fn steps_that_ask_for_a_capability_get_what_is_released() {
     assert_eq!(shares(&fleet, "capable", 3).await, [("echo@1.0.0".to_owned(), 3)].into());
     desk.ramping("echo", "1.1.0", 100.0).await.unwrap();
     assert_eq!(shares(&fleet, "capable", 3).await, [("echo@1.1.0".to_owned(), 3)].into());
+    // A pre-release gets what is not asked for by name only where it is released.
+    fleet.apply_all(&[echo("2.0.0-rc.1")]).await.unwrap();
+    desk.current("echo", "2.0.0-rc.1").await.unwrap();
+    desk.ramping("echo", "1.1.0", 0.0).await.unwrap();
+    assert_eq!(shares(&fleet, "capable", 3).await, [("echo@2.0.0-rc.1".to_owned(), 3)].into());
     fleet.stop().await;
 }

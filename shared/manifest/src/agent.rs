@@ -97,6 +97,12 @@ impl Agent {
         AgentVersion { name: self.metadata.name.clone(), version: self.metadata.version.clone() }
     }
 
+    /// Whether it declares this capability.
+    #[must_use]
+    pub fn declares(&self, capability: &str) -> bool {
+        self.spec.role.capabilities.iter().any(|it| it == capability)
+    }
+
     pub(crate) fn read(mut document: Fields<'_>, issues: &mut Issues) -> Option<Self> {
         let metadata = document.required("metadata", issues).and_then(|it| Metadata::read(&it, issues));
         let spec = document.required("spec", issues).and_then(|it| AgentSpec::read(&it, issues));

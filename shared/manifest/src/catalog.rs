@@ -28,20 +28,22 @@ pub trait Catalog {
     }
 }
 
-/// The capable ones of these agents, one version of each name.
+/// The capable ones of these agents, of each name the highest version that is no pre-release.
 pub fn capable<'a>(agents: impl IntoIterator<Item = &'a Arc<Agent>>, capability: &str) -> Vec<Arc<Agent>> {
-    let mut highest: BTreeMap<&AgentName, &Arc<Agent>> = BTreeMap::new();
+    let full = |agent: &Agent| VersionReq::STAR.matches(agent.metadata.version.semver());
+    highest_of(agents.into_iter().filter(|it| full(it) && it.declares(capability)).cloned())
+}
+
+/// The highest version of each name, in the order of names.
+pub fn highest_of(agents: impl IntoIterator<Item = Arc<Agent>>) -> Vec<Arc<Agent>> {
+    let mut highest: BTreeMap<AgentName, Arc<Agent>> = BTreeMap::new();
     for agent in agents {
-        let released = VersionReq::STAR.matches(agent.metadata.version.semver());
-        if !released || !agent.spec.role.capabilities.iter().any(|it| it == capability) {
-            continue;
-        }
-        let best = highest.entry(&agent.metadata.name).or_insert(agent);
-        if agent.metadata.version > best.metadata.version {
-            *best = agent;
+        let there = highest.get(&agent.metadata.name).map(|it| &it.metadata.version);
+        if there.is_none_or(|it| agent.metadata.version > *it) {
+            highest.insert(agent.metadata.name.clone(), agent);
         }
     }
-    highest.into_values().cloned().collect()
+    highest.into_values().collect()
 }
 
 /// What these agents declare, in order and each once.
@@ -133,12 +135,10 @@ impl Catalog for Agents {
     }
 
     fn capable(&self, wanted: &str) -> Vec<Arc<Agent>> {
-        let released = |agent: &&Arc<Agent>| {
-            let name = &agent.metadata.name;
-            !self.current.agents.contains_key(name)
-                || self.agent(name, &VersionReq::STAR).is_some_and(|it| it.metadata.version == agent.metadata.version)
-        };
-        capable(self.agents.iter().filter(released), wanted)
+        let released = |agent: &&Arc<Agent>| self.current.agents.contains_key(&agent.metadata.name);
+        let others = capable(self.agents.iter().filter(|it| !released(it)), wanted);
+        let released = self.current.agents.keys().filter_map(|name| self.agent(name, &VersionReq::STAR));
+        highest_of(others.into_iter().chain(released.filter(|it| it.declares(wanted))))
     }
 
     fn capabilities(&self) -> Vec<String> {
@@ -179,7 +179,7 @@ impl<A: Catalog, B: Catalog> Catalog for Layered<A, B> {
     }
 
     fn capable(&self, wanted: &str) -> Vec<Arc<Agent>> {
-        capable(&[self.0.capable(wanted), self.1.capable(wanted)].concat(), wanted)
+        highest_of(self.0.capable(wanted).into_iter().chain(self.1.capable(wanted)))
     }
 
     fn capabilities(&self) -> Vec<String> {

@@ -53,7 +53,7 @@ pub use agent::{Agent, AgentSpec, Process, Protocol, Role, Runtime};
 pub use approval::{Approval, Rung};
 pub use broken::{Breakage, Broken, broken, keeps_workflows};
 pub use call::{Call, WorkflowRequirement};
-pub use catalog::{Agents, Catalog, Current, Layered, capabilities, capable};
+pub use catalog::{Agents, Catalog, Current, Layered, capabilities, capable, highest_of};
 pub use change::{Change, Side, changes, keeps_promise, may_replace, next_breaking, predecessor};
 pub use check::{Misfit, check, misfits, warnings};
 pub use contracts::schema_digest;
