@@ -64,6 +64,7 @@ fn build(workspace: &Path, folder: &Path) {
     };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
+    // Together with a test, so that its dependencies have the features that the tests have already built them with.
     command.args(["build", "--workspace", "--bin", "kapelle", "--test", "tidy", "--profile", profile]);
     command.current_dir(workspace).env("CARGO_TARGET_DIR", folder.parent().unwrap_or(folder));
     for (name, _) in std::env::vars_os() {
