@@ -12,6 +12,7 @@ mod policies;
 mod query;
 mod registry;
 mod releases;
+mod rollout;
 mod runs;
 mod schedules;
 mod signal;
@@ -54,6 +55,7 @@ use crate::partitions::Served;
 use crate::plans::PlanStore;
 use crate::policies::Desk;
 use crate::retire::Retirement;
+use crate::rollout::Outcomes;
 use crate::runs::Waiters;
 use crate::schedules::Known;
 use crate::submit::Submitter;
@@ -79,6 +81,7 @@ pub(crate) struct Context {
     pub(crate) access: Arc<Access>,
     pub(crate) policies: Arc<Desk>,
     pub(crate) retirement: Retirement,
+    pub(crate) outcomes: Arc<Outcomes>,
     pub(crate) schedules: Schedules,
     pub(crate) known_schedules: Arc<Known>,
     pub(crate) takers: Arc<Takers>,

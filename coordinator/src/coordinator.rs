@@ -36,6 +36,7 @@ use crate::pinned::Wanted;
 use crate::plans::PlanStore;
 use crate::policies::{Desk, Serving};
 use crate::retire::Retirement;
+use crate::rollout::{self, Outcomes, Rollouts};
 use crate::schedules::Scheduler;
 use crate::submit::Submitter;
 use crate::tls::{self, Certificates};
@@ -96,15 +97,16 @@ impl Coordinator {
             waiters: Arc::default(),
             submitter: Arc::clone(&submitter),
             takers: Arc::clone(&takers),
+            outcomes: Arc::default(),
             trail: Arc::clone(&trail),
             access: Arc::clone(&access),
         };
-        let waiters = Arc::clone(&shared.waiters);
+        let (waiters, outcomes) = (Arc::clone(&shared.waiters), Arc::clone(&shared.outcomes));
         let ours = assigned(&config, &ownership);
         let served = Served::start(template(&config), shared, ours.clone(), ownership.own.clone(), stop_all.clone());
         let taker = Arc::clone(&submitter);
         tokio::spawn(direct::take_jobs(bus.clone(), taker, config.namespace.clone(), stop_api.clone()));
-        answer_peers(&bus, &config.id, &served, &stop_all);
+        answer_peers(&bus, &config.id, &served, &outcomes, &stop_all);
         let retirement = Retirement {
             followers: Followers { bus: bus.clone(), id: config.id.clone(), peers: ownership.peers.clone() },
             catalog: Arc::clone(&catalog),
@@ -127,6 +129,7 @@ impl Coordinator {
             access,
             policies,
             retirement,
+            outcomes,
             schedules,
             known_schedules: Arc::default(),
             takers,
@@ -276,6 +279,13 @@ fn giver(context: &Context, ours: Ours) -> Giver {
     Giver { bus: context.bus.clone(), takers: Arc::clone(&context.takers), ours }
 }
 
+/// Whoever brings in versions by themselves, of the partitions that are ours.
+fn rollouts(context: &Context, ours: Ours) -> rollout::Tender {
+    let Retirement { followers, catalog, trail, .. } = context.retirement.clone();
+    let rollouts = Rollouts { followers, outcomes: Arc::clone(&context.outcomes) };
+    rollout::Tender { rollouts, catalog, trail, ours }
+}
+
 /// Tends what belongs to the partitions that are ours, until `stop`. What is given out then is still brought into the queue.
 fn tend(
     context: &Context,
@@ -284,6 +294,7 @@ fn tend(
 ) -> JoinHandle<()> {
     let giver = giver(context, ours.clone());
     tokio::spawn(watcher(context).run(stop.clone()));
+    tokio::spawn(rollouts(context, ours.clone()).run(stop.clone()));
     tokio::spawn(scheduler(context, tokens, namespace, ours).run(stop.clone()));
     tokio::spawn(giver.run(stop.clone()))
 }
@@ -310,7 +321,7 @@ fn stand_by(
 }
 
 /// Tells other coordinators what only we know, until `stop`.
-fn answer_peers(bus: &Bus, id: &str, served: &Served, stop: &CancellationToken) {
+fn answer_peers(bus: &Bus, id: &str, served: &Served, outcomes: &Arc<Outcomes>, stop: &CancellationToken) {
     let of = served.clone();
     let list = move |query: Query| {
         let served = of.clone();
@@ -323,6 +334,9 @@ fn answer_peers(bus: &Bus, id: &str, served: &Served, stop: &CancellationToken) 
         async move { pinned::own(&served, wanted).await }
     };
     tokio::spawn(questions::answer(bus.clone(), pinned::subject(id), stop.clone(), pinned));
+    let outcomes = Arc::clone(outcomes);
+    let counted = move |asked: rollout::Asked| std::future::ready(rollout::own(&outcomes, &asked));
+    tokio::spawn(questions::answer(bus.clone(), rollout::subject(id), stop.clone(), counted));
 }
 
 /// Shows people that this coordinator is there. Ownership does not depend on it.

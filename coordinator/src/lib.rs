@@ -31,6 +31,7 @@ mod policies;
 mod questions;
 mod release;
 mod retire;
+pub mod rollout;
 pub mod runs;
 mod schedules;
 pub mod submit;

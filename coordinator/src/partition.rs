@@ -12,6 +12,7 @@
 
 mod cache;
 mod children;
+mod config;
 pub mod core;
 mod driver;
 pub mod effect;

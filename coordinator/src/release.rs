@@ -8,13 +8,14 @@
 //! ```
 //!
 //! A version may get runs if it is registered, in use, breaks no workflow that is there, and, if it is an agent's, some worker
-//! takes its tasks. Runs that are open keep what they were pinned to, whatever is decided.
+//! takes its tasks. Runs that are open keep what they were pinned to, whatever is decided. A ramp that goes on by itself is
+//! tended by [`crate::rollout`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kapelle_bus::registry::{Kind, Ramp, Release, SeenRelease, Share, Subject};
+use kapelle_bus::registry::{Kind, Ramp, Release, Rollout, SeenRelease, Share, Subject};
 use kapelle_bus::{Refusal, presence};
 use kapelle_manifest::{broken, keeps_workflows};
 use kapelle_telemetry::clock;
@@ -48,6 +49,12 @@ pub(crate) enum Change {
     Current(Version),
     /// This share of the runs gets this version.
     Ramping(Version, Share),
+    /// This version is brought in by itself, from this stage on.
+    Rollout(Version, Rollout),
+    /// A rollout stays where it is.
+    Pause,
+    /// It goes on.
+    Resume,
     /// What is ramping becomes current.
     Promote,
     /// The ramp ends; without one, what was current before is current again.
@@ -219,13 +226,17 @@ fn next(subject: &Subject, release: Option<Release>, wish: &Wish) -> Result<Opti
         (Change::Clear, _) => return Ok(None),
         (Change::Current(version), None) => first(version),
         (Change::Current(version), Some(release)) => release.with_current(version.clone()),
-        (Change::Ramping(version, share), Some(release)) => {
-            if release.current == *version {
-                let message = format!("{subject}@{version} is current: all runs get it");
-                return Err(wrong(message, "give the version that is to be brought in"));
-            }
-            Release { ramp: Some(Ramp { version: version.clone(), share: *share }), ..release }
+        (Change::Ramping(version, _) | Change::Rollout(version, _), Some(release)) if release.current == *version => {
+            let message = format!("{subject}@{version} is current: all runs get it");
+            return Err(wrong(message, "give the version that is to be brought in"));
         }
+        (Change::Ramping(version, share), Some(release)) => {
+            Release { ramp: Some(Ramp::by_hand(version.clone(), *share)), ..release }
+        }
+        (Change::Rollout(version, rollout), Some(release)) => {
+            Release { ramp: Some(Ramp::by_itself(version.clone(), rollout.clone())), ..release }
+        }
+        (Change::Pause | Change::Resume, Some(release)) => moved(subject, release, &wish.change)?,
         (Change::Promote, Some(release)) => {
             let Some(ramp) = release.ramp.clone() else {
                 let hint = "`kapelle release set-ramping` begins to bring one in";
@@ -240,9 +251,21 @@ fn next(subject: &Subject, release: Option<Release>, wish: &Wish) -> Result<Opti
             };
             release.rolled_back().ok_or_else(at_the_first)?
         }
-        (Change::Ramping(..) | Change::Promote | Change::Rollback, None) => return Err(nothing()),
+        (_, None) => return Err(nothing()),
     };
     Ok(Some(stamped(next)))
+}
+
+/// A release whose rollout is held, or goes on; as it was if there is nothing to it.
+fn moved(subject: &Subject, release: Release, change: &Change) -> Result<Release, Diagnosis> {
+    let Some((version, rollout)) = release.rollout() else {
+        let message = format!("no version of {subject} is being brought in by itself");
+        return Err(Diagnosis::new(Code::WRONG_STATE, message)
+            .hint("`kapelle release set-ramping --steps …` begins that; a ramp without steps moves by hand"));
+    };
+    let rollout = if *change == Change::Pause { rollout.pause() } else { rollout.resume() };
+    let ramp = rollout.map(|rollout| Ramp::by_itself(version.clone(), rollout));
+    Ok(Release { ramp: ramp.or_else(|| release.ramp.clone()), ..release })
 }
 
 /// Whether no workflow that is there would break by what runs get then, drawn for a ramp or not.

@@ -192,8 +192,9 @@ impl Giver {
     /// Of the agent versions whose tasks take turns, those that are ours.
     fn wanted(&mut self, known: &BTreeSet<AgentVersion>) -> BTreeSet<AgentVersion> {
         let ours = self.ours.borrow_and_update();
-        let is_ours =
-            |agent: &&AgentVersion| falls_to(self.bus.partitions(), agent).is_some_and(|it| ours.contains(&it));
+        let is_ours = |agent: &&AgentVersion| {
+            falls_to(self.bus.partitions(), &agent.to_string()).is_some_and(|it| ours.contains(&it))
+        };
         known.iter().filter(is_ours).cloned().collect()
     }
 
@@ -210,9 +211,9 @@ impl Giver {
     }
 }
 
-/// The partition whose owner gives out the turns of an agent version.
-fn falls_to(partitions: Partitions, agent: &AgentVersion) -> Option<Partition> {
-    let digest = Sha256::of(agent.to_string().as_bytes());
+/// The partition whose owner looks after what has this name: gives out the turns of an agent version, say.
+pub(crate) fn falls_to(partitions: Partitions, name: &str) -> Option<Partition> {
+    let digest = Sha256::of(name.as_bytes());
     let number = digest.0.iter().take(8).fold(0, |number: usize, byte| number << 8 | usize::from(*byte));
     let all: Vec<Partition> = partitions.all().collect();
     all.get(number % all.len().max(1)).copied()

@@ -1,5 +1,7 @@
 //! `kapelle release …`: which versions the runs to come get.
 
+mod rollout;
+
 use clap::{Subcommand, ValueEnum};
 use kapelle_proto::v1;
 
@@ -30,16 +32,31 @@ pub(crate) enum Verb {
         #[command(flatten)]
         note: Note,
     },
-    /// Have a share of the runs get a version
+    /// Have a share of the runs get a version, or more and more of them as long as it keeps to its limits
     SetRamping {
         #[command(flatten)]
         version: VersionOf,
-        /// How many of a hundred runs, 0 to 100; 0.01 is the least
-        #[arg(long, value_name = "N")]
-        percentage: f64,
+        #[command(flatten)]
+        ramp: rollout::Ramp,
         #[command(flatten)]
         note: Note,
     },
+    /// Hold a version that is brought in by itself at the step that it is at
+    Pause {
+        #[command(flatten)]
+        subject: Subject,
+        #[command(flatten)]
+        note: Note,
+    },
+    /// Let it go on
+    Resume {
+        #[command(flatten)]
+        subject: Subject,
+        #[command(flatten)]
+        note: Note,
+    },
+    /// Wait until a version is current; exit code 1 if it is rolled back
+    Wait(rollout::Wait),
     /// Make the version that is ramping the current one
     Promote {
         #[command(flatten)]
@@ -152,11 +169,22 @@ pub(crate) async fn run(app: &App, verb: Verb) -> End {
             let request = v1::SetCurrentRequest { subject, version: number, note: Some(note.into()) };
             client.releases().set_current(request).await
         }
-        Verb::SetRamping { version, percentage, note } => {
+        Verb::SetRamping { version, ramp, note } => {
             let (name, number) = version.version;
             let (subject, note) = (Some(wire(name, version.kind)), Some(note.into()));
-            client.releases().set_ramping(v1::SetRampingRequest { subject, version: number, percentage, note }).await
+            let (percentage, rollout) = ramp.wire();
+            let request = v1::SetRampingRequest { subject, version: number, percentage, note, rollout };
+            client.releases().set_ramping(request).await
         }
+        Verb::Pause { subject, note } => {
+            let request = v1::PauseRolloutRequest { subject: Some(subject.into()), note: Some(note.into()) };
+            client.releases().pause(request).await
+        }
+        Verb::Resume { subject, note } => {
+            let request = v1::ResumeRolloutRequest { subject: Some(subject.into()), note: Some(note.into()) };
+            client.releases().resume(request).await
+        }
+        Verb::Wait(wait) => return rollout::wait(app, wait).await,
         Verb::Promote { subject, note } => {
             let request = v1::PromoteRequest { subject: Some(subject.into()), note: Some(note.into()) };
             client.releases().promote(request).await
@@ -216,6 +244,9 @@ fn page(it: &view::Release) -> String {
             if let (Some(ramping), Some(percentage)) = (&it.ramping, it.percentage) {
                 text += &line("ramping", &format!("{ramping} gets {percentage} % of the runs"));
             }
+            if let Some(it) = &it.rollout {
+                text += &rollout::lines(it);
+            }
             if let Some(before) = it.before.last() {
                 text += &line("before", before);
             }
@@ -266,9 +297,35 @@ mod tests {
                 version("1.0.0", "DRAINED", 0, 0),
             ],
             complete: true,
+            rollout: None,
         };
         insta::assert_snapshot!(page(&release.clone().into()));
-        insta::assert_snapshot!(table(&[release.into()]));
+        insta::assert_snapshot!(table(&[release.clone().into()]));
+        let stage = |percentage, pause_millis| v1::RolloutStage { percentage, pause_millis, hold: pause_millis == 0 };
+        let rolling = v1::RolloutView {
+            plan: Some(v1::RolloutPlan {
+                stages: vec![stage(1.0, 600_000), stage(12.5, 5_400_000), stage(100.0, 0)],
+                seen_min: 50,
+                error_rate_max: Some(2.5),
+                latency_ratio_max: Some(1.5),
+                cost_ratio_max: None,
+            }),
+            stage: 1,
+            since_unix_nanos: 1_800_000_000_000_000_000,
+            due_unix_nanos: 1_800_005_400_000_000_000,
+            paused: false,
+            verdict: "inconclusive".into(),
+            reason: "12 of 50 attempts seen".into(),
+            candidate: Some(v1::VersionOutcomes {
+                succeeded: 12,
+                failed: 0,
+                p95_micros: Some(1_250_400),
+                mean_cost_usd: Some(0.0125),
+            }),
+            current: Some(v1::VersionOutcomes::default()),
+        };
+        let rolling = v1::ReleaseView { rollout: Some(rolling), ..release };
+        insta::assert_snapshot!("rolling", page(&rolling.into()));
         let unreleased = v1::ReleaseView {
             kind: "Workflow".into(),
             name: "intake".into(),

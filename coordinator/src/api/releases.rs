@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use kapelle_bus::registry::{Kind, Release, Share, Status as StandingStatus, Subject};
+use kapelle_bus::registry::{Kind, Release, Status as StandingStatus, Subject};
 use kapelle_proto::v1::{self, release_service_server::ReleaseService};
 use kapelle_types::{AgentVersion, AuditWhat, Caller, Code, Diagnosis, Version};
 use tonic::{Request, Response, Status};
 
 use super::Context;
 use super::registry::{check_reason, standing_view};
+use super::rollout;
 use super::status::{caller, status};
 use crate::access::Act;
 use crate::catalog::{Snapshot, kind_name};
 use crate::release::{Change, Overview, Releases, Wish};
+use crate::rollout::{Rollouts, Standing};
 
 macro_rules! rpc {
     ($method:literal) => {
@@ -23,6 +25,7 @@ macro_rules! rpc {
 pub(super) struct ReleasesApi {
     context: Arc<Context>,
     releases: Releases,
+    rollouts: Rollouts,
 }
 
 /// One of the calls that change something.
@@ -39,7 +42,8 @@ impl ReleasesApi {
             followers: context.retirement.followers.clone(),
             served: context.served.clone(),
         };
-        Self { context, releases }
+        let (followers, outcomes) = (context.retirement.followers.clone(), Arc::clone(&context.outcomes));
+        Self { context, releases, rollouts: Rollouts { followers, outcomes } }
     }
 
     /// What is meant: a kind that is not said is that of the one thing with this name.
@@ -127,7 +131,12 @@ impl ReleasesApi {
             standing: standing(&snapshot, subject, &version).map(|it| standing_view(&it)),
             version: version.to_string(),
         });
-        v1::ReleaseView { versions: shown.collect(), complete: overview.complete, ..view(subject, release) }
+        let versions = shown.collect();
+        let standing = match release {
+            Some(release) => self.rollouts.standing(subject, release).await,
+            None => None,
+        };
+        v1::ReleaseView { versions, complete: overview.complete, ..view(subject, release, standing.as_ref()) }
     }
 }
 
@@ -171,7 +180,7 @@ fn standing(snapshot: &Snapshot, subject: &Subject, version: &Version) -> Option
         .cloned()
 }
 
-fn view(subject: &Subject, release: Option<&Release>) -> v1::ReleaseView {
+fn view(subject: &Subject, release: Option<&Release>, standing: Option<&Standing>) -> v1::ReleaseView {
     let (kind, name) = (kind_name(subject.kind).to_owned(), subject.name.clone());
     let Some(release) = release else { return v1::ReleaseView { kind, name, ..v1::ReleaseView::default() } };
     v1::ReleaseView {
@@ -186,6 +195,7 @@ fn view(subject: &Subject, release: Option<&Release>) -> v1::ReleaseView {
         why: release.why.clone(),
         versions: Vec::new(),
         complete: false,
+        rollout: rollout::view(release, standing),
     }
 }
 
@@ -194,7 +204,11 @@ fn act(asked: &Asked, subject: &Subject, reason: String) -> Act<'static> {
     let name = match &asked.change {
         Change::Current(version) => format!("{}@{version}", subject.name),
         Change::Ramping(version, share) => format!("{}@{version} to {} %", subject.name, share.as_percent()),
-        Change::Promote | Change::Rollback | Change::Clear => subject.name.clone(),
+        Change::Rollout(version, rollout) => {
+            let shares: Vec<String> = rollout.stages.iter().map(|it| it.share.as_percent().to_string()).collect();
+            format!("{}@{version} to {} %", subject.name, shares.join(", "))
+        }
+        Change::Pause | Change::Resume | Change::Promote | Change::Rollback | Change::Clear => subject.name.clone(),
     };
     let what = AuditWhat { kind: kind_name(subject.kind).to_lowercase(), name, ..AuditWhat::default() };
     Act { verb: asked.verb, rpc: asked.rpc, owner: None, what, reason }
@@ -204,11 +218,17 @@ fn version(text: &str) -> Result<Version, Diagnosis> {
     text.parse().map_err(|e: kapelle_types::InvalidName| Diagnosis::new(Code::REQUEST_INVALID, e.to_string()))
 }
 
-fn share(percentage: f64) -> Result<Share, Diagnosis> {
-    Share::percent(percentage).ok_or_else(|| {
-        Diagnosis::new(Code::REQUEST_INVALID, format!("{percentage} is no percentage"))
-            .hint("0 to 100; with 0 a version is ready and gets nothing")
-    })
+/// The ramp that is asked for: one that people move, or one that goes on by itself.
+fn ramp(wanted: &str, percentage: f64, plan: Option<v1::RolloutPlan>) -> Result<Change, Diagnosis> {
+    let version = version(wanted)?;
+    match plan {
+        None => Ok(Change::Ramping(version, rollout::share(percentage)?)),
+        Some(_) if percentage != 0.0 => {
+            let message = "a rollout has its shares in its stages";
+            Err(Diagnosis::new(Code::REQUEST_INVALID, message).hint("give either a percentage or stages"))
+        }
+        Some(plan) => Ok(Change::Rollout(version, rollout::begin(plan)?)),
+    }
 }
 
 #[tonic::async_trait]
@@ -218,7 +238,8 @@ impl ReleaseService for ReleasesApi {
         _request: Request<v1::ListReleasesRequest>,
     ) -> Result<Response<v1::ListReleasesResponse>, Status> {
         let snapshot = self.context.catalog.snapshot();
-        let releases = snapshot.releases().iter().map(|(subject, release)| view(subject, Some(release))).collect();
+        let releases =
+            snapshot.releases().iter().map(|(subject, release)| view(subject, Some(release), None)).collect();
         Ok(Response::new(v1::ListReleasesResponse { releases }))
     }
 
@@ -242,10 +263,26 @@ impl ReleaseService for ReleasesApi {
         request: Request<v1::SetRampingRequest>,
     ) -> Result<Response<v1::ReleaseResponse>, Status> {
         let caller = caller(&request)?;
-        let v1::SetRampingRequest { subject, version: wanted, percentage, note } = request.into_inner();
-        let version = version(&wanted).map_err(|e| status(&e))?;
-        let change = Change::Ramping(version, share(percentage).map_err(|e| status(&e))?);
+        let v1::SetRampingRequest { subject, version: wanted, percentage, note, rollout } = request.into_inner();
+        let change = ramp(&wanted, percentage, rollout).map_err(|e| status(&e))?;
         self.changed(caller, subject, note, Asked { verb: "release-ramping", rpc: rpc!("SetRamping"), change }).await
+    }
+
+    async fn pause(&self, request: Request<v1::PauseRolloutRequest>) -> Result<Response<v1::ReleaseResponse>, Status> {
+        let caller = caller(&request)?;
+        let v1::PauseRolloutRequest { subject, note } = request.into_inner();
+        let asked = Asked { verb: "rollout-pause", rpc: rpc!("Pause"), change: Change::Pause };
+        self.changed(caller, subject, note, asked).await
+    }
+
+    async fn resume(
+        &self,
+        request: Request<v1::ResumeRolloutRequest>,
+    ) -> Result<Response<v1::ReleaseResponse>, Status> {
+        let caller = caller(&request)?;
+        let v1::ResumeRolloutRequest { subject, note } = request.into_inner();
+        let asked = Asked { verb: "rollout-resume", rpc: rpc!("Resume"), change: Change::Resume };
+        self.changed(caller, subject, note, asked).await
     }
 
     async fn promote(&self, request: Request<v1::PromoteRequest>) -> Result<Response<v1::ReleaseResponse>, Status> {

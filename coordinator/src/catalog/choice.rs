@@ -114,8 +114,7 @@ mod tests {
     }
 
     fn release(current: &str, ramp: Option<(&str, f64)>) -> Release {
-        let ramp =
-            ramp.map(|(it, percentage)| Ramp { version: version(it), share: Share::percent(percentage).unwrap() });
+        let ramp = ramp.map(|(it, percentage)| Ramp::by_hand(version(it), Share::percent(percentage).unwrap()));
         let (by, at) = (Principal("ada".into()), Timestamp::from_nanos(0));
         Release { current: version(current), ramp, before: Vec::new(), by, at, why: String::new() }
     }

@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kapelle_engine::behaviour::knows;
@@ -17,6 +18,7 @@ use kapelle_types::{RunId, Timestamp};
 use lru::LruCache;
 
 use super::cache::Cache;
+pub use super::config::CoreConfig;
 use super::effect::{Cause, Content, Effect, Item, Loaded, Order, Plans, Refused, TasksState, Token};
 use super::meters::Meters;
 use super::open::{OpenRun, OpenRuns};
@@ -31,19 +33,6 @@ const PENDING_MAX: usize = 20_000;
 const LOADING_MAX: usize = 2_000;
 /// How long a run whose plan cannot be built waits for the next try.
 const NO_PLAN_PAUSE: Duration = Duration::from_secs(30);
-
-/// What a partition's core is set up with.
-#[derive(Debug, Clone)]
-pub struct CoreConfig {
-    /// Everything up to here is done.
-    pub cursor: u64,
-    /// What stood in the stream when this owner came: up to here runs are rebuilt, not replayed.
-    pub high_water: u64,
-    /// Bytes of rebuilt runs kept in memory, by estimate.
-    pub cache_bytes_max: usize,
-    /// Overdue runs looked at per tick.
-    pub looks_per_tick: usize,
-}
 
 /// A run that is being rebuilt, and what came for it meanwhile.
 #[derive(Debug, Default)]
@@ -81,7 +70,7 @@ impl Core {
             finished,
             progress: Progress::new(config.cursor),
             queue: Queue::default(),
-            meters: Meters::default(),
+            meters: Meters::new(Arc::clone(&config.outcomes)),
             config,
         }
     }
@@ -233,9 +222,7 @@ impl Core {
             emit(&mut self.progress, run, (record.stamp, false), decision.commands, out);
         }
         if run.status() != before && (run.is_finished() || run.status() == RunStatus::Stalled) {
-            if run.is_finished() {
-                self.meters.finished(run);
-            }
+            self.meters.settled(run);
             out.push(Effect::Settled(id));
         }
         self.keep(id, false);

@@ -96,7 +96,8 @@ impl Driver {
         };
         let looks_per_tick = (config.looks_per_second / 4).max(1);
         let cache_bytes_max = config.cache_bytes_max;
-        let mut core = Core::new(CoreConfig { cursor, high_water: log.last_seq, cache_bytes_max, looks_per_tick });
+        let (high_water, outcomes) = (log.last_seq, Arc::clone(&shared.outcomes));
+        let mut core = Core::new(CoreConfig { cursor, high_water, cache_bytes_max, looks_per_tick, outcomes });
         let mut ended = Ended::default();
         if log.messages > 0 {
             let mut open = Vec::new();

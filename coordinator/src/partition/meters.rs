@@ -1,21 +1,34 @@
 //! The partition's metrics, as handles that are looked up once.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
-use kapelle_engine::{Body, Decision, Run};
+use kapelle_engine::{Body, Decision, FailureKind, Run, RunStatus, Usage, Work};
 use kapelle_telemetry::metrics::{ENTRIES_IGNORED, RUN_DURATION, RUNS_FINISHED, RUNS_STARTED, STEPS};
 use kapelle_types::AgentVersion;
 use metrics::{Counter, Histogram};
 
+use crate::rollout::Outcomes;
+
+/// What became of an attempt, as a label.
+const SUCCEEDED: &str = "succeeded";
+const FAILED: &str = "failed";
+
 /// Handles by what they count.
-#[derive(Default)]
 pub(crate) struct Meters {
+    /// What versions do that are being brought in.
+    outcomes: Arc<Outcomes>,
     steps: HashMap<(AgentVersion, &'static str), Counter>,
     ignored: HashMap<&'static str, Counter>,
     finished: HashMap<&'static str, (Counter, Histogram)>,
 }
 
 impl Meters {
+    pub(crate) fn new(outcomes: Arc<Outcomes>) -> Self {
+        Self { outcomes, steps: HashMap::new(), ignored: HashMap::new(), finished: HashMap::new() }
+    }
+
     /// An entry was applied.
     pub(crate) fn applied(&mut self, run: &Run, body: &Body, decision: &Decision) {
         match decision.ignored {
@@ -32,10 +45,15 @@ impl Meters {
 
     /// A report was accepted; `refused` if its success counts as a failure.
     fn reported(&mut self, run: &Run, body: &Body, refused: bool) {
-        let (task, outcome) = match body {
-            Body::StepSucceeded(report) if refused => (&report.task, "failed"),
-            Body::StepSucceeded(report) => (&report.task, "succeeded"),
-            Body::StepFailed(report) => (&report.task, "failed"),
+        let (task, outcome, tried) = match body {
+            Body::StepSucceeded(report) => {
+                (&report.task, if refused { FAILED } else { SUCCEEDED }, Some((&report.work, &report.usage)))
+            }
+            Body::StepFailed(report) => {
+                // What a worker gave back was not tried.
+                let tried = report.failure.kind != FailureKind::Returned;
+                (&report.task, FAILED, tried.then_some((&report.work, &report.usage)))
+            }
             Body::RunSubmitted(_) => return RUNS_STARTED.counter(&[]).increment(1),
             Body::TimerFired { .. }
             | Body::SignalReceived(_)
@@ -50,6 +68,9 @@ impl Meters {
             | Body::RunFinished(_) => return,
         };
         let Some(agent) = run.agent_of(task) else { return };
+        if let Some((Work { duration, .. }, Usage { cost_usd, .. })) = tried {
+            self.outcomes.attempt((agent, &run.plan().workflow), outcome == SUCCEEDED, *duration, *cost_usd);
+        }
         if let Some(meter) = self.steps.get(&(agent.clone(), outcome)) {
             return meter.increment(1);
         }
@@ -59,15 +80,28 @@ impl Meters {
         self.steps.insert((agent.clone(), outcome), meter);
     }
 
-    /// A run ended.
-    pub(crate) fn finished(&mut self, run: &Run) {
+    /// A run ended, or stalled.
+    pub(crate) fn settled(&mut self, run: &Run) {
+        let took = run.last_progress().since(run.submitted_at().unwrap_or_else(|| run.last_progress()));
+        if run.is_finished() {
+            self.finished(run, took);
+        }
+        let succeeded = match run.status() {
+            RunStatus::Completed => true,
+            RunStatus::Failed | RunStatus::TimedOut | RunStatus::Stalled => false,
+            // What people ended says nothing of the version.
+            _ => return,
+        };
+        self.outcomes.run(&run.plan().workflow, succeeded, took);
+    }
+
+    fn finished(&mut self, run: &Run, took: Duration) {
         let status = run.status().name();
         let (count, duration) = self
             .finished
             .entry(status)
             .or_insert_with(|| (RUNS_FINISHED.counter(&[status]), RUN_DURATION.histogram(&[])));
         count.increment(1);
-        let since = run.submitted_at().unwrap_or_else(|| run.last_progress());
-        duration.record(run.last_progress().since(since).as_secs_f64());
+        duration.record(took.as_secs_f64());
     }
 }

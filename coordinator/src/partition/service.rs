@@ -16,6 +16,7 @@ use crate::audit::Trail;
 use crate::listing::{Answer, Query};
 use crate::pinned::{Pinned, Wanted};
 use crate::plans::PlanStore;
+use crate::rollout::Outcomes;
 use crate::runs::Waiters;
 use crate::submit::Submitter;
 use crate::turns::Takers;
@@ -49,6 +50,8 @@ pub struct Shared {
     pub submitter: Arc<Submitter>,
     /// Whose tasks take turns.
     pub(crate) takers: Arc<Takers>,
+    /// What versions do that are being brought in.
+    pub outcomes: Arc<Outcomes>,
     /// Where refusals are put on record.
     pub(crate) trail: Arc<Trail>,
     /// Whether those who agreed still may.

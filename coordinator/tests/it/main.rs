@@ -26,6 +26,7 @@ mod policies;
 mod queries;
 mod releases;
 mod retire;
+mod rollouts;
 mod schedules;
 mod spine;
 mod text;

@@ -48,7 +48,8 @@ impl Desk {
     }
 
     async fn ramping(&mut self, name: &str, version: &str, percentage: f64) -> Result<ReleaseResponse, Status> {
-        let request = SetRampingRequest { subject: of(name), version: version.into(), percentage, note: note() };
+        let request =
+            SetRampingRequest { subject: of(name), version: version.into(), percentage, note: note(), rollout: None };
         self.0.set_ramping(request).await.map(tonic::Response::into_inner)
     }
 
@@ -185,6 +186,7 @@ async fn who_decides_wrongly_is_told_why() {
         subject: of("echo"),
         version: "2.0.0".into(),
         percentage: 1.0,
+        rollout: None,
         note: Some(ReleaseNote { why: why.into(), force: true, ignore_missing_workers: true, dry_run }),
     };
     assert_eq!(code(desk.0.set_ramping(forced("", false)).await.map(tonic::Response::into_inner)), "K0209");

@@ -5,6 +5,7 @@
 //! told the sequence of each change, so that it can say how far it has come.
 
 mod release;
+mod rollout;
 mod standing;
 
 use async_nats::jetstream::kv::{Entry, Operation, PurgeErrorKind, Store, UpdateErrorKind};
@@ -17,6 +18,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 pub use release::{Ramp, Release, SeenRelease, Share, Subject};
+pub use rollout::{Baseline, Limits, Ratio, Rollout, Stage};
 pub use standing::{Seen, Standing, Status};
 
 use crate::leader::{self, Last};

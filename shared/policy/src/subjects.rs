@@ -130,11 +130,24 @@ pub const CLASSES: &[Class] = &[
     // -- signs among coordinators
     to("settled/publish", &["kapelle.settled.*"]),
     from("settled/subscribe", &["kapelle.settled.*"]),
-    to("peers/publish", &["kapelle.coordinator.alive", "kapelle.coordinator.list.*", "kapelle.coordinator.pinned.*"]),
+    to(
+        "peers/publish",
+        &[
+            "kapelle.coordinator.alive",
+            "kapelle.coordinator.list.*",
+            "kapelle.coordinator.pinned.*",
+            "kapelle.coordinator.outcomes.*",
+        ],
+    ),
     Class {
         name: "peers/subscribe",
         publish: &[],
-        subscribe: &["kapelle.coordinator.alive", "kapelle.coordinator.list.<id>", "kapelle.coordinator.pinned.<id>"],
+        subscribe: &[
+            "kapelle.coordinator.alive",
+            "kapelle.coordinator.list.<id>",
+            "kapelle.coordinator.pinned.<id>",
+            "kapelle.coordinator.outcomes.<id>",
+        ],
         answers: true,
     },
     // -- buckets; flow control is answered on a subject of its own

@@ -123,6 +123,12 @@ metrics! {
 
     LINEAGE_EVENTS Counter "kapelle_lineage_events_total" [] "OpenLineage events that the broker acknowledged";
 
+    // Releases
+    RELEASE_RAMPING Gauge "kapelle_release_ramping_ratio" ["kind", "name", "version"]
+        "Share of the runs to come that a version gets which is being brought in, 0 to 1";
+    RELEASE_DECISIONS Counter "kapelle_release_decisions_total" ["kind", "name", "decision"]
+        "What rollouts decided by themselves: advanced, promoted or rolled_back";
+
     // Who calls
     CREDENTIALS_REFUSED Counter "kapelle_credentials_refused_total" ["reason"]
         "Calls whose credential was not accepted, by reason";

@@ -132,7 +132,13 @@ impl World {
         }
         self.note(|| format!("coordinator {}.{} begins behind {cursor}", process.slot, process.life));
         let (cache_bytes_max, looks_per_tick) = (self.owners.cache_bytes_max, self.owners.looks_per_tick);
-        let mut core = Core::new(CoreConfig { cursor, high_water, cache_bytes_max, looks_per_tick });
+        let mut core = Core::new(CoreConfig {
+            cursor,
+            high_water,
+            cache_bytes_max,
+            looks_per_tick,
+            outcomes: std::sync::Arc::default(),
+        });
         let skew = self.dice.between(0, SKEW_MS * 2);
         core.discovered(self.log.open_by_last_control(), self.coordinator_clock(skew));
         let old_build = self.owners.some_are_old && process.slot == 0 && self.quiet_since.is_none();

@@ -9,7 +9,7 @@ use std::fmt;
 use kapelle_types::{Principal, Timestamp, Version};
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Registry};
+use super::{Kind, Registry, Rollout};
 use crate::Error;
 
 /// What stands before the kind in a key.
@@ -49,7 +49,7 @@ impl fmt::Display for Subject {
 }
 
 /// A share of all runs, in hundredths of a percent: 0 to 10,000.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(try_from = "u16", into = "u16")]
 pub struct Share(u16);
 
@@ -101,6 +101,23 @@ pub struct Ramp {
     pub version: Version,
     /// How much of them.
     pub share: Share,
+    /// How it goes on by itself; `None`: people decide each step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Box<Rollout>>,
+}
+
+impl Ramp {
+    /// One that people move.
+    #[must_use]
+    pub const fn by_hand(version: Version, share: Share) -> Self {
+        Self { version, share, rollout: None }
+    }
+
+    /// One that goes on by itself.
+    #[must_use]
+    pub fn by_itself(version: Version, rollout: Rollout) -> Self {
+        Self { version, share: rollout.share().unwrap_or_default(), rollout: Some(Box::new(rollout)) }
+    }
 }
 
 /// The versions that runs to come get.
@@ -144,6 +161,13 @@ impl Release {
             self.current = self.before.pop()?;
         }
         Some(self)
+    }
+
+    /// The version that is being brought in by itself, and how.
+    #[must_use]
+    pub fn rollout(&self) -> Option<(&Version, &Rollout)> {
+        let ramp = self.ramp.as_ref()?;
+        ramp.rollout.as_deref().map(|rollout| (&ramp.version, rollout))
     }
 
     /// Every version that gets runs.
@@ -243,7 +267,7 @@ mod tests {
     fn what_was_current_comes_back() {
         let second = release("1.0.0").with_current(version("2.0.0")).with_current(version("2.0.0"));
         assert_eq!((&second.current, &second.before), (&version("2.0.0"), &vec![version("1.0.0")]));
-        let ramp = Some(Ramp { version: version("3.0.0"), share: Share::percent(5.0).unwrap() });
+        let ramp = Some(Ramp::by_hand(version("3.0.0"), Share::percent(5.0).unwrap()));
         let ramping = Release { ramp, ..second.clone() };
         assert_eq!(ramping.versions().count(), 2);
         assert_eq!(ramping.clone().rolled_back(), Some(second.clone()), "first the ramp");
