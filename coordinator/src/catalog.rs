@@ -164,6 +164,24 @@ impl Catalog {
         Ok(())
     }
 
+    /// Makes a queue be as it should be, and has its workers look at it.
+    async fn set_queue(&self, (agent, limits): &Queue) -> Result<(), kapelle_bus::Error> {
+        ensure_queue(self.bus.jetstream(), agent, *limits).await?;
+        self.bus.tell_to_look(agent).await
+    }
+
+    /// Stops the queue of an agent version, or lets it go on, as it stands.
+    ///
+    /// # Errors
+    /// The broker is not ready.
+    pub(crate) async fn settle_queue(&self, agent: &AgentVersion) -> Result<(), kapelle_bus::Error> {
+        let queue = self.snapshot.load().queue(agent);
+        match queue {
+            Some(queue) => self.set_queue(&queue).await,
+            None => Ok(()),
+        }
+    }
+
     /// Makes the queue of every registered agent be there.
     ///
     /// # Errors
@@ -210,7 +228,12 @@ impl Catalog {
         let mut queue = None;
         match &news {
             News::Registered(record) => queue = self.take(record),
-            News::Standing(agent, standing) => self.change(|before| before.standing(agent, standing.as_ref())),
+            News::Standing(agent, standing) => {
+                let stopped = self.snapshot.load().stops(agent);
+                self.change(|before| before.standing(agent, standing.as_ref()));
+                let now = self.snapshot.load();
+                queue = now.queue(agent).filter(|_| now.stops(agent) != stopped);
+            }
             News::Release(subject, release) => self.change(|before| before.releasing(subject, release.as_ref())),
             News::Other | News::CaughtUp => {}
         }
@@ -237,10 +260,12 @@ impl Catalog {
                 };
                 let Some(change) = change else { break };
                 queues.extend(self.hear(change));
-                for (agent, limits) in std::mem::take(&mut queues) {
-                    if let Err(error) = ensure_queue(self.bus.jetstream(), &agent, limits).await {
-                        tracing::warn!(%agent, %error, "its queue is not there yet");
-                        queues.push((agent, limits));
+                for (agent, _) in std::mem::take(&mut queues) {
+                    // As it stands now, which may be otherwise than when it was heard.
+                    let Some(queue) = self.snapshot.load().queue(&agent) else { continue };
+                    if let Err(error) = self.set_queue(&queue).await {
+                        tracing::warn!(%agent, %error, "its queue is not as it should be yet");
+                        queues.push(queue);
                     }
                 }
             }

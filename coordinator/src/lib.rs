@@ -34,6 +34,7 @@ mod retire;
 pub mod rollout;
 pub mod runs;
 mod schedules;
+mod stop;
 pub mod submit;
 mod tls;
 mod turns;

@@ -84,8 +84,13 @@ impl Retirement {
         why: String,
     ) -> Result<(Standing, bool), Diagnosis> {
         let seen = self.seen(agent).await?;
-        if let Some(standing) = seen.standing.filter(|it| it.status == Status::Retired) {
+        if let Some(standing) = seen.standing.clone().filter(|it| it.status == Status::Retired) {
             return Ok((standing, true));
+        }
+        if let Some(standing) = seen.standing.filter(|it| it.status.stops()) {
+            let message = format!("{agent} is {}", standing.status.as_str());
+            return Err(Diagnosis::new(Code::WRONG_STATE, message)
+                .hint("it stays stopped as long as it is; put it back into use before it is retired"));
         }
         self.need(agent, &BTreeMap::new()).await.refuse(agent)?;
         let draining = Standing { status: Status::Draining, by, at: clock::now(), why };
@@ -114,10 +119,11 @@ impl Retirement {
         }
         self.catalog.registry().restore(agent, seen.revision).await.map_err(|e| not_written(&e))?;
         tracing::info!(%agent, "in use again");
+        self.go_on(std::slice::from_ref(agent)).await?;
         Ok(false)
     }
 
-    async fn seen(&self, agent: &AgentVersion) -> Result<Seen, Diagnosis> {
+    pub(crate) async fn seen(&self, agent: &AgentVersion) -> Result<Seen, Diagnosis> {
         if !self.catalog.agent_versions().contains(agent) {
             return Err(Diagnosis::new(Code::UNKNOWN_AGENT, format!("there is no agent {agent}"))
                 .hint("`kapelle agent list` shows what is registered"));
@@ -280,11 +286,11 @@ fn told(loss: &Loss) -> String {
     format!("step {} of {} ({why})", loss.used.step, loss.used.workflow)
 }
 
-fn unavailable(error: &kapelle_bus::Error) -> Diagnosis {
+pub(crate) fn unavailable(error: &kapelle_bus::Error) -> Diagnosis {
     Diagnosis::new(Code::BROKER_UNAVAILABLE, error.to_string()).hint("the same command may be given again")
 }
 
-fn not_written(error: &kapelle_bus::Error) -> Diagnosis {
+pub(crate) fn not_written(error: &kapelle_bus::Error) -> Diagnosis {
     match error.refusal() {
         Some(Refusal::NotFirst) => Diagnosis::new(Code::WRONG_STATE, error.to_string())
             .hint("look with `kapelle agent list`, and decide again"),

@@ -37,7 +37,15 @@ pub(crate) async fn watch_queues(
         }
         let mut all_there = true;
         for agent in catalog.agent_versions() {
-            all_there &= observe_queue(&takers, &agent).await;
+            let Some(stopped) = observe_queue(&takers, &agent).await else {
+                all_there = false;
+                continue;
+            };
+            if stopped != catalog.snapshot().stops(&agent)
+                && let Err(error) = settle_queue(&catalog, &agent, stopped).await
+            {
+                tracing::warn!(%agent, %error, "its queue is not as it should be yet");
+            }
         }
         if !all_there {
             mend_queues(&bus, &catalog, &layout).await;
@@ -46,6 +54,12 @@ pub(crate) async fn watch_queues(
             count_dead_letters(&bus, &mut counted).await;
         }
     }
+}
+
+/// Stops a queue that should be stopped, or lets it go on. What was decided just now may not be known here yet.
+async fn settle_queue(catalog: &Catalog, agent: &AgentVersion, stopped: bool) -> Result<(), kapelle_bus::Error> {
+    catalog.up_to_date().await?;
+    if stopped == catalog.snapshot().stops(agent) { Ok(()) } else { catalog.settle_queue(agent).await }
 }
 
 /// Several coordinators may do it at once: what is there already stays as it is.
@@ -60,15 +74,15 @@ async fn mend_queues(bus: &Bus, catalog: &Catalog, layout: &Layout) {
     }
 }
 
-/// Shows how long a queue is; false if it does not answer.
+/// Shows how long a queue is, and gives whether it is stopped; `None` if it does not answer.
 #[allow(clippy::cast_precision_loss)] // counts far below 2^52
-async fn observe_queue(takers: &Takers, agent: &AgentVersion) -> bool {
-    let Ok(state) = takers.queue_state(agent).await else { return false };
+async fn observe_queue(takers: &Takers, agent: &AgentVersion) -> Option<bool> {
+    let state = takers.queue_state(agent).await.ok()?;
     let (name, version) = (agent.name.to_string(), agent.version.to_string());
     let labels = [name.as_str(), version.as_str()];
     QUEUE_BACKLOG.gauge(&labels).set((state.pending + state.redelivered) as f64);
     QUEUE_IN_FLIGHT.gauge(&labels).set(state.in_flight as f64);
-    true
+    Some(state.stopped)
 }
 
 #[allow(clippy::cast_precision_loss)] // counts far below 2^52

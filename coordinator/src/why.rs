@@ -23,6 +23,8 @@ pub(crate) struct Seen {
     workers: usize,
     /// Whether one of them has a free slot.
     free: bool,
+    /// How it is stopped, if it is.
+    stopped: Option<String>,
     /// Why a worker takes none for now.
     held: Option<String>,
     /// Tasks in its queue, and those that workers hold, of all runs.
@@ -71,11 +73,14 @@ async fn look(
     let snapshot = catalog.snapshot();
     let takes = |p: &&presence::Record| p.kind == Kind::Worker && !p.draining && p.agents.contains(agent);
     let workers: Vec<_> = present?.iter().filter(takes).collect();
+    let stopped = snapshot.standing_of(agent).filter(|it| it.status.stops());
+    let stopped = stopped.map(|it| format!("it is {} since {} by {}", it.status.as_str(), clock(it.at), it.by));
     let held = workers.iter().flat_map(|p| &p.held).find(|held| held.agent == *agent).map(|held| held.why.clone());
     Some(Seen {
         workers: workers.len(),
         free: workers.iter().any(|p| p.slots_used < p.slots),
         held,
+        stopped,
         pending: queue.pending,
         in_flight: queue.in_flight,
         max_in_flight: queue.max_in_flight,
@@ -88,6 +93,7 @@ async fn look(
 fn urgency(seen: &Option<Seen>) -> u8 {
     match seen {
         None => 1,
+        Some(seen) if seen.stopped.is_some() => 5,
         Some(seen) if seen.workers == 0 => 4,
         Some(seen) if seen.held.is_some() => 3,
         Some(seen) if seen.pending > 0 => 2,
@@ -201,6 +207,11 @@ fn on_agent(wait: &AgentWait, seen: Option<&Seen>) -> v1::Why {
     let steps = if *tasks > 1 { format!("step {step} and {} more", tasks - 1) } else { format!("step {step}") };
     let (because, advice) = match seen {
         None => (format!("it waits for {agent} ({steps}), and how that stands cannot be seen now"), String::new()),
+        Some(Seen { stopped: Some(how), .. }) => {
+            let advice =
+                format!("`kapelle agent describe {agent}` says why, `kapelle agent resume {agent}` lets it go on");
+            (format!("it waits for {agent} ({steps}), which is stopped: {how}"), advice)
+        }
         Some(seen) if seen.workers == 0 => {
             let retired = if seen.retired { ", and it is RETIRED" } else { "" };
             let advice = format!(
@@ -350,6 +361,7 @@ mod tests {
             ("no worker", Seen::default()),
             ("no worker and retired", Seen { retired: true, ..Seen::default() }),
             ("held", Seen { held: Some("its turns are 20/s".into()), ..busy.clone() }),
+            ("stopped", Seen { stopped: Some("it is SUSPENDED since 08:00 by ada".into()), ..busy.clone() }),
             ("concurrency", Seen { pending: 4, in_flight: 9, ..busy.clone() }),
             ("slots", Seen { pending: 4, ..busy.clone() }),
             ("queued", Seen { pending: 4, free: true, ..busy.clone() }),

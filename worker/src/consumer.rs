@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 use kapelle_bus::Bus;
 use kapelle_bus::pull::{Delivery, TaskPuller};
-use kapelle_bus::tasks::Withdrawal;
+use kapelle_bus::tasks::{QueueNews, Withdrawal};
 use kapelle_engine::TaskToken;
 use kapelle_proto::Task;
 use kapelle_telemetry::clock;
@@ -17,6 +17,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::executor::Executor;
 use crate::gate::Gate;
+use crate::halt::Halt;
 use crate::holds::Holds;
 use crate::lease::{Key, RENEWAL};
 use crate::{admission, failure};
@@ -40,13 +41,14 @@ pub(crate) struct Consumer {
     bus: Bus,
     holds: Holds,
     gate: Gate,
+    halt: Halt,
     attempts: JoinSet<()>,
     /// How to stop each attempt; those that ended leave when the table has grown to twice what runs.
     aborts: HashMap<Key, (AbortHandle, Option<TaskToken>)>,
     /// What was withdrawn before it came: the news may be quicker than the task.
     unwanted: VecDeque<(Key, Option<TaskToken>)>,
-    /// What nobody waits for any more.
-    withdrawn: Pin<Box<dyn Stream<Item = Withdrawal> + Send + Sync>>,
+    /// What is said of the queue: what nobody waits for any more, that it is to be looked at.
+    news: Pin<Box<dyn Stream<Item = QueueNews> + Send + Sync>>,
 }
 
 impl Consumer {
@@ -59,12 +61,13 @@ impl Consumer {
         drain_grace: Duration,
         holds: Holds,
     ) -> Result<Self, kapelle_bus::Error> {
-        let withdrawn = Box::pin(bus.withdrawals(&executor.agent).await?);
+        let news = Box::pin(bus.queue_news(&executor.agent).await?);
+        let halt = Halt::new(bus, &executor.agent, &holds);
         let executor = Arc::new(executor);
         let (attempts, aborts) = (JoinSet::new(), HashMap::new());
         let unwanted = VecDeque::new();
         let (bus, gate) = (bus.clone(), Gate::default());
-        Ok(Self { puller, executor, drain_grace, bus, holds, gate, attempts, aborts, unwanted, withdrawn })
+        Ok(Self { puller, executor, drain_grace, bus, holds, gate, halt, attempts, aborts, unwanted, news })
     }
 
     /// Runs until the worker drains. Says how many attempts had to be abandoned.
@@ -79,12 +82,16 @@ impl Consumer {
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let (room, again_at) = self.gate.room();
-            self.puller.allow(room);
+            self.puller.allow(if self.halt.is_stopped() { Some(0) } else { room });
             tokio::select! {
                 biased;
                 () = &mut draining => break,
                 _ = check.tick() => self.renew().await,
-                Some(withdrawal) = self.withdrawn.next() => self.withdraw(&withdrawal),
+                Some(news) = self.news.next() => match news {
+                    QueueNews::Withdrawn(withdrawal) => self.withdraw(&withdrawal),
+                    QueueNews::Look => self.halt.look(),
+                },
+                stopped = self.halt.changed() => if stopped { self.stop_all().await },
                 () = self.gate.changed(again_at) => {}
                 delivery = self.puller.next() => match delivery {
                     Some(delivery) => self.accept(delivery).await,
@@ -117,6 +124,8 @@ impl Consumer {
             return;
         }
         match admitted {
+            // It was on its way when the queue was stopped.
+            Ok(_) if self.halt.is_stopped() => executor.refuse(key, token, failure::stopped()).await,
             Ok(task) => {
                 let executor = Arc::clone(executor);
                 let terms = self.gate.terms(behind, self.puller.free());
@@ -149,6 +158,16 @@ impl Consumer {
         }
         abort.abort();
         tracing::info!(run = %key.0, task = %key.1, agent = %self.executor.agent, "withdrawn; the attempt is stopped");
+    }
+
+    /// Stops all attempts and gives their tasks back: the agent version is stopped. One that is being reported goes on.
+    async fn stop_all(&mut self) {
+        let going: Vec<_> = self.aborts.drain().filter(|(_, (abort, _))| !abort.is_finished()).collect();
+        tracing::warn!(agent = %self.executor.agent, attempts = going.len(), "the agent is stopped, and with it what it had begun");
+        for (key, (abort, token)) in going {
+            abort.abort();
+            self.executor.refuse(key, token, failure::stopped()).await;
+        }
     }
 
     /// Renews the leases that are due.

@@ -38,6 +38,12 @@ pub(crate) fn lost(message: impl Into<String>) -> Failure {
     Failure { kind: FailureKind::LeaseLost, ..transient(Code::LEASE_LOST, message) }
 }
 
+/// The attempt was stopped with its agent: another one is to be made when that goes on.
+pub(crate) fn stopped() -> Failure {
+    let message = "the agent version was stopped; whatever the attempt had done by then may be done again";
+    Failure { kind: FailureKind::Returned, ..transient(Code::TASK_RETURNED, message) }
+}
+
 /// The task is given back as it came.
 pub(crate) fn returned(worker: &str) -> Failure {
     let message = format!("worker {worker} is draining and had not started the task");

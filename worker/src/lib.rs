@@ -23,6 +23,7 @@ mod error;
 mod executor;
 mod failure;
 mod gate;
+mod halt;
 mod holds;
 mod lease;
 mod meters;

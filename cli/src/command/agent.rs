@@ -6,6 +6,7 @@ pub(super) mod graph;
 mod impact;
 mod onboard;
 mod retire;
+mod stop;
 
 use clap::Subcommand;
 
@@ -27,8 +28,14 @@ pub(crate) enum Verb {
     Impact(impact::Args),
     /// Take a version out of use: refused while workflows or open runs need it
     Retire(retire::Args),
-    /// Put a version that is retired back into use
+    /// Put a version that is retired, suspended or quarantined back into use
     Reinstate(retire::Reinstate),
+    /// Stop an agent at once, everywhere: nothing of it is worked at, and its runs wait
+    Suspend(stop::Args),
+    /// The same, and no new run gets it
+    Quarantine(stop::Args),
+    /// Let an agent go on that is suspended
+    Resume(stop::Resume),
 }
 
 /// `kapelle agent …`.
@@ -41,5 +48,8 @@ pub(crate) async fn run(app: &App, verb: Verb) -> End {
         Verb::Impact(args) => impact::run(app, &args).await,
         Verb::Retire(args) => retire::run(app, args).await,
         Verb::Reinstate(args) => retire::reinstate(app, args).await,
+        Verb::Suspend(args) => stop::run(app, args, false).await,
+        Verb::Quarantine(args) => stop::run(app, args, true).await,
+        Verb::Resume(args) => stop::resume(app, args).await,
     }
 }

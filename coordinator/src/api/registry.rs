@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use kapelle_bus::registry::{Kind, Outcome, Registered, Standing, Subject};
+use kapelle_bus::registry::{Kind, Outcome, Registered, Standing, Status as Stands, Subject};
 use kapelle_manifest::{
     Agents, Broken, Layered, Manifest, Problem, Sourced, Workflow, broken, check, keeps_promise, keeps_workflows,
 };
@@ -80,6 +80,14 @@ impl RegistryApi {
         deciding.await.map_err(ended)?
     }
 
+    /// The agent versions that are meant: one, or all of a name.
+    async fn meant(&self, name: &str, version: &str) -> Result<Vec<AgentVersion>, Diagnosis> {
+        let invalid = |e: kapelle_types::InvalidName| Diagnosis::new(Code::REQUEST_INVALID, e.to_string());
+        let name = name.parse().map_err(invalid)?;
+        let version = Some(version).filter(|it| !it.is_empty()).map(str::parse).transpose().map_err(invalid)?;
+        self.context.retirement.meant(&name, version).await
+    }
+
     async fn register(&self, record: &Registered) -> Result<Outcome, Diagnosis> {
         let unavailable = |e| unavailable(&format!("{} is not", record.name), &e);
         let outcome = self.context.catalog.registry().put(record).await.map_err(unavailable)?;
@@ -119,10 +127,17 @@ fn standing_act(verb: &'static str, rpc: &'static str, agent: &AgentVersion, rea
     Act { verb, rpc, owner: None, what, reason }
 }
 
+/// How the audit trail names what is stopped or let go on.
+fn stopping(verb: &'static str, rpc: &'static str, agents: &[AgentVersion], reason: String) -> Act<'static> {
+    let name = agents.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let what = AuditWhat { kind: "agent".into(), name, ..AuditWhat::default() };
+    Act { verb, rpc, owner: None, what, reason }
+}
+
 /// The agents that come into use with what is brought: not those that are retired, which a file does not bring back.
 fn brought<'m>(manifests: &'m [Manifest], snapshot: &Snapshot) -> impl Iterator<Item = &'m Manifest> {
     manifests.iter().filter(|m| match m {
-        Manifest::Agent(agent) => snapshot.standing_of(&agent.version()).is_none(),
+        Manifest::Agent(agent) => snapshot.standing_of(&agent.version()).is_none_or(|it| !it.status.is_out()),
         Manifest::Workflow(_) => true,
     })
 }
@@ -322,6 +337,42 @@ impl RegistryService for RegistryApi {
         let (standing, existed) =
             self.decided(move |it| async move { it.retire(&agent, by, why).await }).await.map_err(|e| status(&e))?;
         Ok(Response::new(v1::RetireResponse { standing: Some(standing_view(&standing)), existed }))
+    }
+
+    async fn suspend(&self, request: Request<v1::SuspendRequest>) -> Result<Response<v1::SuspendResponse>, Status> {
+        let caller = caller(&request)?;
+        let v1::SuspendRequest { agent, version, why, quarantine } = request.into_inner();
+        check_reason(&why).map_err(|e| status(&e))?;
+        let agents = self.meant(&agent, &version).await.map_err(|e| status(&e))?;
+        let (verb, to) = if quarantine { ("quarantine", Stands::Quarantined) } else { ("suspend", Stands::Suspended) };
+        let act = stopping(verb, "kapelle.v1.RegistryService/Suspend", &agents, why.clone());
+        self.context.access.act(&caller, act).await.map_err(|e| status(&e))?;
+        let by = caller.principal.clone();
+        let stopped = self
+            .decided(move |it| async move { it.stop(agents, to, (by, why)).await })
+            .await
+            .map_err(|e| status(&e))?;
+        let agents = stopped.into_iter().map(|it| v1::StoppedAgent {
+            version: it.agent.version.to_string(),
+            standing: Some(standing_view(&it.standing)),
+            existed: it.existed,
+            in_flight: it.in_flight,
+        });
+        Ok(Response::new(v1::SuspendResponse { agents: agents.collect() }))
+    }
+
+    async fn resume_agent(
+        &self,
+        request: Request<v1::ResumeAgentRequest>,
+    ) -> Result<Response<v1::ResumeAgentResponse>, Status> {
+        let caller = caller(&request)?;
+        let v1::ResumeAgentRequest { agent, version } = request.into_inner();
+        let agents = self.meant(&agent, &version).await.map_err(|e| status(&e))?;
+        let act = stopping("resume", "kapelle.v1.RegistryService/ResumeAgent", &agents, String::new());
+        self.context.access.act(&caller, act).await.map_err(|e| status(&e))?;
+        let resumed = self.decided(move |it| async move { it.resume(agents).await }).await.map_err(|e| status(&e))?;
+        let versions = resumed.iter().map(|it| it.version.to_string()).collect();
+        Ok(Response::new(v1::ResumeAgentResponse { versions }))
     }
 
     async fn reinstate(

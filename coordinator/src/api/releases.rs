@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kapelle_bus::registry::{Kind, Release, Status as StandingStatus, Subject};
+use kapelle_bus::registry::{Kind, Release, Subject};
 use kapelle_proto::v1::{self, release_service_server::ReleaseService};
 use kapelle_types::{AgentVersion, AuditWhat, Caller, Code, Diagnosis, Version};
 use tonic::{Request, Response, Status};
@@ -174,10 +174,7 @@ fn standing(snapshot: &Snapshot, subject: &Subject, version: &Version) -> Option
         return None;
     }
     let agent = AgentVersion { name: subject.name.parse().ok()?, version: version.clone() };
-    snapshot
-        .standing_of(&agent)
-        .filter(|it| matches!(it.status, StandingStatus::Draining | StandingStatus::Retired))
-        .cloned()
+    snapshot.standing_of(&agent).cloned()
 }
 
 fn view(subject: &Subject, release: Option<&Release>, standing: Option<&Standing>) -> v1::ReleaseView {

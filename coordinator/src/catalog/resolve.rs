@@ -108,7 +108,9 @@ impl Snapshot {
 
     /// The versions of an earlier submission, if none of its agents is on its way out.
     pub(super) fn resolve_as(&self, submitted: &RunSubmitted) -> Result<Resolved, Diagnosis> {
-        if let Some(gone) = submitted.pins.iter().find(|pin| self.standings.contains_key(&pin.agent)) {
+        if let Some(gone) =
+            submitted.pins.iter().find(|pin| self.standings.get(&pin.agent).is_some_and(|it| it.status.is_out()))
+        {
             let message = format!("step {} was done by {}, which is on its way out or retired", gone.step, gone.agent);
             return Err(Diagnosis::new(Code::AGENT_RETIRED, message)
                 .hint("take what would be pinned now with --latest, or put the version back into use"));

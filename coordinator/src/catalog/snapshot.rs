@@ -44,9 +44,9 @@ type Changed = (Snapshot, Option<Queue>);
 pub(super) type Queue = (AgentVersion, QueueLimits);
 
 /// What the queue of an agent has to tell.
-const fn limits(agent: &Agent) -> QueueLimits {
+const fn limits(agent: &Agent, stopped: bool) -> QueueLimits {
     let limits = &agent.spec.role.limits;
-    QueueLimits { concurrency: limits.concurrency, rate: limits.rate, cost_per_day: limits.cost_per_day }
+    QueueLimits { concurrency: limits.concurrency, rate: limits.rate, cost_per_day: limits.cost_per_day, stopped }
 }
 
 impl Snapshot {
@@ -59,7 +59,7 @@ impl Snapshot {
         Ok(match manifest {
             Manifest::Agent(agent) => {
                 let id = AgentVersion { name: agent.metadata.name.clone(), version: version.clone() };
-                let limits = limits(&agent);
+                let limits = limits(&agent, next.stops(&id));
                 let entry = Entry { manifest: Arc::new(agent), record };
                 let there = next.agents.entry(id.name.clone()).or_default().insert(version, entry);
                 there.is_none().then_some((next, Some((id, limits))))
@@ -133,8 +133,8 @@ impl Snapshot {
     /// Whether nothing is resolved to this version of an agent.
     fn is_out(&self, name: &AgentName, version: &Version) -> bool {
         // Hardly ever is there one at all.
-        !self.standings.is_empty()
-            && self.standings.contains_key(&AgentVersion { name: name.clone(), version: version.clone() })
+        let agent = || AgentVersion { name: name.clone(), version: version.clone() };
+        !self.standings.is_empty() && self.standings.get(&agent()).is_some_and(|standing| standing.status.is_out())
     }
 
     /// The declared graph of what is in use, and of these agent versions beside it.
@@ -179,7 +179,16 @@ impl Snapshot {
     /// The version of an agent that a run gets.
     pub(super) fn agent_for(&self, name: &AgentName, requirement: &VersionReq, ramps: bool) -> Option<Arc<Agent>> {
         let release = self.release(&Subject::agent(name));
-        let mut all = by_preference(self.agents.get(name)?, release, ramps, requirement);
+        let mut all = by_preference(self.agents.get(name)?, release, ramps, requirement).peekable();
+        // Of what is released and stopped for good no other version takes the place that nobody has released.
+        let stopped = |version: &Version| self.stops(&AgentVersion { name: name.clone(), version: version.clone() });
+        if let (Some(release), Some((first, _))) = (release, all.peek())
+            && release.versions().any(|it| it == *first)
+            && self.is_out(name, first)
+            && stopped(first)
+        {
+            return None;
+        }
         all.find(|(version, _)| !self.is_out(name, version)).map(|(_, entry)| Arc::clone(&entry.manifest))
     }
 
@@ -225,7 +234,19 @@ impl Snapshot {
     /// The queue that each agent version needs: what the fleet keeps about its tasks.
     pub(super) fn queues(&self) -> Vec<Queue> {
         let entries = self.agents.values().flat_map(BTreeMap::values);
-        entries.map(|e| (e.manifest.version(), limits(&e.manifest))).collect()
+        let queue = |agent: &Agent| (agent.version(), limits(agent, self.stops(&agent.version())));
+        entries.map(|e| queue(&e.manifest)).collect()
+    }
+
+    /// The queue of one agent version.
+    pub(super) fn queue(&self, agent: &AgentVersion) -> Option<Queue> {
+        Some((agent.clone(), limits(self.agent(agent)?, self.stops(agent))))
+    }
+
+    /// Whether an agent version is stopped: none of its tasks is worked at.
+    #[must_use]
+    pub fn stops(&self, agent: &AgentVersion) -> bool {
+        self.standings.get(agent).is_some_and(|standing| standing.status.stops())
     }
 
     fn agent_manifests(&self) -> impl Iterator<Item = &Arc<Agent>> {
@@ -254,7 +275,11 @@ impl Snapshot {
         let of_name = self.records().filter(|r| r.kind == kind && r.name == name);
         let current = self.release(&Subject { kind, name: name.to_owned() }).map(|it| &it.current);
         let rank = |it: &&Arc<Registered>| {
-            (self.standing_of_record(it).is_none(), current == Some(&it.version), it.version.clone())
+            (
+                self.standing_of_record(it).is_none_or(|it| !it.status.is_out()),
+                current == Some(&it.version),
+                it.version.clone(),
+            )
         };
         of_name.filter(|r| version.is_none_or(|v| r.version == *v)).max_by_key(rank)
     }
@@ -339,6 +364,7 @@ impl kapelle_manifest::Catalog for &Snapshot {
     }
 
     fn retired(&self, name: &AgentName) -> Vec<Version> {
-        self.standings.keys().filter(|it| it.name == *name).map(|it| it.version.clone()).collect()
+        let out = self.standings.iter().filter(|(it, standing)| it.name == *name && standing.status.is_out());
+        out.map(|(it, _)| it.version.clone()).collect()
     }
 }

@@ -29,6 +29,7 @@ mod retire;
 mod rollouts;
 mod schedules;
 mod spine;
+mod stops;
 mod text;
 mod tls;
 mod turns;

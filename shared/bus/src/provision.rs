@@ -137,14 +137,20 @@ pub async fn ensure_tasks(jetstream: &Context, layout: &Layout) -> Result<bool, 
     Ok(lost)
 }
 
-/// Creates or widens the queue of one agent version. Its concurrency is enforced over the whole fleet by the broker itself;
-/// what else the fleet has to keep, it tells the workers.
+/// When a queue that is stopped goes on by itself: after everybody who could be asked.
+fn for_ever() -> Result<async_nats::datetime::DateTime, Error> {
+    async_nats::datetime::parse_rfc3339("2222-02-22T00:00:00Z").map_err(Error::unavailable)
+}
+
+/// Creates or widens the queue of one agent version, stops it, or lets it go on. Its concurrency is enforced over the whole fleet
+/// by the broker itself, and so is that nothing is given out of one that is stopped; what else the fleet has to keep, it tells the workers.
 ///
 /// # Errors
 /// [`Error::Unavailable`] while the broker is not ready.
 pub async fn ensure_queue(jetstream: &Context, agent: &AgentVersion, limits: QueueLimits) -> Result<(), Error> {
+    let name = crate::tasks::queue_name(agent);
     let config = pull::Config {
-        durable_name: Some(crate::tasks::queue_name(agent)),
+        durable_name: Some(name.clone()),
         description: Some(format!("tasks of {agent}")),
         filter_subject: subject::task_filter(agent),
         ack_policy: AckPolicy::Explicit,
@@ -153,9 +159,21 @@ pub async fn ensure_queue(jetstream: &Context, agent: &AgentVersion, limits: Que
         max_ack_pending: i64::from(limits.concurrency),
         metadata: limits.metadata(),
         max_waiting: 4096,
+        // Of a new one. The broker leaves one that is there as it is in this.
+        pause_until: if limits.stopped { Some(for_ever()?) } else { None },
         ..pull::Config::default()
     };
-    ensure_consumer(jetstream, stream::TASKS, config).await
+    let queue = jetstream.create_consumer_on_stream(config, stream::TASKS).await.map_err(Error::unavailable)?;
+    if queue.cached_info().paused != limits.stopped {
+        let tasks = jetstream.get_stream_no_info(stream::TASKS).await.map_err(Error::unavailable)?;
+        let set = if limits.stopped {
+            tasks.pause_consumer(&name, for_ever()?).await
+        } else {
+            tasks.resume_consumer(&name).await
+        };
+        set.map_err(Error::unavailable)?;
+    }
+    Ok(())
 }
 
 /// The durable consumer that all coordinators share for direct submissions.

@@ -44,6 +44,8 @@ pub struct QueueState {
     pub redelivered: u64,
     /// Tasks that the fleet may have at once.
     pub max_in_flight: u64,
+    /// Whether the broker gives none of them out.
+    pub stopped: bool,
 }
 
 /// What the fleet as a whole keeps about the tasks of one agent version.
@@ -55,6 +57,8 @@ pub struct QueueLimits {
     pub rate: Option<Rate>,
     /// What its tasks may cost together in a UTC day.
     pub cost_per_day: Option<Usd>,
+    /// Whether none of its tasks is given out.
+    pub stopped: bool,
 }
 
 /// The names under which a queue tells its limits.
@@ -65,7 +69,7 @@ impl QueueLimits {
     /// Nothing but a number of tasks at a time.
     #[must_use]
     pub const fn of(concurrency: u32) -> Self {
-        Self { concurrency, rate: None, cost_per_day: None }
+        Self { concurrency, rate: None, cost_per_day: None, stopped: false }
     }
 
     pub(crate) fn metadata(&self) -> HashMap<String, String> {
@@ -82,6 +86,8 @@ pub struct Told {
     pub rate: Option<Rate>,
     /// The same.
     pub cost_per_day: Option<Usd>,
+    /// Whether none of its tasks is to be worked at.
+    pub stopped: bool,
     /// When the broker answered, by its own clock.
     pub at: Timestamp,
 }
@@ -91,6 +97,8 @@ pub struct Told {
 struct Answer {
     config: Option<Declared>,
     ts: Option<String>,
+    #[serde(default)]
+    paused: bool,
 }
 
 #[derive(Deserialize)]
@@ -103,12 +111,12 @@ impl Told {
     fn read(answer: &[u8]) -> Result<Self, Error> {
         let unreadable = |what: &str| Error::Unreadable(format!("a queue's {what}"));
         let answer: Answer = serde_json::from_slice(answer).map_err(|_| unreadable("description"))?;
-        let declared = answer.config.ok_or_else(|| Error::NotFound("the queue".into()))?.metadata;
+        let declared = answer.config.as_ref().ok_or_else(|| Error::NotFound("the queue".into()))?.metadata.clone();
         let rate = declared.get(RATE).map(|text| text.parse()).transpose().map_err(|_| unreadable("rate"))?;
         let day = declared.get(COST_PER_DAY).map(|text| text.parse()).transpose();
         let day = day.map_err(|_| unreadable("cost per day"))?;
         let at = answer.ts.as_deref().and_then(Timestamp::parse).ok_or_else(|| unreadable("time"))?;
-        Ok(Self { rate, cost_per_day: day.map(Usd::from_micros), at })
+        Ok(Self { rate, cost_per_day: day.map(Usd::from_micros), stopped: answer.paused, at })
     }
 }
 
@@ -120,6 +128,24 @@ pub struct Withdrawal {
     pub task: TaskSubject,
     /// What it shows.
     pub token: Option<TaskToken>,
+}
+
+/// What workers of an agent version hear beside their tasks.
+#[derive(Debug)]
+pub enum QueueNews {
+    /// An attempt that nobody waits for any more.
+    Withdrawn(Withdrawal),
+    /// Their queue is to be looked at: something about it is different. Whoever says so, only the queue's own word counts.
+    Look,
+}
+
+/// The news that a queue is different.
+const LOOK: &[u8] = b"look";
+
+impl QueueNews {
+    fn read(message: &async_nats::Message) -> Option<Self> {
+        if &*message.payload == LOOK { Some(Self::Look) } else { Withdrawal::read(message).map(Self::Withdrawn) }
+    }
 }
 
 impl Withdrawal {
@@ -166,13 +192,22 @@ impl Bus {
         sent.map_err(Error::unavailable)
     }
 
-    /// The attempts of an agent version that are withdrawn from now on. Nothing else may be in flight for them.
+    /// Tells the workers of an agent version that their queue is to be looked at. It may be lost.
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the connection is gone.
-    pub async fn withdrawals(&self, agent: &AgentVersion) -> Result<impl Stream<Item = Withdrawal> + use<>, Error> {
+    pub async fn tell_to_look(&self, agent: &AgentVersion) -> Result<(), Error> {
+        let sent = self.client().publish(withdrawn(agent), Bytes::from_static(LOOK)).await;
+        sent.map_err(Error::unavailable)
+    }
+
+    /// What is said of the queue of an agent version from now on.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the connection is gone.
+    pub async fn queue_news(&self, agent: &AgentVersion) -> Result<impl Stream<Item = QueueNews> + use<>, Error> {
         let messages = self.client().subscribe(withdrawn(agent)).await.map_err(Error::unavailable)?;
-        Ok(messages.filter_map(|message| std::future::ready(Withdrawal::read(&message))))
+        Ok(messages.filter_map(|message| std::future::ready(QueueNews::read(&message))))
     }
 
     /// What the queue of an agent version tells the workers that serve it.
@@ -201,6 +236,7 @@ impl Bus {
             in_flight: info.num_ack_pending as u64,
             redelivered: info.num_redelivered as u64,
             max_in_flight: u64::try_from(info.config.max_ack_pending).unwrap_or(0),
+            stopped: info.paused,
         })
     }
 }
@@ -211,8 +247,11 @@ mod tests {
 
     #[test]
     fn a_queue_tells_what_it_was_declared_with_and_nothing_is_taken_for_no_limit() {
-        let limits =
-            QueueLimits { concurrency: 4, rate: "20/s".parse().ok(), cost_per_day: Some(Usd::from_micros(1_500_000)) };
+        let limits = QueueLimits {
+            rate: "20/s".parse().ok(),
+            cost_per_day: Some(Usd::from_micros(1_500_000)),
+            ..QueueLimits::of(4)
+        };
         let answer = |metadata: &HashMap<String, String>| {
             let ts = "2026-11-22T08:00:00.5Z";
             serde_json::json!({ "config": { "metadata": metadata }, "ts": ts }).to_string()
@@ -226,5 +265,7 @@ mod tests {
             assert!(matches!(told, Err(Error::Unreadable(_))), "{told:?}");
         }
         assert!(matches!(Told::read(br#"{"error":{"code":404}}"#), Err(Error::NotFound(_))));
+        let paused = br#"{"config":{},"ts":"2026-11-22T08:00:00.5Z","paused":true}"#;
+        assert!(Told::read(paused).unwrap().stopped && !none.stopped);
     }
 }

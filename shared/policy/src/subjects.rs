@@ -60,6 +60,7 @@ pub const CLASSES: &[Class] = &[
         "tasks/consume",
         &["$JS.API.CONSUMER.MSG.NEXT.TASKS.<queue>", "$JS.ACK.TASKS.<queue>.>", "$JS.ACK.*.*.TASKS.<queue>.>"],
     ),
+    to("tasks/stop", &["$JS.API.CONSUMER.PAUSE.TASKS.*"]),
     to("tasks/withdraw", &["$JS.API.STREAM.MSG.GET.TASKS", "$JS.API.STREAM.MSG.DELETE.TASKS"]),
     // Tasks that wait for their turn, and who holds the places of limits by key: whoever keeps these decides who is served.
     to(

@@ -7,7 +7,7 @@ use async_nats::{Client, HeaderMap};
 use futures::StreamExt;
 use kapelle_bus::layout::{Layout, TaskStorage};
 use kapelle_bus::provision::{ensure_queue, provision};
-use kapelle_bus::tasks::QueueLimits;
+use kapelle_bus::tasks::{QueueLimits, QueueNews};
 use kapelle_bus::{Bus, Connection};
 use kapelle_engine::{Channel, SigningKey};
 use kapelle_proto::Words;
@@ -102,7 +102,11 @@ async fn no_answer_speaks_for_somebody_else() {
     viewer.flush().await.unwrap();
     let other = "other@1.0.0".parse().unwrap();
     let of_w2 = Bus::open(broker.connect("w2").await).await.unwrap();
-    let mut withdrawals = Box::pin(of_w2.withdrawals(&other).await.unwrap());
+    let withdrawn = |news| match news {
+        QueueNews::Withdrawn(withdrawal) => std::future::ready(Some(withdrawal)),
+        QueueNews::Look => panic!("nobody said that"),
+    };
+    let mut withdrawals = Box::pin(of_w2.queue_news(&other).await.unwrap().filter_map(withdrawn));
     of_w2.client().flush().await.unwrap();
 
     let (worker, told) = broker.listening_client("w1").await;

@@ -4,7 +4,8 @@ use kapelle_proto::v1::{
     Applied, ApplyRequest, ApplyResponse, CoordinatorView, GetManifestRequest, HeldAgent, ListCoordinatorsRequest,
     ListCoordinatorsResponse, ListManifestsRequest, ListManifestsResponse, ListQueuesRequest, ListQueuesResponse,
     ListWorkersRequest, ListWorkersResponse, ManifestSource, ManifestView, QueueView, ReinstateRequest,
-    ReinstateResponse, RetireRequest, RetireResponse, StandingView, WorkerView,
+    ReinstateResponse, ResumeAgentRequest, ResumeAgentResponse, RetireRequest, RetireResponse, StandingView,
+    StoppedAgent, SuspendRequest, SuspendResponse, WorkerView,
 };
 
 use super::at;
@@ -40,6 +41,16 @@ pub(super) fn samples() -> Vec<Sample> {
         }),
         Sample::new(RetireResponse { standing: Some(standing()), existed: true }),
         Sample::new(ReinstateRequest { agent: "licence-review".into(), version: "1.2.0".into() }),
+        Sample::new(SuspendRequest {
+            agent: "licence-review".into(),
+            version: "1.2.0".into(),
+            why: "it deletes things".into(),
+            quarantine: true,
+        }),
+        Sample::new(SuspendResponse { agents: vec![stopped()] }),
+        Sample::new(stopped()),
+        Sample::new(ResumeAgentRequest { agent: "licence-review".into(), version: "1.2.0".into() }),
+        Sample::new(ResumeAgentResponse { versions: vec!["1.2.0".into()] }),
         Sample::new(ReinstateResponse { existed: true }),
         Sample::new(ListWorkersRequest {}),
         Sample::new(ListWorkersResponse { workers: vec![worker()] }),
@@ -98,6 +109,16 @@ fn worker() -> WorkerView {
         host: "host-1".into(),
         ..WorkerView::default()
     }
+}
+
+fn stopped() -> StoppedAgent {
+    let standing = StandingView {
+        status: "QUARANTINED".into(),
+        by: "user:ada".into(),
+        at_unix_nanos: at(60),
+        why: "it deletes things".into(),
+    };
+    StoppedAgent { version: "1.2.0".into(), standing: Some(standing), existed: true, in_flight: 2 }
 }
 
 fn held() -> HeldAgent {

@@ -1,5 +1,5 @@
 //! What becomes of an agent version while its manifest stays as it is: a record of its own beside it, under
-//! `status.agent.<name>.<version>`.
+//! `status.agent.<name>.<version>`. It is on its way out, or stopped in an emergency.
 //!
 //! A version without a record is in use. A record is only written over the one that its writer has seen, so that of two who
 //! decide at once one hears of it; a record that is taken away leaves a marker, so that no watch misses it.
@@ -13,7 +13,7 @@ use crate::Error;
 /// What stands before the agent in a key.
 const PREFIX: &str = "status.agent.";
 
-/// How far an agent version is on its way out.
+/// How an agent version stands that is not in use as others are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Status {
@@ -21,6 +21,10 @@ pub enum Status {
     Draining,
     /// No new run gets it.
     Retired,
+    /// None of its tasks is worked at until somebody lets it go on; new runs get it, and wait.
+    Suspended,
+    /// None of its tasks is worked at, and no new run gets it, until somebody puts it back into use.
+    Quarantined,
 }
 
 impl Status {
@@ -30,14 +34,28 @@ impl Status {
         match self {
             Self::Draining => "DRAINING",
             Self::Retired => "RETIRED",
+            Self::Suspended => "SUSPENDED",
+            Self::Quarantined => "QUARANTINED",
         }
+    }
+
+    /// Whether none of its tasks is worked at.
+    #[must_use]
+    pub const fn stops(self) -> bool {
+        matches!(self, Self::Suspended | Self::Quarantined)
+    }
+
+    /// Whether no new run gets it.
+    #[must_use]
+    pub const fn is_out(self) -> bool {
+        !matches!(self, Self::Suspended)
     }
 }
 
-/// The record of an agent version that is on its way out.
+/// The record of an agent version that is on its way out, or stopped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
-    /// How far.
+    /// How it stands.
     pub status: Status,
     /// Who wanted it.
     pub by: Principal,
