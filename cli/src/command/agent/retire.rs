@@ -66,7 +66,8 @@ fn parse(text: &str) -> Result<AgentVersion, Failure> {
     text.parse().map_err(invalid)
 }
 
-fn refused(client: &Client, status: tonic::Status) -> Failure {
+/// A refusal, with the exit code that belongs to it.
+pub(super) fn refused(client: &Client, status: tonic::Status) -> Failure {
     let failure = client.failure(status);
     // In a workflow an unknown agent is a mistake; here it is what was looked for.
     if failure.code() == Some(Code::UNKNOWN_AGENT) { failure.ending(Exit::NotFound) } else { failure }

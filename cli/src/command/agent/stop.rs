@@ -3,6 +3,7 @@
 use kapelle_proto::v1;
 use serde::Serialize;
 
+use super::retire::refused;
 use crate::app::{App, End};
 use crate::exit::Exit;
 use crate::view;
@@ -42,7 +43,7 @@ pub(crate) async fn run(app: &App, args: Args, quarantine: bool) -> End {
     let (name, version) = parts(&args.agent);
     let client = app.client().await?;
     let request = v1::SuspendRequest { agent: name.clone(), version, why: args.why, quarantine };
-    let answer = client.registry().suspend(request).await.map_err(|s| client.failure(s))?.into_inner();
+    let answer = client.registry().suspend(request).await.map_err(|s| refused(&client, s))?.into_inner();
     let stopped = answer.agents.into_iter().map(|it| Stopped {
         agent: format!("{name}@{}", it.version),
         standing: it.standing.map(view::Standing::from),
@@ -60,7 +61,7 @@ pub(crate) async fn resume(app: &App, args: Resume) -> End {
     let (name, version) = parts(&args.agent);
     let client = app.client().await?;
     let request = v1::ResumeAgentRequest { agent: name.clone(), version };
-    let answer = client.registry().resume_agent(request).await.map_err(|s| client.failure(s))?.into_inner();
+    let answer = client.registry().resume_agent(request).await.map_err(|s| refused(&client, s))?.into_inner();
     let resumed: Vec<String> = answer.versions.iter().map(|version| format!("{name}@{version}")).collect();
     app.output.show(&resumed, |all| match all.as_slice() {
         [] => format!("Nothing of {name} was suspended."),
