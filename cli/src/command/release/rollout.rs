@@ -18,11 +18,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How a version is brought in.
 #[derive(Debug, Args)]
 pub(crate) struct Ramp {
-    /// How many of a hundred runs, 0 to 100; 0.01 is the least
+    /// How many of a hundred runs, 0 to 100; 0.01 is the least. Default: none, --steps says it
     #[arg(long, value_name = "N", required_unless_present = "steps", conflicts_with = "steps")]
     percentage: Option<f64>,
     /// Bring it in by itself: shares that rise, each with a pause of its own if need be (1,10,50:1h), or :hold until it is
-    /// resumed. After the last it is current
+    /// resumed. After the last it is current. Default: no steps, --percentage says it
     #[arg(long, value_name = "N[:PAUSE],…", value_delimiter = ',', value_parser = step)]
     steps: Vec<Step>,
     /// How long a step lasts at least that says nothing of its own. Default: 10m

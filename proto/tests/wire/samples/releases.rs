@@ -40,6 +40,7 @@ pub(super) fn samples() -> Vec<Sample> {
         Sample::new(rollout()),
         Sample::new(plan()),
         Sample::new(hold()),
+        Sample::named("pause", RolloutStage { percentage: 1.0, pause_millis: 600_000, hold: false }),
         Sample::new(outcomes()),
         Sample::new(PromoteRequest { subject: subject.clone(), note: note.clone() }),
         Sample::new(RollbackRequest { subject: subject.clone(), note: note.clone() }),
