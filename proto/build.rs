@@ -9,6 +9,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "task",
         "words",
         "lineage",
+        "standing",
         "api",
         "deadletter",
         "registry",

@@ -81,6 +81,16 @@ impl Output {
         if self.format == Format::Table { self.text(&people()) } else { Ok(()) }
     }
 
+    /// Says on stderr what deserves a look, beside a result that is there. If it cannot be written, there is nobody to tell.
+    pub(crate) fn warn(self, warnings: &[String]) {
+        let text = match self.format {
+            _ if warnings.is_empty() => return,
+            Format::Json => format!("{}\n", serde_json::json!({ "warnings": warnings })),
+            Format::Table | Format::Yaml => warnings.iter().map(|it| format!("warning: {it}\n")).collect(),
+        };
+        let _ = anstream::stderr().write_all(text.as_bytes());
+    }
+
     /// Prints text with a line end, if it is not empty.
     pub(crate) fn text(self, text: &str) -> Result<(), Failure> {
         let text = text.trim_end();

@@ -23,7 +23,7 @@ pub(crate) use entry::Entry;
 #[cfg(test)]
 pub(crate) use fleet::Held;
 pub(crate) use fleet::{Coordinator, Queue, Worker};
-pub(crate) use manifest::{Manifest, Standing};
+pub(crate) use manifest::{Deprecation, Manifest, Standing};
 pub(crate) use policy::{PolicyChange, PolicySet, Proposal};
 pub(crate) use release::{Outcomes, Release, ReleaseChanged, Rollout, RolloutStage};
 pub(crate) use run::{Error, Flow, Run, RunRow, Step, Why, is_final, is_settled, status_name};

@@ -16,6 +16,7 @@ mod rollout;
 mod runs;
 mod schedules;
 mod signal;
+mod standing;
 mod status;
 mod steer;
 mod text;

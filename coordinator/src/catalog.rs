@@ -10,8 +10,9 @@ mod resolved;
 mod snapshot;
 mod tickets;
 
-pub use resolved::Resolved;
+pub use resolved::{Outgoing, Resolved};
 pub use snapshot::Snapshot;
+pub(crate) use snapshot::agent_of;
 pub use tickets::Ticket;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use kapelle_bus::Bus;
 use kapelle_bus::provision::ensure_queue;
 use kapelle_bus::registry::{Change, Kind, News, Registered, Registry};
 use kapelle_engine::{KeyId, RunSubmitted};
+use kapelle_telemetry::clock;
 use kapelle_types::{AgentVersion, Code, Diagnosis, RunId};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +36,9 @@ use snapshot::Queue;
 const OPEN_PATIENCE: Duration = Duration::from_secs(10);
 /// How soon a watch of the registry that ended or could not begin is begun again.
 const WATCH_AGAIN: Duration = Duration::from_millis(250);
+/// How long is waited for the end of a time at least, and at most before the clock is looked at again.
+const SUNSET_MIN: Duration = Duration::from_millis(1);
+const SUNSET_MAX: Duration = Duration::from_secs(60);
 
 /// The registered manifests.
 pub struct Catalog {
@@ -229,10 +234,14 @@ impl Catalog {
         match &news {
             News::Registered(record) => queue = self.take(record),
             News::Standing(agent, standing) => {
-                let stopped = self.snapshot.load().stops(agent);
+                let closed = self.snapshot.load().closes_queue(agent);
                 self.change(|before| before.standing(agent, standing.as_ref()));
                 let now = self.snapshot.load();
-                queue = now.queue(agent).filter(|_| now.stops(agent) != stopped);
+                queue = now.queue(agent).filter(|_| now.closes_queue(agent) != closed);
+            }
+            News::Deprecation(agent, deprecation) => {
+                let now = clock::now();
+                self.change(|before| before.deprecating(agent, deprecation.as_ref(), now));
             }
             News::Release(subject, release) => self.change(|before| before.releasing(subject, release.as_ref())),
             News::Other | News::CaughtUp => {}
@@ -246,6 +255,15 @@ impl Catalog {
         queue
     }
 
+    /// Waits until the time of some agent version is over.
+    async fn sunset(&self) {
+        match self.snapshot.load().next_sunset() {
+            // A clock may be set: looked at again in a while, however far away it is.
+            Some(at) => tokio::time::sleep(at.since(clock::now()).clamp(SUNSET_MIN, SUNSET_MAX)).await,
+            None => std::future::pending().await,
+        }
+    }
+
     async fn follow(self: Arc<Self>, stop: CancellationToken) {
         let mut queues = Vec::new();
         while !stop.is_cancelled() {
@@ -256,6 +274,11 @@ impl Catalog {
             loop {
                 let change = tokio::select! {
                     () = stop.cancelled() => return,
+                    () = self.sunset() => {
+                        let now = clock::now();
+                        self.change(|before| before.later(now));
+                        continue;
+                    }
                     change = changes.recv() => change,
                 };
                 let Some(change) = change else { break };

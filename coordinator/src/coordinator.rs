@@ -41,7 +41,7 @@ use crate::schedules::Scheduler;
 use crate::submit::Submitter;
 use crate::tls::{self, Certificates};
 use crate::turns::{Giver, Takers};
-use crate::{direct, listing, openlineage, pinned, questions, watchers};
+use crate::{deprecate, direct, listing, openlineage, pinned, questions, watchers};
 
 /// How long the broker may take to be ready when a coordinator starts.
 const START_PATIENCE: Duration = Duration::from_secs(30);
@@ -104,14 +104,14 @@ impl Coordinator {
         let (waiters, outcomes) = (Arc::clone(&shared.waiters), Arc::clone(&shared.outcomes));
         let ours = assigned(&config, &ownership);
         let served = Served::start(template(&config), shared, ours.clone(), ownership.own.clone(), stop_all.clone());
-        let taker = Arc::clone(&submitter);
-        tokio::spawn(direct::take_jobs(bus.clone(), taker, config.namespace.clone(), stop_api.clone()));
+        tokio::spawn(direct::take_jobs(bus.clone(), submitter.clone(), config.namespace.clone(), stop_api.clone()));
         answer_peers(&bus, &config.id, &served, &outcomes, &stop_all);
         let retirement = Retirement {
             followers: Followers { bus: bus.clone(), id: config.id.clone(), peers: ownership.peers.clone() },
             catalog: Arc::clone(&catalog),
             served: served.clone(),
             trail,
+            namespace: config.namespace.clone(),
         };
         stand_by(&config, &retirement, &takers, &stop_all).inspect_err(|_| stop_all.cancel())?;
         let announcer = announce(&bus, &config, started_at, &served);
@@ -293,6 +293,8 @@ fn tend(
     stop: &CancellationToken,
 ) -> JoinHandle<()> {
     let giver = giver(context, ours.clone());
+    let (bus, catalog) = (context.bus.clone(), Arc::clone(&context.catalog));
+    tokio::spawn(deprecate::watch(bus, catalog, ours.clone(), stop.clone()));
     tokio::spawn(watcher(context).run(stop.clone()));
     tokio::spawn(rollouts(context, ours.clone()).run(stop.clone()));
     tokio::spawn(scheduler(context, tokens, namespace, ours).run(stop.clone()));

@@ -70,7 +70,9 @@ async fn take(submission: Submission, bus: &Bus, submitter: &Submitter, namespac
     match submitter.submit(job).await {
         Ok(submitted) => {
             let run = submitted.run.to_string();
-            let data = json!({ "run_id": run, "key": submission.key, "existed": submitted.existed });
+            let warnings: Vec<String> = submitted.outgoing.iter().map(ToString::to_string).collect();
+            let (key, existed) = (&submission.key, submitted.existed);
+            let data = json!({ "run_id": run, "key": key, "existed": existed, "warnings": warnings });
             bus.emit("submission.accepted", &submission.workflow, &run, clock::now(), &data).await;
             submission.settle().await;
         }

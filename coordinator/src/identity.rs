@@ -32,6 +32,7 @@ use config::IssuerConfig;
 pub use config::{Accepted, Identities};
 use issuer::Issuer;
 use keys::Timing;
+pub(crate) use ring::install as install_verification;
 pub(crate) use session::Session;
 pub(crate) use tokens::TokenCache;
 

@@ -191,6 +191,11 @@ impl Releases {
             return Err(Diagnosis::new(Code::AGENT_RETIRED, message)
                 .hint(format!("`kapelle agent reinstate {agent}` puts it back into use")));
         }
+        if snapshot.is_over(&agent) {
+            let message = format!("the time of {agent} is over");
+            return Err(Diagnosis::new(Code::AGENT_RETIRED, message)
+                .hint(format!("`kapelle agent deprecate {agent} --undo` or another --sunset gives it time")));
+        }
         let patience = Instant::now() + SERVE_PATIENCE;
         while !wish.ignore_missing_workers && !self.taken().await.map_err(|e| unavailable(&e))?.contains(&agent) {
             if Instant::now() >= patience {

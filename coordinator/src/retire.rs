@@ -16,8 +16,9 @@
 //! 3. Waited until every coordinator has heard of it and whatever it resolved before is recorded ([`crate::catalog::Ticket`]).
 //!    One that is silent counts until its presence has expired; it records nothing then that it pinned before. One that comes
 //!    announces itself first and reads the registry afterwards.
-//! 4. Asked again, of owners that have read their logs as far as they were after that: nothing was missed now.
-//! 5. RETIRED is written over the very DRAINING that was waited for. If that is another one by now, or gone, it is not.
+//! 4. Asked again, of owners that have read their logs as far as they were after that: nothing was missed now. Nothing of it is queued either.
+//! 5. What was found is stated and signed ([`crate::certificate`]).
+//! 6. RETIRED is written over the very DRAINING that was waited for. If that is another one by now, or gone, it is not.
 //!
 //! What is not known refuses. Whoever dies in between leaves DRAINING behind: any coordinator takes it back after
 //! [`DRAINING_MAX`], and until then the same request goes on from there.
@@ -27,16 +28,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kapelle_bus::Refusal;
+use kapelle_bus::keys::Keys;
 use kapelle_bus::registry::{Kind, Release, Seen, Standing, Status, Subject};
 use kapelle_manifest::Loss;
 use kapelle_proto::stream;
 use kapelle_telemetry::clock;
-use kapelle_types::{AgentVersion, AuditWhat, AuditWho, Code, Diagnosis, Partition, Principal};
+use kapelle_types::{AgentVersion, AuditWhat, AuditWho, Code, Diagnosis, Namespace, Partition, Principal};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{Fact, Trail};
 use crate::catalog::Catalog;
+use crate::certificate::{self, Found, Signer, Statement};
 use crate::followers::Followers;
 use crate::partitions::Served;
 use crate::pinned::{self, NAMED_MAX, Pinned, Wanted};
@@ -59,6 +62,7 @@ pub(crate) struct Retirement {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) served: Served,
     pub(crate) trail: Arc<Trail>,
+    pub(crate) namespace: Namespace,
 }
 
 /// Who needs an agent version.
@@ -93,16 +97,23 @@ impl Retirement {
                 .hint("it stays stopped as long as it is; put it back into use before it is retired"));
         }
         self.need(agent, &BTreeMap::new()).await.refuse(agent)?;
-        let draining = Standing { status: Status::Draining, by, at: clock::now(), why };
+        let draining = Standing { status: Status::Draining, by, at: clock::now(), why, certificate: None };
         let registry = self.catalog.registry();
         let revision = registry.stand(agent, &draining, seen.revision).await.map_err(|e| not_written(&e))?;
-        if let Err(refused) = self.still_unneeded(agent, revision).await {
-            if let Err(error) = registry.restore(agent, revision).await {
-                tracing::warn!(%agent, %error, "it stays DRAINING until somebody takes that back");
+        let certified = async {
+            let found = self.still_unneeded(agent, revision).await?;
+            self.certificate(agent, &draining, found).await
+        };
+        let certificate = match certified.await {
+            Ok(certificate) => Some(certificate),
+            Err(refused) => {
+                if let Err(error) = registry.restore(agent, revision).await {
+                    tracing::warn!(%agent, %error, "it stays DRAINING until somebody takes that back");
+                }
+                return Err(refused);
             }
-            return Err(refused);
-        }
-        let retired = Standing { status: Status::Retired, at: clock::now(), ..draining };
+        };
+        let retired = Standing { status: Status::Retired, at: clock::now(), certificate, ..draining };
         registry.stand(agent, &retired, revision).await.map_err(|e| not_written(&e))?;
         tracing::info!(%agent, by = %retired.by, why = retired.why, "retired");
         Ok((retired, false))
@@ -131,19 +142,66 @@ impl Retirement {
         self.catalog.registry().standing(agent).await.map_err(|e| unavailable(&e))
     }
 
-    /// Waits until nothing can be pinned to the version any more, and asks again.
-    async fn still_unneeded(&self, agent: &AgentVersion, revision: u64) -> Result<(), Diagnosis> {
+    /// Waits until nothing can be pinned to the version any more, and asks again; gives what was found.
+    async fn still_unneeded(&self, agent: &AgentVersion, revision: u64) -> Result<Found, Diagnosis> {
         self.followed(agent, revision).await?;
         self.catalog.up_to_date().await.map_err(|e| unavailable(&e))?;
         let ends = self.ends().await.map_err(|e| unavailable(&e))?;
         let patience = Instant::now() + READ_PATIENCE;
         loop {
             let need = self.need(agent, &ends).await;
-            if need.silent.is_empty() || Instant::now() >= patience {
-                return need.refuse(agent);
+            // What ended runs had queued is withdrawn when they end, and not before.
+            let tasks = self.tasks(agent).await.map_err(|e| unavailable(&e))?;
+            if (need.silent.is_empty() && tasks == 0) || Instant::now() >= patience {
+                let found = need.found(tasks, &ends);
+                need.refuse(agent)?;
+                return if tasks == 0 { Ok(found) } else { Err(queued(agent, tasks)) };
             }
             sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// The tasks of a version that wait, or that workers hold.
+    async fn tasks(&self, agent: &AgentVersion) -> Result<u64, kapelle_bus::Error> {
+        let bus = &self.followers.bus;
+        let queue = bus.queue_state(agent).await?;
+        Ok(queue.pending + queue.in_flight + bus.waiting_count(agent).await?)
+    }
+
+    /// States what was found, signed.
+    async fn certificate(&self, agent: &AgentVersion, asked: &Standing, found: Found) -> Result<String, Diagnosis> {
+        let snapshot = self.catalog.snapshot();
+        let record = snapshot.record(Kind::Agent, agent.name.as_str(), Some(&agent.version));
+        let record = record.ok_or_else(|| Diagnosis::new(Code::UNKNOWN_AGENT, format!("there is no agent {agent}")))?;
+        let now = clock::now();
+        let statement = Statement {
+            iss: format!("kapelle:{}", self.namespace),
+            sub: format!("agent:{agent}"),
+            iat: now.millis() / 1_000,
+            manifest: record.digest,
+            registered: certificate::act(
+                &Principal(record.applied_by.clone()),
+                record.applied_at,
+                &record.force_reason,
+            ),
+            retired: certificate::act(&asked.by, now, &asked.why),
+            deprecated: snapshot.deprecation(agent).cloned(),
+            found,
+        };
+        Ok(self.signer().await?.sign(&statement))
+    }
+
+    /// What certificates are signed with.
+    ///
+    /// # Errors
+    /// `BROKER_UNAVAILABLE`; `CERTIFICATE_INVALID` if the key is gone or another one than it was.
+    pub(crate) async fn signer(&self) -> Result<Signer, Diagnosis> {
+        let keys = Keys::open(&self.followers.bus).await.map_err(|e| unavailable(&e))?;
+        let seed = keys.certificates().await.map_err(|error| match error {
+            kapelle_bus::Error::Refused { .. } => Diagnosis::new(Code::CERTIFICATE_INVALID, error.to_string()),
+            error => unavailable(&error),
+        })?;
+        Signer::new(&seed)
     }
 
     /// Waits until every coordinator that may be alive follows the registry up to this revision.
@@ -245,6 +303,16 @@ fn taken_back(agent: &AgentVersion, left: &Standing) -> Fact {
 }
 
 impl Need {
+    fn found(&self, tasks: u64, ends: &BTreeMap<Partition, u64>) -> Found {
+        Found {
+            dependants: self.steps.len() as u64,
+            released: self.released,
+            open_runs: self.runs.workflows.values().sum(),
+            tasks,
+            logs: ends.iter().map(|(partition, end)| (partition.to_string(), *end)).collect(),
+        }
+    }
+
     /// Nobody needs it, and that is known.
     fn refuse(self, agent: &AgentVersion) -> Result<(), Diagnosis> {
         let open: u64 = self.runs.workflows.values().sum();
@@ -279,6 +347,11 @@ impl Need {
         let message = format!("it is not known whether {agent} is in use: {why}");
         Err(Diagnosis::new(Code::AGENT_USE_UNKNOWN, message).hint("ask again in a minute"))
     }
+}
+
+fn queued(agent: &AgentVersion, tasks: u64) -> Diagnosis {
+    Diagnosis::new(Code::AGENT_IN_USE, format!("{tasks} tasks of {agent} wait or are worked at"))
+        .hint("they are of runs that have ended; ask again when its workers have given them back")
 }
 
 fn told(loss: &Loss) -> String {

@@ -87,7 +87,7 @@ impl Retirement {
                 }
                 _ => {
                     let (by, why) = (by.clone(), why.clone());
-                    let standing = Standing { status, by, at: clock::now(), why };
+                    let standing = Standing { status, by, at: clock::now(), why, certificate: None };
                     let registry = self.catalog.registry();
                     registry.stand(&agent, &standing, revision).await.map_err(|e| not_written(&e))?;
                     tracing::warn!(%agent, status = status.as_str(), by = %standing.by, "an agent is stopped");

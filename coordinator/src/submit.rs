@@ -4,6 +4,7 @@
 //! entry is the client's; nothing is kept anywhere else.
 
 mod again;
+mod submitted;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,10 +26,11 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::admission::Admission;
-use crate::catalog::{Catalog, Resolved, Ticket};
+use crate::catalog::{Catalog, Outgoing, Resolved, Ticket};
 use crate::ownership::Peers;
 
 pub(crate) use again::{Again, Fork};
+pub use submitted::Submitted;
 
 /// How long recording is tried before the client is told that it is not known to be recorded.
 const RECORD_PATIENCE: Duration = Duration::from_secs(15);
@@ -100,18 +102,11 @@ pub struct Prepared {
     record: Bytes,
     input: Payload,
     forked_from: Option<RunId>,
+    /// What of it is to be used no more.
+    outgoing: Vec<Outgoing>,
     /// Its agents were pinned by the catalog as it was then.
     ticket: Ticket,
     prepared_at: Instant,
-}
-
-/// A recorded job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Submitted {
-    /// The run.
-    pub run: RunId,
-    /// The key named a run that was there already.
-    pub existed: bool,
 }
 
 /// Checks and records jobs.
@@ -195,7 +190,7 @@ impl Submitter {
             fairness: job.fairness,
         };
         let asked = Asked { principal: job.principal, traceparent: job.traceparent };
-        Ok(asked.into_record((run, keyed), submitted, ended_by, ticket, prepared_at))
+        Ok(asked.into_record((run, keyed), submitted, ended_by, resolved.outgoing.clone(), (ticket, prepared_at)))
     }
 
     async fn input(&self, text: &Bytes, resolved: &Resolved, heard_by_others: bool) -> Result<Payload, Diagnosis> {
@@ -247,7 +242,7 @@ impl Submitter {
             prepared.ticket.answered();
         }
         match result.map_err(|gave_up| gave_up.error) {
-            Ok(()) => Ok(Submitted { run, existed: false }),
+            Ok(()) => Ok(Submitted::new(&prepared)),
             Err(e) if e.refusal() == Some(Refusal::NotFirst) => Box::pin(self.existing(&prepared)).await,
             Err(e) if e.refusal() == Some(Refusal::Full) => Err(Diagnosis::new(Code::ADMISSION, e.to_string())),
             Err(e) => Err(Diagnosis::new(Code::NOT_RECORDED, format!("run {run} is not known to be recorded: {e}"))
@@ -279,7 +274,7 @@ impl Submitter {
             Some(Body::RunSubmitted(first))
                 if same(&first.input, &prepared.input) && first.forked_from == prepared.forked_from =>
             {
-                Ok(Submitted { run, existed: prepared.keyed })
+                Ok(Submitted { run, existed: prepared.keyed, outgoing: Vec::new() })
             }
             Some(Body::RunSubmitted(_)) => {
                 let message = format!("the idempotency key names run {run}, which was submitted with another input");
@@ -322,8 +317,8 @@ impl Asked {
         (run, keyed): (RunId, bool),
         submitted: RunSubmitted,
         ended_by: Option<Entry>,
-        ticket: Ticket,
-        prepared_at: Instant,
+        outgoing: Vec<Outgoing>,
+        (ticket, prepared_at): (Ticket, Instant),
     ) -> Prepared {
         let (input, forked_from) = (submitted.input.clone(), submitted.forked_from);
         let first = Entry {
@@ -333,7 +328,8 @@ impl Asked {
             body: Body::RunSubmitted(Box::new(submitted)),
         };
         let entries: Vec<Entry> = [first].into_iter().chain(ended_by).collect();
-        Prepared { run, keyed, record: encode_record(&entries), input, forked_from, ticket, prepared_at }
+        let record = encode_record(&entries);
+        Prepared { run, keyed, record, input, forked_from, outgoing, ticket, prepared_at }
     }
 }
 

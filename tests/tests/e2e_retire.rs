@@ -63,6 +63,9 @@ async fn an_agent_of_the_demo_goes_when_nothing_needs_it_any_more() {
     cli.json(&["apply", "-f", "newer/agent.yaml"]).await;
     let refused = cli.run(&retire).await.expect(1).error();
     assert_eq!((&refused["code"], refused["message"].as_str().unwrap().contains("step ")), (&json!("K0213"), false));
+    let deprecate = ["agent", "deprecate", "inventory@1.0.0", "--sunset", "1h", "--successor", "1.1.0", "-o", "json"];
+    let told = cli.run(&deprecate).await.expect(0).json();
+    assert_eq!((&told["open_runs"], &told["deprecation"]["over"]), (&json!(1), &json!(false)), "{told:#}");
     let _ = cli.run(&["run", "terminate", id]).await.expect(0);
     let retired = eventually("it may go", || async {
         let outcome = cli.run(&retire).await;
@@ -71,6 +74,8 @@ async fn an_agent_of_the_demo_goes_when_nothing_needs_it_any_more() {
     .await;
     assert_eq!((&retired["standing"]["status"], &retired["standing"]["why"]), (&json!("RETIRED"), &json!("a test")));
     assert_eq!(cli.json(&["agent", "retire", "inventory@1.0.0"]).await["changed"], false);
+
+    certificate_is_checked_without_a_coordinator(&lab, &cli).await;
 
     // What comes now gets the other one, and what asks for exactly this one is refused.
     let moved = start(&cli, "*").await.expect(1).json();
@@ -98,6 +103,25 @@ async fn an_agent_of_the_demo_goes_when_nothing_needs_it_any_more() {
     assert!(undeclared[0].ends_with("it would be given to inventory@1.1.0 now"), "{undeclared:?}");
     assert_eq!(cli.json(&["agent", "reinstate", "inventory@1.0.0"]).await["changed"], true);
     assert_eq!(standing(&cli, "inventory@1.0.0").await, Value::Null);
+}
+
+async fn certificate_is_checked_without_a_coordinator(lab: &Lab, cli: &Cli) {
+    let key = cli.run(&["agent", "certificate", "key"]).await.expect(0).stdout;
+    let certificate = cli.run(&["agent", "certificate", "show", "inventory@1.0.0"]).await.expect(0).stdout;
+    lab.write("kapelle.jwk", &key);
+    lab.write("inventory.jws", &certificate);
+    let (head, tail) = certificate.split_at(certificate.len() / 2);
+    let changed = if tail.starts_with('A') { "B" } else { "A" };
+    lab.write("changed.jws", format!("{head}{changed}{}", &tail[1..]));
+    // Nobody listens there.
+    let offline = lab.cli("http://127.0.0.1:1");
+    let verify = |file: &'static str| ["agent", "certificate", "verify", file, "--key", "kapelle.jwk", "-o", "json"];
+    let stated = offline.run(&verify("inventory.jws")).await.expect(0).json();
+    assert_eq!((&stated["sub"], &stated["found"]["open_runs"]), (&json!("agent:inventory@1.0.0"), &json!(0)));
+    assert_eq!((&stated["retired"]["why"], &stated["deprecated"]["successor"]), (&json!("a test"), &json!("1.1.0")));
+    for file in ["changed.jws", "kapelle.jwk"] {
+        assert_eq!(offline.run(&verify(file)).await.expect(1).error()["code"], "K0241", "{file}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

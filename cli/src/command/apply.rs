@@ -56,7 +56,12 @@ pub(crate) async fn run(app: &App, args: Args) -> End {
     let force_reason = args.force.unwrap_or_default();
     let mut applied = match found.as_slice() {
         [] => Vec::new(),
-        found => send(&client, found, v1::ApplyRequest { force_reason, ..Default::default() }).await?,
+        found => {
+            let (applied, warnings) =
+                send(&client, found, v1::ApplyRequest { force_reason, ..Default::default() }).await?;
+            app.output.warn(&warnings);
+            applied
+        }
     };
     // Their workflows may be among what was registered just now.
     for schedule in &schedules {
@@ -80,10 +85,16 @@ pub(crate) fn brought(found: &[Found]) -> Agents {
 
 /// Has the coordinator check and register them; only check with `dry_run`.
 pub(crate) async fn register(client: &Client, found: &[Found], dry_run: bool) -> Result<Vec<Applied>, Failure> {
-    send(client, found, v1::ApplyRequest { dry_run, ..Default::default() }).await
+    send(client, found, v1::ApplyRequest { dry_run, ..Default::default() }).await.map(|(applied, _)| applied)
 }
 
-async fn send(client: &Client, found: &[Found], how: v1::ApplyRequest) -> Result<Vec<Applied>, Failure> {
+/// Has the coordinator check them, and gives what deserves a look besides.
+pub(crate) async fn plan(client: &Client, found: &[Found]) -> Result<(Vec<Applied>, Vec<String>), Failure> {
+    send(client, found, v1::ApplyRequest { dry_run: true, ..Default::default() }).await
+}
+
+/// What became of each, and what deserves a look.
+async fn send(client: &Client, found: &[Found], how: v1::ApplyRequest) -> Result<(Vec<Applied>, Vec<String>), Failure> {
     let sources = found.iter().map(|f| v1::ManifestSource {
         json: f.sourced.manifest.canonical().into_bytes().into(),
         origin: f.folder.to_string_lossy().into_owned(),
@@ -96,7 +107,7 @@ async fn send(client: &Client, found: &[Found], how: v1::ApplyRequest) -> Result
         version: a.version,
         outcome: a.outcome,
     });
-    Ok(applied.collect())
+    Ok((applied.collect(), answer.warnings))
 }
 
 /// One line a manifest.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use kapelle_manifest::{Layered, Manifest};
 use kapelle_types::Code;
 
-use super::apply::{Applied, brought, register, table};
+use super::apply::{self, Applied, brought, table};
 use super::schedule;
 use crate::app::{App, End};
 use crate::exit::Exit;
@@ -37,7 +37,11 @@ pub(crate) async fn run(app: &App, args: Args) -> End {
     manifests::check(&found, &together).map_err(|failure| alone(failure, client.is_none(), &app.target.address))?;
     manifests::warn(&found, &together, app.output.format());
     let mut planned = match &client {
-        Some(client) if !found.is_empty() => register(client, &found, true).await?,
+        Some(client) if !found.is_empty() => {
+            let (planned, warnings) = apply::plan(client, &found).await?;
+            app.output.warn(&warnings);
+            planned
+        }
         _ => found.iter().map(checked).collect(),
     };
     for schedule in &schedules {

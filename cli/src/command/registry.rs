@@ -55,7 +55,8 @@ fn table(kind: &str, manifests: &[view::Manifest]) -> String {
     let mut table = Table::new(columns);
     for m in manifests {
         let digest: String = m.digest.chars().take(12).collect();
-        let standing = m.standing.as_ref().map_or("-", |it| &it.status);
+        let deprecated = if m.deprecation.is_some() { "DEPRECATED" } else { "-" };
+        let standing = m.standing.as_ref().map_or(deprecated, |it| &it.status);
         let cells = [m.name.as_str(), &m.version, &m.owner, &digest, m.risk.as_deref().unwrap_or("-"), standing];
         table.row(cells.into_iter().take(columns.len()));
     }
@@ -69,9 +70,14 @@ fn page(m: &view::Manifest) -> String {
     let risk = m.risk.as_ref().map(|it| format!("risk    {it}\n")).unwrap_or_default();
     let told = |it: &view::Standing| format!("status  {} {}\n", it.status, it.told());
     let standing = m.standing.as_ref().map(told).unwrap_or_default();
+    let until = |it: &view::Deprecation| format!("sunset  DEPRECATED by {}: {}\n", it.by, it.until());
+    let deprecation = m.deprecation.as_ref().map(until).unwrap_or_default();
     let forced = if m.force_reason.is_empty() { String::new() } else { format!("forced  {}\n", m.force_reason) };
     let owner = &m.owner;
-    format!("{title}\nowner   {owner}\n{risk}{standing}{forced}digest  {}\norigin  {origin}\n\n{manifest}", m.digest)
+    format!(
+        "{title}\nowner   {owner}\n{risk}{standing}{deprecation}{forced}digest  {}\norigin  {origin}\n\n{manifest}",
+        m.digest
+    )
 }
 
 #[cfg(test)]
@@ -92,6 +98,14 @@ mod tests {
                 by: "ada@example.com".into(),
                 at: Some("2026-11-22T10:00:00.000Z".into()),
                 why: "replaced by 2.0.0".into(),
+            }),
+            deprecation: Some(view::Deprecation {
+                sunset: "2027-01-31T00:00:00.000Z".into(),
+                successor: Some("2.0.0".into()),
+                by: "ada@example.com".into(),
+                at: Some("2026-11-22T10:00:00.000Z".into()),
+                why: "slower".into(),
+                over: false,
             }),
             force_reason: "agreed with all owners".into(),
             digest: "0123456789abcdef".into(),

@@ -261,6 +261,11 @@ fn page(it: &view::Release) -> String {
     }
     text += "\n";
     text += &table.render("No version is registered.");
+    for version in &it.versions {
+        if let Some(deprecation) = &version.deprecation {
+            text += &format!("\n\n{} is deprecated: {}.", version.version, deprecation.until());
+        }
+    }
     if !it.complete {
         text += "\n\nNot all open runs are known right now: there may be more.";
     }
@@ -279,6 +284,7 @@ mod tests {
             open_runs,
             workers,
             standing: None,
+            deprecation: None,
         };
         let release = v1::ReleaseView {
             kind: "Agent".into(),

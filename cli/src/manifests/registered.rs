@@ -157,7 +157,12 @@ pub(crate) async fn retired(client: &Client) -> Result<BTreeSet<AgentVersion>, F
 }
 
 fn out_of_use(row: &v1::ManifestView) -> Option<AgentVersion> {
-    row.standing.as_ref()?;
+    let over = row.deprecation.as_ref().is_some_and(|it| it.over);
+    // What is suspended goes on some time, and runs that get it wait.
+    let gone = row.standing.as_ref().is_some_and(|it| it.status != "SUSPENDED");
+    if !over && !gone {
+        return None;
+    }
     Some(AgentVersion { name: row.name.parse().ok()?, version: row.version.parse().ok()? })
 }
 

@@ -57,7 +57,12 @@ async fn watch(worker: &Handle, bus: &Bus) -> Result<(), Error> {
     while let Some(change) = changes.recv().await {
         match change.news {
             News::Registered(record) if record.kind == Kind::Agent => take(worker, &record).await,
-            News::Registered(_) | News::Standing(..) | News::Release(..) | News::Other | News::CaughtUp => {}
+            News::Registered(_)
+            | News::Standing(..)
+            | News::Deprecation(..)
+            | News::Release(..)
+            | News::Other
+            | News::CaughtUp => {}
         }
     }
     Ok(())

@@ -20,6 +20,9 @@ pub(crate) struct Manifest {
     /// Of an agent version that is on its way out, or gone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) standing: Option<Standing>,
+    /// Of an agent version that is to be used no more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) deprecation: Option<Deprecation>,
     /// Why it was registered although it broke workflows.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) force_reason: String,
@@ -33,7 +36,7 @@ pub(crate) struct Manifest {
 /// How far an agent version is on its way out, and who wanted it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Standing {
-    /// `DRAINING` or `RETIRED`.
+    /// `DRAINING`, `RETIRED`, `SUSPENDED` or `QUARANTINED`.
     pub(crate) status: String,
     pub(crate) by: String,
     pub(crate) at: Option<String>,
@@ -49,6 +52,41 @@ impl Standing {
     }
 }
 
+/// Until when an agent version is used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Deprecation {
+    /// From when on no new run gets it.
+    pub(crate) sunset: String,
+    /// The version that takes its place.
+    pub(crate) successor: Option<String>,
+    pub(crate) by: String,
+    pub(crate) at: Option<String>,
+    pub(crate) why: String,
+    /// Its time is over.
+    pub(crate) over: bool,
+}
+
+impl Deprecation {
+    /// From when on, and what then, as the end of a sentence.
+    pub(crate) fn until(&self) -> String {
+        let Self { sunset, successor, why, over, .. } = self;
+        let gets = if *over { "no new run gets it since" } else { "no new run gets it from" };
+        let on = if *over { "" } else { " on" };
+        let successor = successor.as_ref().map(|it| format!(", {it} takes its place")).unwrap_or_default();
+        let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
+        format!("{gets} {sunset}{on}{successor}{why}")
+    }
+}
+
+impl From<v1::DeprecationView> for Deprecation {
+    fn from(wire: v1::DeprecationView) -> Self {
+        let v1::DeprecationView { sunset_unix_nanos, successor, by, at_unix_nanos, why, over } = wire;
+        let sunset = kapelle_types::Timestamp::from_nanos(sunset_unix_nanos).rfc3339();
+        let successor = Some(successor).filter(|it| !it.is_empty());
+        Self { sunset, successor, by, at: moment(at_unix_nanos), why, over }
+    }
+}
+
 impl From<v1::StandingView> for Standing {
     fn from(wire: v1::StandingView) -> Self {
         let v1::StandingView { status, by, at_unix_nanos, why } = wire;
@@ -61,7 +99,7 @@ impl From<v1::ManifestView> for Manifest {
         let manifest = payload(&wire.json);
         let v1::ManifestView { kind, name, version, owner, digest, origin, risk, standing, force_reason, .. } = wire;
         let risk = Some(risk).filter(|it| !it.is_empty());
-        let standing = standing.map(Standing::from);
-        Self { kind, name, version, owner, risk, standing, force_reason, digest, origin, manifest }
+        let (standing, deprecation) = (standing.map(Standing::from), wire.deprecation.map(Deprecation::from));
+        Self { kind, name, version, owner, risk, standing, deprecation, force_reason, digest, origin, manifest }
     }
 }

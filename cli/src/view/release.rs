@@ -3,6 +3,7 @@
 use kapelle_proto::v1;
 use serde::Serialize;
 
+use super::Deprecation;
 use crate::output::moment;
 
 /// A release.
@@ -81,6 +82,9 @@ pub(crate) struct Version {
     pub(crate) open_runs: u64,
     /// None for workflows.
     pub(crate) workers: Option<u32>,
+    /// Of an agent version that is to be used no more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) deprecation: Option<Deprecation>,
 }
 
 /// What became of a change.
@@ -102,6 +106,7 @@ impl From<v1::ReleaseView> for Release {
             status: it.status,
             open_runs: it.open_runs,
             workers: of_agent.then_some(it.workers),
+            deprecation: it.deprecation.map(Deprecation::from),
         };
         let ramping = named(wire.ramping);
         Self {

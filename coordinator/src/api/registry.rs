@@ -3,32 +3,33 @@
 
 use std::sync::Arc;
 
-use kapelle_bus::registry::{Kind, Outcome, Registered, Standing, Status as Stands, Subject};
+use kapelle_bus::registry::{Kind, Outcome, Registered, Subject};
 use kapelle_manifest::{
     Agents, Broken, Layered, Manifest, Problem, Sourced, Workflow, broken, check, keeps_promise, keeps_workflows,
 };
 use kapelle_proto::bucket;
 use kapelle_proto::v1::{self, registry_service_server::RegistryService};
 use kapelle_telemetry::clock;
-use kapelle_types::{AgentVersion, AuditWhat, Code, Diagnosis, Version, limits};
+use kapelle_types::{AuditWhat, Code, Diagnosis, Version, limits};
 use tonic::{Request, Response, Status};
 
 use super::Context;
+use super::standing::{Standings, check_reason, deprecation_view, standing_view};
 use super::status::{caller, status};
 use crate::access::Act;
-use crate::catalog::{Snapshot, kind_name};
-use crate::retire::Retirement;
+use crate::catalog::{Outgoing, Snapshot, agent_of, kind_name};
 
 /// Manifests that one request may bring.
 const MANIFESTS_MAX: usize = 1_000;
 
 pub(super) struct RegistryApi {
     context: Arc<Context>,
+    standings: Standings,
 }
 
 impl RegistryApi {
-    pub(super) const fn new(context: Arc<Context>) -> Self {
-        Self { context }
+    pub(super) fn new(context: Arc<Context>) -> Self {
+        Self { standings: Standings::new(context.clone()), context }
     }
 
     /// Checks everything before anything is registered.
@@ -69,25 +70,6 @@ impl RegistryApi {
         Ok(records)
     }
 
-    /// Decides to the end, also if the client leaves.
-    async fn decided<T, F>(&self, decide: impl FnOnce(Retirement) -> F) -> Result<T, Diagnosis>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T, Diagnosis>> + Send + 'static,
-    {
-        let deciding = tokio::spawn(decide(self.context.retirement.clone()));
-        let ended = |e| Diagnosis::new(Code::AGENT_USE_UNKNOWN, format!("nobody decided: {e}")).hint("ask again");
-        deciding.await.map_err(ended)?
-    }
-
-    /// The agent versions that are meant: one, or all of a name.
-    async fn meant(&self, name: &str, version: &str) -> Result<Vec<AgentVersion>, Diagnosis> {
-        let invalid = |e: kapelle_types::InvalidName| Diagnosis::new(Code::REQUEST_INVALID, e.to_string());
-        let name = name.parse().map_err(invalid)?;
-        let version = Some(version).filter(|it| !it.is_empty()).map(str::parse).transpose().map_err(invalid)?;
-        self.context.retirement.meant(&name, version).await
-    }
-
     async fn register(&self, record: &Registered) -> Result<Outcome, Diagnosis> {
         let unavailable = |e| unavailable(&format!("{} is not", record.name), &e);
         let outcome = self.context.catalog.registry().put(record).await.map_err(unavailable)?;
@@ -121,25 +103,31 @@ fn applying(records: &[Registered], force_reason: &str) -> Act<'static> {
     }
 }
 
-/// How the audit trail names that a version goes or comes back.
-fn standing_act(verb: &'static str, rpc: &'static str, agent: &AgentVersion, reason: String) -> Act<'static> {
-    let what = AuditWhat { kind: "agent".into(), name: agent.to_string(), ..AuditWhat::default() };
-    Act { verb, rpc, owner: None, what, reason }
-}
-
-/// How the audit trail names what is stopped or let go on.
-fn stopping(verb: &'static str, rpc: &'static str, agents: &[AgentVersion], reason: String) -> Act<'static> {
-    let name = agents.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let what = AuditWhat { kind: "agent".into(), name, ..AuditWhat::default() };
-    Act { verb, rpc, owner: None, what, reason }
-}
-
 /// The agents that come into use with what is brought: not those that are retired, which a file does not bring back.
 fn brought<'m>(manifests: &'m [Manifest], snapshot: &Snapshot) -> impl Iterator<Item = &'m Manifest> {
     manifests.iter().filter(|m| match m {
         Manifest::Agent(agent) => snapshot.standing_of(&agent.version()).is_none_or(|it| !it.status.is_out()),
         Manifest::Workflow(_) => true,
     })
+}
+
+/// Which steps of these workflows would get what is to be used no more, for people.
+fn warnings(sources: &[v1::ManifestSource], snapshot: &Snapshot) -> Vec<String> {
+    let manifests: Vec<Manifest> = sources.iter().filter_map(|source| read(source).ok()).collect();
+    let together = Layered(brought(&manifests, snapshot).collect::<Agents>(), snapshot);
+    let workflows = manifests.iter().filter_map(|it| match it {
+        Manifest::Workflow(workflow) => Some(workflow),
+        Manifest::Agent(_) => None,
+    });
+    let outgoing = |workflow: &Workflow| -> Vec<String> {
+        let performers = workflow.every_step().flat_map(|step| step.performers().map(move |it| (&step.id, it)));
+        let pinned = performers.filter_map(|(step, it)| Some((step, it.resolve(&together).ok()?.version())));
+        let outgoing = pinned.filter_map(|(step, agent)| {
+            snapshot.deprecation(&agent).map(|deprecation| Outgoing::new(step, agent.clone(), deprecation))
+        });
+        outgoing.map(|it| format!("{}: {it}", workflow.version())).collect()
+    };
+    workflows.flat_map(outgoing).collect()
 }
 
 /// What breaks in the current version of each registered workflow that is not brought in another one. Where something is
@@ -169,19 +157,6 @@ fn forced(records: &mut [Registered], reason: &str, broken: &[Broken]) {
         let (version, by) = (&record.version, &record.applied_by);
         tracing::warn!(name = record.name, %version, %by, reason, breaks = broken.len(), "registered by force");
     }
-}
-
-pub(super) fn check_reason(text: &str) -> Result<(), Diagnosis> {
-    if text.chars().count() > limits::REASON_CHARS_MAX {
-        let message = format!("a reason has {} characters at most", limits::REASON_CHARS_MAX);
-        return Err(Diagnosis::new(Code::REQUEST_INVALID, message));
-    }
-    Ok(())
-}
-
-fn agent_version(name: &str, version: &str) -> Result<AgentVersion, Diagnosis> {
-    let invalid = |e: kapelle_types::InvalidName| Diagnosis::new(Code::REQUEST_INVALID, e.to_string());
-    Ok(AgentVersion { name: name.parse().map_err(invalid)?, version: version.parse().map_err(invalid)? })
 }
 
 fn diagnosis(manifest: &Manifest, problem: &Problem) -> Diagnosis {
@@ -226,11 +201,6 @@ fn record(manifest: &Manifest, origin: &str, by: &str) -> Registered {
     }
 }
 
-pub(super) fn standing_view(standing: &Standing) -> v1::StandingView {
-    let Standing { status, by, at, why } = standing.clone();
-    v1::StandingView { status: status.as_str().to_owned(), by: by.0, at_unix_nanos: at.nanos(), why }
-}
-
 fn view(record: &Registered, snapshot: &Snapshot, whole: bool) -> v1::ManifestView {
     let text = |pointer| record.manifest.pointer(pointer).and_then(|it| it.as_str()).unwrap_or_default().to_owned();
     v1::ManifestView {
@@ -243,6 +213,7 @@ fn view(record: &Registered, snapshot: &Snapshot, whole: bool) -> v1::ManifestVi
         origin: record.origin.clone(),
         risk: text("/spec/risk"),
         standing: snapshot.standing_of_record(record).map(standing_view),
+        deprecation: agent_of(record).and_then(|agent| deprecation_view(snapshot, &agent)),
         force_reason: record.force_reason.clone(),
         current: snapshot
             .release(&Subject { kind: record.kind, name: record.name.clone() })
@@ -290,7 +261,8 @@ impl RegistryService for RegistryApi {
             });
         }
         ticket.answered();
-        Ok(Response::new(v1::ApplyResponse { applied }))
+        let warnings = warnings(&request.manifests, &snapshot);
+        Ok(Response::new(v1::ApplyResponse { applied, warnings }))
     }
 
     async fn list_manifests(
@@ -326,66 +298,53 @@ impl RegistryService for RegistryApi {
         found.map(|r| Response::new(view(r, &snapshot, true))).ok_or_else(unknown)
     }
 
-    async fn retire(&self, request: Request<v1::RetireRequest>) -> Result<Response<v1::RetireResponse>, Status> {
-        let caller = caller(&request)?;
-        let v1::RetireRequest { agent, version, why } = request.into_inner();
-        check_reason(&why).map_err(|e| status(&e))?;
-        let agent = agent_version(&agent, &version).map_err(|e| status(&e))?;
-        let act = standing_act("retire", "kapelle.v1.RegistryService/Retire", &agent, why.clone());
-        self.context.access.act(&caller, act).await.map_err(|e| status(&e))?;
-        let by = caller.principal.clone();
-        let (standing, existed) =
-            self.decided(move |it| async move { it.retire(&agent, by, why).await }).await.map_err(|e| status(&e))?;
-        Ok(Response::new(v1::RetireResponse { standing: Some(standing_view(&standing)), existed }))
-    }
-
-    async fn suspend(&self, request: Request<v1::SuspendRequest>) -> Result<Response<v1::SuspendResponse>, Status> {
-        let caller = caller(&request)?;
-        let v1::SuspendRequest { agent, version, why, quarantine } = request.into_inner();
-        check_reason(&why).map_err(|e| status(&e))?;
-        let agents = self.meant(&agent, &version).await.map_err(|e| status(&e))?;
-        let (verb, to) = if quarantine { ("quarantine", Stands::Quarantined) } else { ("suspend", Stands::Suspended) };
-        let act = stopping(verb, "kapelle.v1.RegistryService/Suspend", &agents, why.clone());
-        self.context.access.act(&caller, act).await.map_err(|e| status(&e))?;
-        let by = caller.principal.clone();
-        let stopped = self
-            .decided(move |it| async move { it.stop(agents, to, (by, why)).await })
-            .await
-            .map_err(|e| status(&e))?;
-        let agents = stopped.into_iter().map(|it| v1::StoppedAgent {
-            version: it.agent.version.to_string(),
-            standing: Some(standing_view(&it.standing)),
-            existed: it.existed,
-            in_flight: it.in_flight,
-        });
-        Ok(Response::new(v1::SuspendResponse { agents: agents.collect() }))
-    }
-
-    async fn resume_agent(
+    async fn deprecate(
         &self,
-        request: Request<v1::ResumeAgentRequest>,
-    ) -> Result<Response<v1::ResumeAgentResponse>, Status> {
-        let caller = caller(&request)?;
-        let v1::ResumeAgentRequest { agent, version } = request.into_inner();
-        let agents = self.meant(&agent, &version).await.map_err(|e| status(&e))?;
-        let act = stopping("resume", "kapelle.v1.RegistryService/ResumeAgent", &agents, String::new());
-        self.context.access.act(&caller, act).await.map_err(|e| status(&e))?;
-        let resumed = self.decided(move |it| async move { it.resume(agents).await }).await.map_err(|e| status(&e))?;
-        let versions = resumed.iter().map(|it| it.version.to_string()).collect();
-        Ok(Response::new(v1::ResumeAgentResponse { versions }))
+        request: Request<v1::DeprecateRequest>,
+    ) -> Result<Response<v1::DeprecateResponse>, Status> {
+        self.standings.deprecate(request).await
+    }
+
+    async fn undeprecate(
+        &self,
+        request: Request<v1::UndeprecateRequest>,
+    ) -> Result<Response<v1::UndeprecateResponse>, Status> {
+        self.standings.undeprecate(request).await
+    }
+
+    async fn get_certificate(
+        &self,
+        request: Request<v1::GetCertificateRequest>,
+    ) -> Result<Response<v1::Certificate>, Status> {
+        self.standings.get_certificate(request).await
+    }
+
+    async fn get_certificate_key(
+        &self,
+        _: Request<v1::GetCertificateKeyRequest>,
+    ) -> Result<Response<v1::CertificateKey>, Status> {
+        self.standings.get_certificate_key().await
+    }
+
+    async fn retire(&self, request: Request<v1::RetireRequest>) -> Result<Response<v1::RetireResponse>, Status> {
+        self.standings.retire(request).await
     }
 
     async fn reinstate(
         &self,
         request: Request<v1::ReinstateRequest>,
     ) -> Result<Response<v1::ReinstateResponse>, Status> {
-        let caller = caller(&request)?;
-        let v1::ReinstateRequest { agent, version } = request.into_inner();
-        let agent = agent_version(&agent, &version).map_err(|e| status(&e))?;
-        let act = standing_act("reinstate", "kapelle.v1.RegistryService/Reinstate", &agent, String::new());
-        self.context.access.act(&caller, act).await.map_err(|e| status(&e))?;
-        let existed =
-            self.decided(move |it| async move { it.reinstate(&agent).await }).await.map_err(|e| status(&e))?;
-        Ok(Response::new(v1::ReinstateResponse { existed }))
+        self.standings.reinstate(request).await
+    }
+
+    async fn suspend(&self, request: Request<v1::SuspendRequest>) -> Result<Response<v1::SuspendResponse>, Status> {
+        self.standings.suspend(request).await
+    }
+
+    async fn resume_agent(
+        &self,
+        request: Request<v1::ResumeAgentRequest>,
+    ) -> Result<Response<v1::ResumeAgentResponse>, Status> {
+        self.standings.resume_agent(request).await
     }
 }

@@ -8,8 +8,8 @@ use kapelle_types::{AgentVersion, AuditWhat, Caller, Code, Diagnosis, Version};
 use tonic::{Request, Response, Status};
 
 use super::Context;
-use super::registry::{check_reason, standing_view};
 use super::rollout;
+use super::standing::{check_reason, deprecation_view, standing_view};
 use super::status::{caller, status};
 use crate::access::Act;
 use crate::catalog::{Snapshot, kind_name};
@@ -123,12 +123,17 @@ impl ReleasesApi {
         let release = snapshot.release(subject);
         let mut versions = snapshot.versions_of(subject);
         versions.reverse();
-        let highest = versions.iter().find(|it| standing(&snapshot, subject, it).is_none()).cloned();
+        let in_use = |it: &&Version| {
+            standing(&snapshot, subject, it).is_none()
+                && !agent_of(subject, it).is_some_and(|agent| snapshot.is_over(&agent))
+        };
+        let highest = versions.iter().find(in_use).cloned();
         let shown = versions.into_iter().map(|version| v1::ReleaseVersion {
             status: version_status(&snapshot, subject, &version, (highest.as_ref(), &overview)).to_owned(),
             open_runs: overview.open.get(&version).copied().unwrap_or(0),
             workers: overview.workers.get(&version).copied().unwrap_or(0),
             standing: standing(&snapshot, subject, &version).map(|it| standing_view(&it)),
+            deprecation: agent_of(subject, &version).and_then(|it| deprecation_view(&snapshot, &it)),
             version: version.to_string(),
         });
         let versions = shown.collect();
@@ -156,6 +161,7 @@ fn version_status(
         Some(release) if release.current == *version => "CURRENT",
         Some(release) if release.ramp.as_ref().is_some_and(|it| it.version == *version) => "RAMPING",
         None if highest == Some(version) => "CURRENT",
+        _ if agent_of(subject, version).is_some_and(|it| snapshot.deprecation(&it).is_some()) => "DEPRECATED",
         _ if open => "DRAINING",
         // Whoever does not know all open runs does not say that there are none.
         Some(release) if release.before.contains(version) => {
@@ -170,11 +176,15 @@ fn version_status(
 }
 
 fn standing(snapshot: &Snapshot, subject: &Subject, version: &Version) -> Option<kapelle_bus::registry::Standing> {
+    snapshot.standing_of(&agent_of(subject, version)?).cloned()
+}
+
+/// The agent version that is meant, if it is one.
+fn agent_of(subject: &Subject, version: &Version) -> Option<AgentVersion> {
     if subject.kind != Kind::Agent {
         return None;
     }
-    let agent = AgentVersion { name: subject.name.parse().ok()?, version: version.clone() };
-    snapshot.standing_of(&agent).cloned()
+    Some(AgentVersion { name: subject.name.parse().ok()?, version: version.clone() })
 }
 
 fn view(subject: &Subject, release: Option<&Release>, standing: Option<&Standing>) -> v1::ReleaseView {

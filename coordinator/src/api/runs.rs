@@ -70,7 +70,7 @@ impl Runs {
     async fn again(&self, caller: &Caller, run: &str, anew: Anew) -> Result<Response<v1::SubmitResponse>, Diagnosis> {
         let old = rebuild(&self.context.bus, &self.context.plans, run_id(run)?).await?;
         let submitted = Box::pin(again(&self.context, caller, &old, anew)).await?;
-        Ok(Response::new(v1::SubmitResponse { run_id: submitted.run.to_string(), existed: submitted.existed }))
+        Ok(Response::new(submitted.into()))
     }
 }
 
@@ -124,7 +124,7 @@ impl RunService for Runs {
         let (caller, traceparent) = (caller(&request)?, traceparent(&request));
         let job = job(request.into_inner(), &caller, traceparent);
         let submitted = self.context.submitter.submit(job).await.map_err(|e| status(&e))?;
-        Ok(Response::new(v1::SubmitResponse { run_id: submitted.run.to_string(), existed: submitted.existed }))
+        Ok(Response::new(submitted.into()))
     }
 
     async fn submit_batch(
@@ -139,7 +139,7 @@ impl RunService for Runs {
             async move {
                 let tag = request.tag;
                 let result = match context.submitter.submit(job(request, &caller, traceparent)).await {
-                    Ok(s) => Outcome::Submitted(v1::SubmitResponse { run_id: s.run.to_string(), existed: s.existed }),
+                    Ok(submitted) => Outcome::Submitted(submitted.into()),
                     Err(error) => Outcome::Error((&error).into()),
                 };
                 v1::SubmitResult { tag, result: Some(result) }

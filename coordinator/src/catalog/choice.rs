@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use kapelle_bus::registry::{Release, Subject};
 use kapelle_manifest::{Agent, Catalog, Workflow};
-use kapelle_types::{AgentName, RunId, Sha256, Version, WorkflowName};
+use kapelle_types::{AgentName, AgentVersion, RunId, Sha256, Version, WorkflowName};
 use semver::VersionReq;
 
 use super::Snapshot;
+use super::snapshot::Entry;
 
 /// What runs were drawn for, and whether they got what is being brought in.
 pub(super) type Draws = BTreeMap<Subject, bool>;
@@ -99,6 +100,87 @@ impl Catalog for Choice<'_> {
 
     fn retired(&self, name: &AgentName) -> Vec<Version> {
         self.snapshot.retired(name)
+    }
+}
+
+impl Snapshot {
+    /// The version of an agent that a run gets.
+    pub(super) fn agent_for(&self, name: &AgentName, requirement: &VersionReq, ramps: bool) -> Option<Arc<Agent>> {
+        let release = self.release(&Subject::agent(name));
+        let id = |version: &Version| AgentVersion { name: name.clone(), version: version.clone() };
+        let mut all = by_preference(self.agents.get(name)?, release, ramps, requirement).peekable();
+        // Of what is released and has gone no other version takes the place that nobody has released.
+        let has_gone = |agent: &AgentVersion| self.is_over(agent) || self.is_out(agent) && self.stops(agent);
+        if let (Some(release), Some((first, _))) = (release, all.peek())
+            && release.versions().any(|it| it == *first)
+            && has_gone(&id(first))
+        {
+            return None;
+        }
+        all.find(|(version, _)| !self.is_out(&id(version))).map(|(_, entry)| Arc::clone(&entry.manifest))
+    }
+
+    /// The version of a workflow that a run gets.
+    pub(super) fn workflow_for(
+        &self,
+        name: &WorkflowName,
+        requirement: &VersionReq,
+        ramps: bool,
+    ) -> Option<Arc<Workflow>> {
+        self.workflow_entry_for(name, requirement, ramps).map(|entry| Arc::clone(&entry.manifest))
+    }
+
+    pub(super) fn workflow_entry_for(
+        &self,
+        name: &WorkflowName,
+        requirement: &VersionReq,
+        ramps: bool,
+    ) -> Option<&Entry<Workflow>> {
+        let release = self.release(&Subject::workflow(name));
+        by_preference(self.workflows.get(name)?, release, ramps, requirement).next().map(|(_, entry)| entry)
+    }
+
+    /// Who declares a capability, one version of each agent: of what is released, the one that a run gets.
+    pub(super) fn capable_for(&self, wanted: &str, ramps: impl Fn(&AgentName) -> bool) -> Vec<Arc<Agent>> {
+        let is_released = |name: &AgentName| self.release(&Subject::agent(name)).is_some();
+        let others = self.agents_in_use().filter(|it| !is_released(&it.metadata.name));
+        let others = kapelle_manifest::capable(others, wanted);
+        let released = self.agents.keys().filter(|name| is_released(name));
+        let released = released.filter_map(|name| self.agent_for(name, &VersionReq::STAR, ramps(name)));
+        kapelle_manifest::highest_of(others.into_iter().chain(released.filter(|it| it.declares(wanted))))
+    }
+}
+
+/// As runs get them that are not drawn for what is being brought in.
+impl kapelle_manifest::Catalog for &Snapshot {
+    fn agent(&self, name: &AgentName, requirement: &VersionReq) -> Option<Arc<Agent>> {
+        self.agent_for(name, requirement, false)
+    }
+
+    fn agent_names(&self) -> Vec<AgentName> {
+        self.agents.keys().cloned().collect()
+    }
+
+    fn capable(&self, wanted: &str) -> Vec<Arc<Agent>> {
+        self.capable_for(wanted, |_| false)
+    }
+
+    fn capabilities(&self) -> Vec<String> {
+        kapelle_manifest::capabilities(self.agents_in_use())
+    }
+
+    fn workflow(&self, name: &WorkflowName, requirement: &VersionReq) -> Option<Arc<Workflow>> {
+        self.workflow_for(name, requirement, false)
+    }
+
+    fn workflow_names(&self) -> Vec<WorkflowName> {
+        self.workflows.keys().cloned().collect()
+    }
+
+    fn retired(&self, name: &AgentName) -> Vec<Version> {
+        let versions = self.agents.get(name).into_iter().flat_map(BTreeMap::keys);
+        let id = |version: &Version| AgentVersion { name: name.clone(), version: version.clone() };
+        versions.filter(|version| self.is_out(&id(version))).cloned().collect()
     }
 }
 

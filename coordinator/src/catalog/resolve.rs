@@ -4,13 +4,14 @@
 use std::sync::{Arc, PoisonError};
 
 use kapelle_bus::registry::Subject;
-use kapelle_engine::{RunSubmitted, WorkflowPin};
+use kapelle_engine::{Pin, RunSubmitted, WorkflowPin};
 use kapelle_expression::nearest;
 use kapelle_manifest::{Agent, Checker, Nobody, Workflow};
 use kapelle_types::{Code, Diagnosis, RunId, Sha256, WorkflowName, WorkflowVersion};
 use semver::VersionReq;
 
 use super::choice::{Choice, Draws, same_draws};
+use super::resolved::Outgoing;
 use super::snapshot::Entry;
 use super::{Resolved, Snapshot};
 use crate::plans::{Parts, PlanStore, pin};
@@ -103,15 +104,14 @@ impl Snapshot {
             .compile(&version, digest, workflow, parts)
             .map_err(|e| Diagnosis::new(Code::PLAN_MISSING, e.to_string()))?;
         let contract = compiled(workflow, &version)?;
-        Ok(Resolved { workflow: version, digest, pins, workflow_pins, contract })
+        let outgoing = self.outgoing(&pins);
+        Ok(Resolved { workflow: version, digest, pins, workflow_pins, outgoing, contract })
     }
 
     /// The versions of an earlier submission, if none of its agents is on its way out.
     pub(super) fn resolve_as(&self, submitted: &RunSubmitted) -> Result<Resolved, Diagnosis> {
-        if let Some(gone) =
-            submitted.pins.iter().find(|pin| self.standings.get(&pin.agent).is_some_and(|it| it.status.is_out()))
-        {
-            let message = format!("step {} was done by {}, which is on its way out or retired", gone.step, gone.agent);
+        if let Some(gone) = submitted.pins.iter().find(|pin| self.is_out(&pin.agent)) {
+            let message = format!("step {} was done by {}, which is out of use", gone.step, gone.agent);
             return Err(Diagnosis::new(Code::AGENT_RETIRED, message)
                 .hint("take what would be pinned now with --latest, or put the version back into use"));
         }
@@ -120,7 +120,16 @@ impl Snapshot {
         let workflow = self.workflow(&version).ok_or_else(missing)?;
         let contract = compiled(&workflow, &version)?;
         let (digest, pins) = (submitted.workflow_digest, submitted.pins.clone());
-        Ok(Resolved { workflow: version, digest, pins, workflow_pins: submitted.workflow_pins.clone(), contract })
+        let (workflow_pins, outgoing) = (submitted.workflow_pins.clone(), self.outgoing(&pins));
+        Ok(Resolved { workflow: version, digest, pins, workflow_pins, outgoing, contract })
+    }
+
+    /// Which of these are to be used no more.
+    fn outgoing(&self, pins: &[Pin]) -> Vec<Outgoing> {
+        let outgoing = |pin: &Pin| {
+            self.deprecation(&pin.agent).map(|deprecation| Outgoing::new(&pin.step, pin.agent.clone(), deprecation))
+        };
+        pins.iter().filter_map(outgoing).collect()
     }
 
     fn workflow_entry(

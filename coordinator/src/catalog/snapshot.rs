@@ -1,12 +1,12 @@
 //! The registered manifests at one moment.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
-use kapelle_bus::registry::{Kind, Registered, Release, Standing, Subject};
+use kapelle_bus::registry::{Deprecation, Kind, Registered, Release, Standing, Subject};
 use kapelle_bus::tasks::QueueLimits;
 use kapelle_manifest::{Agent, Current, Graph, Manifest, Workflow};
-use kapelle_types::{AgentName, AgentVersion, Sha256, Version, WorkflowName, WorkflowVersion};
+use kapelle_types::{AgentName, AgentVersion, Sha256, Timestamp, Version, WorkflowName, WorkflowVersion};
 use semver::VersionReq;
 
 use super::choice::by_preference;
@@ -31,6 +31,10 @@ pub struct Snapshot {
     pub(super) workflows: Versions<WorkflowName, Workflow>,
     /// The agent versions that are on their way out, or gone: nothing is resolved to them.
     pub(super) standings: BTreeMap<AgentVersion, Standing>,
+    /// The agent versions that are to be used no more.
+    deprecations: BTreeMap<AgentVersion, Deprecation>,
+    /// Those of them whose time is over: nothing is resolved to them.
+    over: BTreeSet<AgentVersion>,
     /// Which versions runs get; of whatever is not here, the highest.
     releases: BTreeMap<Subject, Release>,
     /// What was resolved against this snapshot, by workflow and requirement.
@@ -59,7 +63,7 @@ impl Snapshot {
         Ok(match manifest {
             Manifest::Agent(agent) => {
                 let id = AgentVersion { name: agent.metadata.name.clone(), version: version.clone() };
-                let limits = limits(&agent, next.stops(&id));
+                let limits = limits(&agent, next.closes_queue(&id));
                 let entry = Entry { manifest: Arc::new(agent), record };
                 let there = next.agents.entry(id.name.clone()).or_default().insert(version, entry);
                 there.is_none().then_some((next, Some((id, limits))))
@@ -84,6 +88,40 @@ impl Snapshot {
             None => next.standings.remove(agent),
         };
         Some(next)
+    }
+
+    /// This snapshot with an agent version that is deprecated, otherwise, or no more; `None` if it is like that already.
+    pub(super) fn deprecating(
+        &self,
+        agent: &AgentVersion,
+        deprecation: Option<&Deprecation>,
+        now: Timestamp,
+    ) -> Option<Self> {
+        if self.deprecations.get(agent) == deprecation {
+            return None;
+        }
+        let mut next = self.another();
+        match deprecation {
+            Some(deprecation) => next.deprecations.insert(agent.clone(), deprecation.clone()),
+            None => next.deprecations.remove(agent),
+        };
+        next.over = next.over_at(now);
+        Some(next)
+    }
+
+    /// This snapshot with those over whose time is over by now; `None` if it is none more.
+    pub(super) fn later(&self, now: Timestamp) -> Option<Self> {
+        let over = self.over_at(now);
+        (over != self.over).then(|| Self { over, ..self.another() })
+    }
+
+    fn over_at(&self, now: Timestamp) -> BTreeSet<AgentVersion> {
+        self.deprecations.iter().filter(|(_, it)| it.sunset <= now).map(|(agent, _)| agent.clone()).collect()
+    }
+
+    /// When the next time is over.
+    pub(super) fn next_sunset(&self) -> Option<Timestamp> {
+        self.deprecations.iter().filter(|(agent, _)| !self.over.contains(agent)).map(|(_, it)| it.sunset).min()
     }
 
     /// This snapshot with another release; `None` if it is there already.
@@ -115,7 +153,26 @@ impl Snapshot {
     fn another(&self) -> Self {
         let (agents, workflows) = (self.agents.clone(), self.workflows.clone());
         let (standings, releases) = (self.standings.clone(), self.releases.clone());
-        Self { agents, workflows, standings, releases, resolved: Mutex::default() }
+        let (deprecations, over) = (self.deprecations.clone(), self.over.clone());
+        Self { agents, workflows, standings, deprecations, over, releases, resolved: Mutex::default() }
+    }
+
+    /// Until when an agent version is to be used, if that is said.
+    #[must_use]
+    pub fn deprecation(&self, agent: &AgentVersion) -> Option<&Deprecation> {
+        self.deprecations.get(agent)
+    }
+
+    /// Every agent version that is to be used no more.
+    #[must_use]
+    pub const fn deprecations(&self) -> &BTreeMap<AgentVersion, Deprecation> {
+        &self.deprecations
+    }
+
+    /// Whether the time of an agent version is over.
+    #[must_use]
+    pub fn is_over(&self, agent: &AgentVersion) -> bool {
+        self.over.contains(agent)
     }
 
     /// How an agent version stands; `None` is in use.
@@ -131,10 +188,8 @@ impl Snapshot {
     }
 
     /// Whether nothing is resolved to this version of an agent.
-    fn is_out(&self, name: &AgentName, version: &Version) -> bool {
-        // Hardly ever is there one at all.
-        let agent = || AgentVersion { name: name.clone(), version: version.clone() };
-        !self.standings.is_empty() && self.standings.get(&agent()).is_some_and(|standing| standing.status.is_out())
+    pub(crate) fn is_out(&self, agent: &AgentVersion) -> bool {
+        self.is_over(agent) || self.standings.get(agent).is_some_and(|standing| standing.status.is_out())
     }
 
     /// The declared graph of what is in use, and of these agent versions beside it.
@@ -142,7 +197,7 @@ impl Snapshot {
     pub fn graph(&self, also: &AgentVersion) -> Graph {
         let known = self.agent_manifests().filter(|it| {
             let version = it.version();
-            version == *also || !self.standings.contains_key(&version)
+            version == *also || !(self.standings.contains_key(&version) || self.is_over(&version))
         });
         let workflows = self.workflow_manifests();
         Graph::of(known.cloned(), workflows.cloned()).with_current(self.current())
@@ -176,52 +231,6 @@ impl Snapshot {
         self.workflows.iter().flat_map(current).collect()
     }
 
-    /// The version of an agent that a run gets.
-    pub(super) fn agent_for(&self, name: &AgentName, requirement: &VersionReq, ramps: bool) -> Option<Arc<Agent>> {
-        let release = self.release(&Subject::agent(name));
-        let mut all = by_preference(self.agents.get(name)?, release, ramps, requirement).peekable();
-        // Of what is released and stopped for good no other version takes the place that nobody has released.
-        let stopped = |version: &Version| self.stops(&AgentVersion { name: name.clone(), version: version.clone() });
-        if let (Some(release), Some((first, _))) = (release, all.peek())
-            && release.versions().any(|it| it == *first)
-            && self.is_out(name, first)
-            && stopped(first)
-        {
-            return None;
-        }
-        all.find(|(version, _)| !self.is_out(name, version)).map(|(_, entry)| Arc::clone(&entry.manifest))
-    }
-
-    /// The version of a workflow that a run gets.
-    pub(super) fn workflow_for(
-        &self,
-        name: &WorkflowName,
-        requirement: &VersionReq,
-        ramps: bool,
-    ) -> Option<Arc<Workflow>> {
-        self.workflow_entry_for(name, requirement, ramps).map(|entry| Arc::clone(&entry.manifest))
-    }
-
-    pub(super) fn workflow_entry_for(
-        &self,
-        name: &WorkflowName,
-        requirement: &VersionReq,
-        ramps: bool,
-    ) -> Option<&Entry<Workflow>> {
-        let release = self.release(&Subject::workflow(name));
-        by_preference(self.workflows.get(name)?, release, ramps, requirement).next().map(|(_, entry)| entry)
-    }
-
-    /// Who declares a capability, one version of each agent: of what is released, the one that a run gets.
-    pub(super) fn capable_for(&self, wanted: &str, ramps: impl Fn(&AgentName) -> bool) -> Vec<Arc<Agent>> {
-        let is_released = |name: &AgentName| self.release(&Subject::agent(name)).is_some();
-        let others = self.agents_in_use().filter(|it| !is_released(&it.metadata.name));
-        let others = kapelle_manifest::capable(others, wanted);
-        let released = self.agents.keys().filter(|name| is_released(name));
-        let released = released.filter_map(|name| self.agent_for(name, &VersionReq::STAR, ramps(name)));
-        kapelle_manifest::highest_of(others.into_iter().chain(released.filter(|it| it.declares(wanted))))
-    }
-
     /// Every registered agent version.
     #[must_use]
     pub fn agent_versions(&self) -> Vec<AgentVersion> {
@@ -234,13 +243,13 @@ impl Snapshot {
     /// The queue that each agent version needs: what the fleet keeps about its tasks.
     pub(super) fn queues(&self) -> Vec<Queue> {
         let entries = self.agents.values().flat_map(BTreeMap::values);
-        let queue = |agent: &Agent| (agent.version(), limits(agent, self.stops(&agent.version())));
+        let queue = |agent: &Agent| (agent.version(), limits(agent, self.closes_queue(&agent.version())));
         entries.map(|e| queue(&e.manifest)).collect()
     }
 
     /// The queue of one agent version.
     pub(super) fn queue(&self, agent: &AgentVersion) -> Option<Queue> {
-        Some((agent.clone(), limits(self.agent(agent)?, self.stops(agent))))
+        Some((agent.clone(), limits(self.agent(agent)?, self.closes_queue(agent))))
     }
 
     /// Whether an agent version is stopped: none of its tasks is worked at.
@@ -249,13 +258,19 @@ impl Snapshot {
         self.standings.get(agent).is_some_and(|standing| standing.status.stops())
     }
 
+    /// Whether the broker gives nothing out of its queue.
+    #[must_use]
+    pub fn closes_queue(&self, agent: &AgentVersion) -> bool {
+        self.standings.get(agent).is_some_and(|standing| standing.status.closes_queue())
+    }
+
     fn agent_manifests(&self) -> impl Iterator<Item = &Arc<Agent>> {
         self.agents.values().flat_map(BTreeMap::values).map(|entry| &entry.manifest)
     }
 
     /// The agents that steps may get.
-    fn agents_in_use(&self) -> impl Iterator<Item = &Arc<Agent>> {
-        self.agent_manifests().filter(|it| !self.is_out(&it.metadata.name, &it.metadata.version))
+    pub(super) fn agents_in_use(&self) -> impl Iterator<Item = &Arc<Agent>> {
+        self.agent_manifests().filter(|it| !self.is_out(&it.version()))
     }
 
     /// Every registered workflow version.
@@ -275,11 +290,7 @@ impl Snapshot {
         let of_name = self.records().filter(|r| r.kind == kind && r.name == name);
         let current = self.release(&Subject { kind, name: name.to_owned() }).map(|it| &it.current);
         let rank = |it: &&Arc<Registered>| {
-            (
-                self.standing_of_record(it).is_none_or(|it| !it.status.is_out()),
-                current == Some(&it.version),
-                it.version.clone(),
-            )
+            (agent_of(it).is_none_or(|it| !self.is_out(&it)), current == Some(&it.version), it.version.clone())
         };
         of_name.filter(|r| version.is_none_or(|v| r.version == *v)).max_by_key(rank)
     }
@@ -287,10 +298,7 @@ impl Snapshot {
     /// How what a record registers stands; `None` is in use, as every workflow is.
     #[must_use]
     pub fn standing_of_record(&self, record: &Registered) -> Option<&Standing> {
-        if record.kind != Kind::Agent || self.standings.is_empty() {
-            return None;
-        }
-        self.standings.get(&AgentVersion { name: record.name.parse().ok()?, version: record.version.clone() })
+        self.standings.get(&agent_of(record)?)
     }
 
     /// The manifests of every version of one name.
@@ -337,34 +345,10 @@ impl Snapshot {
     }
 }
 
-/// As runs get them that are not drawn for what is being brought in.
-impl kapelle_manifest::Catalog for &Snapshot {
-    fn agent(&self, name: &AgentName, requirement: &VersionReq) -> Option<Arc<Agent>> {
-        self.agent_for(name, requirement, false)
+/// The agent version that a record registers, if it is one.
+pub(crate) fn agent_of(record: &Registered) -> Option<AgentVersion> {
+    if record.kind != Kind::Agent {
+        return None;
     }
-
-    fn agent_names(&self) -> Vec<AgentName> {
-        self.agents.keys().cloned().collect()
-    }
-
-    fn capable(&self, wanted: &str) -> Vec<Arc<Agent>> {
-        self.capable_for(wanted, |_| false)
-    }
-
-    fn capabilities(&self) -> Vec<String> {
-        kapelle_manifest::capabilities(self.agents_in_use())
-    }
-
-    fn workflow(&self, name: &WorkflowName, requirement: &VersionReq) -> Option<Arc<Workflow>> {
-        self.workflow_for(name, requirement, false)
-    }
-
-    fn workflow_names(&self) -> Vec<WorkflowName> {
-        self.workflows.keys().cloned().collect()
-    }
-
-    fn retired(&self, name: &AgentName) -> Vec<Version> {
-        let out = self.standings.iter().filter(|(it, standing)| it.name == *name && standing.status.is_out());
-        out.map(|(it, _)| it.version.clone()).collect()
-    }
+    Some(AgentVersion { name: record.name.parse().ok()?, version: record.version.clone() })
 }

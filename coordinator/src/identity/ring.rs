@@ -1,5 +1,5 @@
 //! Signatures of JWTs, verified by ring: the TLS stack's own cryptography, so that the process has one implementation and
-//! none of the packages that carry a C library or an open advisory. Nothing is ever signed here.
+//! none of the packages that carry a C library or an open advisory. Nothing is signed by it.
 
 use jsonwebtoken::crypto::{CryptoProvider, JwkUtils, JwtVerifier};
 use jsonwebtoken::errors::{ErrorKind, Result};
@@ -15,7 +15,7 @@ static PROVIDER: CryptoProvider = CryptoProvider {
 };
 
 /// Makes the library use ring. Doing it again changes nothing.
-pub(super) fn install() {
+pub(crate) fn install() {
     let _ = PROVIDER.install_default();
 }
 

@@ -117,7 +117,7 @@ impl Submitter {
         }
         let asked = Asked { principal: again.caller.principal.clone(), traceparent: again.traceparent };
         let keyed = submitted.key.is_some();
-        Ok(asked.into_record((run, keyed), submitted, None, ticket, prepared_at))
+        Ok(asked.into_record((run, keyed), submitted, None, resolved.outgoing.clone(), (ticket, prepared_at)))
     }
 
     /// What the fork keeps, large payloads stored.

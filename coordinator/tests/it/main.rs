@@ -11,6 +11,7 @@ mod bulk;
 mod callers;
 mod contracts;
 mod delegations;
+mod deprecations;
 mod family;
 mod fleet;
 mod flips;

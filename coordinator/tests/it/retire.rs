@@ -81,7 +81,7 @@ async fn what_is_retired_is_given_to_nobody_until_it_is_reinstated() {
         (fleet.code(&refused).as_str(), refused.message()),
         (
             "K0212",
-            "Workflow late@1.0.0, /spec/steps/0/agent: of the agent `echo` only what is retired matches `=1.1.0`: 1.1.0"
+            "Workflow late@1.0.0, /spec/steps/0/agent: of the agent `echo` only what is out of use matches `=1.1.0`: 1.1.0"
         )
     );
     // Its own file does not bring it back.
@@ -109,7 +109,8 @@ async fn a_retirement_that_its_coordinator_left_behind_is_gone_on_with() {
     let fleet = Fleet::start().await;
     fleet.apply_all(&[echo("1.0.0"), echo("1.1.0"), asking("by-name", "echo@^1")]).await.unwrap();
     let left: AgentVersion = "echo@1.1.0".parse().unwrap();
-    let standing = |status| Standing { status, by: Principal("gone".into()), at: clock::now(), why: String::new() };
+    let (by, at, why) = (Principal("gone".into()), clock::now(), String::new());
+    let standing = |status| Standing { status, by: by.clone(), at, why: why.clone(), certificate: None };
     let registry = Registry::open(&fleet.bus().await).await.unwrap();
     registry.stand(&left, &standing(Status::Draining), 0).await.unwrap();
     // What is started before this is known would need it, and no worker has it.

@@ -8,6 +8,7 @@ mod log;
 mod releases;
 mod runs;
 mod schedules;
+mod standing;
 mod task;
 mod tokens;
 mod words;
@@ -28,6 +29,7 @@ pub(crate) fn all() -> Vec<Sample> {
         audit::samples(),
         schedules::samples(),
         releases::samples(),
+        standing::samples(),
         approvals::samples(),
     ]
     .into_iter()

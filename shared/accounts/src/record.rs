@@ -94,6 +94,13 @@ impl Record {
         active.map(|credentials| credentials.revoked_at = Some(now)).count()
     }
 
+    /// Takes back the credentials of workers that are for an agent version alone. Says how many were active.
+    pub fn revoke_of(&mut self, agent: &AgentVersion, now: Timestamp) -> usize {
+        let alone = |c: &&mut Issued| c.role == Role::Worker && matches!(c.agents.as_slice(), [only] if only == agent);
+        let active = self.credentials.iter_mut().filter(alone).filter(|c| c.state(now) == State::Active);
+        active.map(|credentials| credentials.revoked_at = Some(now)).count()
+    }
+
     /// Forgets what ended long ago: a JWT that has expired needs no revocation.
     pub(crate) fn forget(&mut self, now: Timestamp) {
         self.credentials.retain(|c| c.expires_at.plus(limits::CREDENTIALS_KEPT) > now);

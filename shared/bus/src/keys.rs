@@ -1,9 +1,12 @@
-//! The signing keys of the control plane, from which the tokens of tasks derive. Only coordinators may read them.
+//! The signing keys of the control plane: those from which the tokens of tasks derive, and the one that certificates are signed
+//! with. Only coordinators may read them.
 //!
 //! Keys are numbered from 1 and never change; a run names the one that it was submitted under, new runs take the highest. The
 //! first coordinator of a broker makes key 1, [`Keys::rotate`] the next ones. A key's fingerprint stands in the registry: a key
 //! that was lost, or is another one than before, is noticed. It is never made anew, because the reports of open runs would
 //! no longer count.
+
+use std::fmt::Display;
 
 use bytes::Bytes;
 use kapelle_engine::{KeyId, SigningKey};
@@ -14,6 +17,9 @@ use crate::{Bus, Error, Refusal};
 
 /// The key that the first coordinator makes.
 pub const FIRST: KeyId = 1;
+
+/// The name of the key that certificates are signed with, beside the numbers of the others.
+const CERTIFICATES: &str = "certificates";
 
 /// The bucket of signing keys.
 #[derive(Debug, Clone)]
@@ -77,16 +83,33 @@ impl Keys {
         }
     }
 
+    /// The key that certificates are signed with: the seed of an Ed25519 key. Whoever needs it first makes it, and from then
+    /// on it is the same: what was signed with it verifies with one public key for ever.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if it is gone or another one than it was, [`Error::Unavailable`] while the broker is not ready or
+    /// the machine has no random numbers.
+    pub async fn certificates(&self) -> Result<[u8; 32], Error> {
+        if self.fingerprint(CERTIFICATES).await?.is_none() {
+            self.make(CERTIFICATES).await?;
+        }
+        let there = self.bytes(CERTIFICATES).await?.ok_or_else(|| lost(CERTIFICATES))?;
+        match self.fingerprint(CERTIFICATES).await? {
+            Some(known) if *known == *fingerprint(&there).as_bytes() => Ok(there),
+            _ => Err(lost(CERTIFICATES)),
+        }
+    }
+
     /// Makes a key unless it is there, then its fingerprint: a key without one does not count yet.
-    async fn make(&self, id: KeyId) -> Result<(), Error> {
+    async fn make(&self, id: impl Display) -> Result<(), Error> {
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(|error| Error::Unavailable(error.to_string()))?;
         self.bus.write_once(bucket::KEYS, &id.to_string(), Bytes::copy_from_slice(&key)).await?;
-        let made = self.bytes(id).await?.ok_or_else(|| lost(id))?;
-        self.bus.write_once(bucket::REGISTRY, &fingerprint_name(id), fingerprint(&made).into()).await.map(drop)
+        let made = self.bytes(&id).await?.ok_or_else(|| lost(&id))?;
+        self.bus.write_once(bucket::REGISTRY, &fingerprint_name(&id), fingerprint(&made).into()).await.map(drop)
     }
 
-    async fn fingerprint(&self, id: KeyId) -> Result<Option<Bytes>, Error> {
+    async fn fingerprint(&self, id: impl Display) -> Result<Option<Bytes>, Error> {
         self.bus.value(bucket::REGISTRY, &fingerprint_name(id)).await
     }
 
@@ -98,14 +121,14 @@ impl Keys {
         Ok(self.bytes(id).await?.map(SigningKey::new))
     }
 
-    async fn bytes(&self, id: KeyId) -> Result<Option<[u8; 32]>, Error> {
+    async fn bytes(&self, id: impl Display) -> Result<Option<[u8; 32]>, Error> {
         let Some(bytes) = self.bus.value(bucket::KEYS, &id.to_string()).await? else { return Ok(None) };
         <[u8; 32]>::try_from(&*bytes).map(Some).map_err(|_| Error::Unreadable(format!("signing key {id}")))
     }
 }
 
 /// The registry key of a key's fingerprint.
-fn fingerprint_name(id: KeyId) -> String {
+fn fingerprint_name(id: impl Display) -> String {
     format!("signing-key-{id}")
 }
 
@@ -114,11 +137,11 @@ fn fingerprint(key: &[u8; 32]) -> String {
     Sha256::of(&[b"kapelle signing key".as_slice(), key].concat()).to_string()
 }
 
-fn lost(id: KeyId) -> Error {
+fn lost(id: impl Display) -> Error {
     Error::Refused {
         refusal: Refusal::Other,
         message: format!(
-            "signing key {id} is gone or another one than it was, and reports of open runs would not count; \
+            "signing key {id} is gone or another one than it was, and what it vouched for would not count; \
              restore bucket {} from a backup",
             bucket::KEYS
         ),

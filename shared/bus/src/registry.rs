@@ -1,9 +1,10 @@
 //! The registry of manifests: immutable versions under `agent.<name>.<version>` and `workflow.<name>.<version>`, and beside
-//! them how far a version is on its way out, and which version the runs to come get.
+//! them how far a version is on its way out, until when it is to be used, and which version the runs to come get.
 //!
 //! Values are kept as they were applied; what they mean is the manifest crate's business. Whoever follows the registry is
 //! told the sequence of each change, so that it can say how far it has come.
 
+mod deprecation;
 mod release;
 mod rollout;
 mod standing;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+pub use deprecation::{Deprecation, SeenDeprecation};
 pub use release::{Ramp, Release, SeenRelease, Share, Subject};
 pub use rollout::{Baseline, Limits, Ratio, Rollout, Stage};
 pub use standing::{Seen, Standing, Status};
@@ -106,6 +108,8 @@ pub enum News {
     Registered(Box<Registered>),
     /// How an agent version stands; `None` is in use.
     Standing(AgentVersion, Option<Standing>),
+    /// Until when an agent version is to be used; `None` is as long as it is there.
+    Deprecation(AgentVersion, Option<Deprecation>),
     /// Which versions runs get; `None` is the highest.
     Release(Subject, Option<Release>),
     /// Something that is no manifest's business, or cannot be read.
@@ -233,36 +237,27 @@ impl Registry {
 
 fn news(entry: &Entry) -> News {
     let put = entry.operation == Operation::Put;
-    let unreadable = || tracing::warn!(key = %entry.key, "a registry entry cannot be read and is left out");
-    if let Some(agent) = standing::subject(&entry.key) {
-        return match standing::read(&entry.value) {
-            _ if !put => News::Standing(agent, None),
-            Ok(standing) => News::Standing(agent, Some(standing)),
-            Err(_) => {
-                unreadable();
-                News::Other
-            }
-        };
-    }
-    if let Some(subject) = release::subject(&entry.key) {
-        return match release::read(&entry.value) {
-            _ if !put => News::Release(subject, None),
-            Ok(release) => News::Release(subject, Some(release)),
-            Err(_) => {
-                unreadable();
-                News::Other
-            }
-        };
-    }
-    // The layout's record, which is no manifest, has no dot in its key; manifests are never taken away.
-    if !put || !entry.key.contains('.') {
-        return News::Other;
-    }
-    match serde_json::from_slice(&entry.value) {
-        Ok(record) => News::Registered(Box::new(record)),
-        Err(_) => {
-            unreadable();
-            News::Other
+    let read = || -> Result<News, ()> {
+        if let Some(agent) = standing::subject(&entry.key) {
+            let standing = put.then(|| standing::read(&entry.value)).transpose();
+            return standing.map(|it| News::Standing(agent, it)).map_err(drop);
         }
-    }
+        if let Some(agent) = deprecation::subject(&entry.key) {
+            let deprecation = put.then(|| deprecation::read(&entry.value)).transpose();
+            return deprecation.map(|it| News::Deprecation(agent, it)).map_err(drop);
+        }
+        if let Some(subject) = release::subject(&entry.key) {
+            let release = put.then(|| release::read(&entry.value)).transpose();
+            return release.map(|it| News::Release(subject, it)).map_err(drop);
+        }
+        // The layout's record, which is no manifest, has no dot in its key; manifests are never taken away.
+        if !put || !entry.key.contains('.') {
+            return Ok(News::Other);
+        }
+        serde_json::from_slice(&entry.value).map(|record| News::Registered(Box::new(record))).map_err(drop)
+    };
+    read().unwrap_or_else(|()| {
+        tracing::warn!(key = %entry.key, "a registry entry cannot be read and is left out");
+        News::Other
+    })
 }

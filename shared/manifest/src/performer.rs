@@ -93,8 +93,8 @@ impl AgentRequirement {
             if !retired.is_empty() {
                 let retired: Vec<String> = retired.iter().map(ToString::to_string).collect();
                 let (name, versions, retired) = (&self.name, &self.versions, retired.join(", "));
-                let message = format!("of the agent `{name}` only what is retired matches `{versions}`: {retired}");
-                return Nobody { code: Code::AGENT_RETIRED, message, label: "retired", hint };
+                let message = format!("of the agent `{name}` only what is out of use matches `{versions}`: {retired}");
+                return Nobody { code: Code::AGENT_RETIRED, message, label: "out of use", hint };
             }
             let message = format!("no version of the agent `{}` matches `{}`", self.name, self.versions);
             return Nobody { code: Code::UNKNOWN_AGENT, message, label: "no such version", hint };

@@ -128,6 +128,10 @@ metrics! {
         "Share of the runs to come that a version gets which is being brought in, 0 to 1";
     RELEASE_DECISIONS Counter "kapelle_release_decisions_total" ["kind", "name", "decision"]
         "What rollouts decided by themselves: advanced, promoted or rolled_back";
+    DEPRECATED_SUNSET Gauge "kapelle_deprecated_sunset_timestamp_seconds" ["agent", "version"]
+        "From when on no new run gets an agent version that is deprecated, in seconds since 1970";
+    DEPRECATED_RUNS Counter "kapelle_deprecated_runs_total" ["agent", "version"]
+        "Runs submitted to this coordinator that got an agent version which is deprecated";
 
     // Who calls
     CREDENTIALS_REFUSED Counter "kapelle_credentials_refused_total" ["reason"]

@@ -152,6 +152,8 @@ codes! {
     UPDATE_PENDING = "K0239";
     /// No worker takes tasks of the agent version that runs are to get.
     RELEASE_UNSERVED = "K0240";
+    /// A certificate was changed, was signed with another key, or is none.
+    CERTIFICATE_INVALID = "K0241";
 
     // 03xx: why a run is STALLED or FAILED
     /// A step gave up.

@@ -64,6 +64,7 @@ pub(crate) async fn fork(app: &App, args: Fork) -> End {
 
 /// As `run start` says it, so that scripts can go on with the new run.
 fn tell(app: &App, answer: &v1::SubmitResponse) -> End {
+    app.output.warn(&answer.warnings);
     let value = json!({ "run_id": answer.run_id, "existed": answer.existed });
     app.output.show(&value, |_| answer.run_id.clone())?;
     Ok(Exit::Ok)

@@ -86,6 +86,7 @@ pub(crate) async fn start(app: &App, args: Start) -> End {
     let request = args.request()?;
     let client = app.client().await?;
     let submitted = submit(&client, request).await?;
+    app.output.warn(&submitted.warnings);
     let value = json!({ "run_id": submitted.run_id, "existed": submitted.existed });
     app.output.show(&value, |_| submitted.run_id.clone())?;
     Ok(Exit::Ok)
@@ -95,7 +96,8 @@ pub(crate) async fn start(app: &App, args: Start) -> End {
 pub(crate) async fn execute(app: &App, args: Execute) -> End {
     let request = args.start.request()?;
     let client = app.client().await?;
-    let run_id = submit(&client, request).await?.run_id;
+    let v1::SubmitResponse { run_id, warnings, .. } = submit(&client, request).await?;
+    app.output.warn(&warnings);
     let followed = follow(&client, &run_id, Until::Settled, |_| Ok(()));
     let settled = match args.wait {
         None => followed.await?,

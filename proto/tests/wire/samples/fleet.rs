@@ -19,7 +19,8 @@ pub(super) fn samples() -> Vec<Sample> {
             ApplyRequest { manifests: vec![source()], force_reason: "agreed".into(), dry_run: false },
         ),
         Sample::new(source()),
-        Sample::new(ApplyResponse { applied: vec![applied()] }),
+        Sample::new(ApplyResponse { applied: vec![applied()], warnings: vec![] }),
+        Sample::named("warnings", ApplyResponse { applied: vec![applied()], warnings: vec!["it goes".into()] }),
         Sample::new(applied()),
         Sample::new(ListManifestsRequest { kind: "Agent".into() }),
         Sample::new(ListManifestsResponse { manifests: vec![manifest()] }),
@@ -33,6 +34,7 @@ pub(super) fn samples() -> Vec<Sample> {
         Sample::named("standing", ManifestView { standing: Some(standing()), ..manifest() }),
         Sample::named("current", ManifestView { current: true, ..manifest() }),
         Sample::named("force", ManifestView { force_reason: "agreed with all owners".into(), ..manifest() }),
+        Sample::named("deprecated", ManifestView { deprecation: Some(super::standing::deprecation()), ..manifest() }),
         Sample::new(standing()),
         Sample::new(RetireRequest {
             agent: "licence-review".into(),

@@ -48,6 +48,7 @@ pub(super) fn samples() -> Vec<Sample> {
         Sample::new(ReleaseResponse { outcome: "changed".into(), release: Some(view()), behind: vec!["c-2".into()] }),
         Sample::new(view()),
         Sample::new(version()),
+        Sample::named("deprecated", ReleaseVersion { deprecation: Some(super::standing::deprecation()), ..version() }),
         Sample::new(subject.unwrap_or_default()),
         Sample::new(note.unwrap_or_default()),
     ]
@@ -122,5 +123,6 @@ fn version() -> ReleaseVersion {
             at_unix_nanos: at(60),
             why: "nobody needs it".into(),
         }),
+        deprecation: None,
     }
 }

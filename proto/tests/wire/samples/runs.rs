@@ -23,6 +23,7 @@ pub(super) fn samples() -> Vec<Sample> {
         Sample::new(submit()),
         Sample::named("priority", SubmitRequest { priority: 1, ..submit() }),
         Sample::new(submitted()),
+        Sample::named("warnings", SubmitResponse { warnings: vec!["its time is over soon".into()], ..submitted() }),
         Sample::named("submitted", taken(submit_result::Result::Submitted(submitted()))),
         Sample::named("error", taken(submit_result::Result::Error(error()))),
         Sample::new(error()),
@@ -239,7 +240,7 @@ fn submit() -> SubmitRequest {
 }
 
 fn submitted() -> SubmitResponse {
-    SubmitResponse { run_id: RUN.into(), existed: true }
+    SubmitResponse { run_id: RUN.into(), existed: true, warnings: vec![] }
 }
 
 pub(super) fn error() -> ApiError {

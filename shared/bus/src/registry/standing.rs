@@ -45,6 +45,12 @@ impl Status {
         matches!(self, Self::Suspended | Self::Quarantined)
     }
 
+    /// Whether the broker gives nothing out of its queue, whoever asks with whatever credentials.
+    #[must_use]
+    pub const fn closes_queue(self) -> bool {
+        matches!(self, Self::Suspended | Self::Quarantined | Self::Retired)
+    }
+
     /// Whether no new run gets it.
     #[must_use]
     pub const fn is_out(self) -> bool {
@@ -63,6 +69,9 @@ pub struct Standing {
     pub at: Timestamp,
     /// What they said to it; may be empty.
     pub why: String,
+    /// Of a retired one, what was found before it was retired: a signed statement (JWS, RFC 7515).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
 }
 
 /// The record of a version, or that there is none, with the revision that the next one has to follow.
@@ -134,7 +143,8 @@ mod tests {
     #[test]
     fn records_are_written_as_people_name_them() {
         let at = Timestamp::from_nanos(0);
-        let standing = Standing { status: Status::Retired, by: Principal("ada".into()), at, why: "old".into() };
+        let (by, why) = (Principal("ada".into()), "old".to_owned());
+        let standing = Standing { status: Status::Retired, by, at, why, certificate: None };
         let text = serde_json::to_string(&standing).unwrap();
         assert!(text.starts_with(r#"{"status":"RETIRED","by":"ada","#), "{text}");
         assert_eq!(read(text.as_bytes()).unwrap(), standing);
