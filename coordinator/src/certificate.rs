@@ -93,13 +93,16 @@ impl Signer {
     }
 
     /// Signs a statement.
-    pub(crate) fn sign(&self, statement: &Statement) -> String {
+    ///
+    /// # Errors
+    /// `CERTIFICATE_INVALID`: it cannot be written as JSON.
+    pub(crate) fn sign(&self, statement: &Statement) -> Result<String, Diagnosis> {
         let kid = thumbprint(&BASE64_URL_SAFE_NO_PAD.encode(self.key.public_key()));
         let header = json!({ "alg": "EdDSA", "typ": TYPE, "kid": kid }).to_string();
-        let claims = serde_json::to_string(statement).unwrap_or_default();
+        let claims = serde_json::to_string(statement).map_err(|e| invalid(format!("it cannot be written: {e}")))?;
         let encoded = [header, claims].map(|part| BASE64_URL_SAFE_NO_PAD.encode(part)).join(".");
         let signature = self.key.sign(encoded.as_bytes());
-        format!("{encoded}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature.as_ref()))
+        Ok(format!("{encoded}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature.as_ref())))
     }
 }
 
@@ -174,7 +177,7 @@ mod tests {
     #[test]
     fn what_is_signed_verifies_and_nothing_else_does() {
         let signer = Signer::new(&[7; 32]).unwrap();
-        let jws = signer.sign(&statement());
+        let jws = signer.sign(&statement()).unwrap();
         assert_eq!(verify(&jws, &signer.public()).unwrap(), statement());
         assert_eq!(verify(&format!("{jws}\n"), &signer.public()).unwrap(), statement(), "as a file has it");
         let other = Signer::new(&[8; 32]).unwrap();
@@ -190,7 +193,7 @@ mod tests {
     #[test]
     fn nothing_of_it_can_be_changed() {
         let signer = Signer::new(&[7; 32]).unwrap();
-        let jws = signer.sign(&statement());
+        let jws = signer.sign(&statement()).unwrap();
         let [header, claims, signature] = jws.split('.').collect::<Vec<_>>()[..] else { panic!("{jws}") };
         let mut changed = statement();
         changed.found.open_runs = 3;

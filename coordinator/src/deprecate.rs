@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kapelle_bus::Bus;
-use kapelle_bus::registry::{Deprecation, Kind, Release, SeenDeprecation, Status, Subject};
+use kapelle_bus::registry::{Deprecation, SeenDeprecation, Status};
 use kapelle_manifest::Loss;
 use kapelle_telemetry::clock;
 use kapelle_telemetry::metrics::DEPRECATED_SUNSET;
@@ -25,7 +25,6 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::{Catalog, Snapshot};
-use crate::pinned::{self, Wanted};
 use crate::retire::{Retirement, not_written, unavailable};
 use crate::turns::falls_to;
 
@@ -78,7 +77,8 @@ impl Retirement {
             }
         };
         self.catalog.up_to_date().await.map_err(|e| unavailable(&e))?;
-        let (steps, open_runs) = (who_gets(&self.catalog.snapshot(), agent), self.open_runs(agent).await);
+        let (steps, known) = (self.catalog.snapshot().who_gets(agent), self.pinned(agent).await);
+        let open_runs = known.values().flat_map(|it| it.workflows.values()).sum();
         let deprecated = Deprecated { deprecation, existed, steps, open_runs };
         if !existed {
             let id = format!("deprecated-{agent}-{}", deprecated.deprecation.at.nanos());
@@ -123,29 +123,11 @@ impl Retirement {
         }
         Ok(())
     }
-
-    /// Open runs that have the version, as far as is known.
-    async fn open_runs(&self, agent: &AgentVersion) -> u64 {
-        let wanted = Wanted { kind: Kind::Agent, name: agent.name.to_string(), version: Some(agent.version.clone()) };
-        let peers = self.followers.peers.borrow().clone();
-        let known = pinned::by_partition(&self.followers.bus, &self.followers.id, &self.served, &peers, wanted).await;
-        known.values().flat_map(|it| it.workflows.values()).sum()
-    }
-}
-
-/// The steps of current workflows that get a version, and what they get when it is gone.
-fn who_gets(snapshot: &Snapshot, agent: &AgentVersion) -> Vec<Loss> {
-    let current: BTreeSet<_> = snapshot.current_workflows().iter().map(|it| it.version()).collect();
-    let mut steps = snapshot.graph(agent).losses(|it| it == agent);
-    steps.retain(|it| current.contains(&it.used.workflow));
-    steps
 }
 
 /// What a step gets when the time is over; nobody takes the place of what is released but what somebody releases.
 pub(crate) fn then(snapshot: &Snapshot, agent: &AgentVersion, loss: &Loss) -> Option<AgentVersion> {
-    let release = snapshot.release(&Subject::agent(&agent.name));
-    let released = release.into_iter().flat_map(Release::versions).any(|version| *version == agent.version);
-    loss.then.clone().ok().filter(|_| !released)
+    loss.then.clone().ok().filter(|_| !snapshot.is_released(agent))
 }
 
 fn news(agent: &AgentVersion, deprecated: &Deprecated) -> Value {

@@ -23,13 +23,13 @@
 //! What is not known refuses. Whoever dies in between leaves DRAINING behind: any coordinator takes it back after
 //! [`DRAINING_MAX`], and until then the same request goes on from there.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use kapelle_bus::Refusal;
 use kapelle_bus::keys::Keys;
-use kapelle_bus::registry::{Kind, Release, Seen, Standing, Status, Subject};
+use kapelle_bus::registry::{Kind, Seen, Standing, Status};
 use kapelle_manifest::Loss;
 use kapelle_proto::stream;
 use kapelle_telemetry::clock;
@@ -188,7 +188,7 @@ impl Retirement {
             deprecated: snapshot.deprecation(agent).cloned(),
             found,
         };
-        Ok(self.signer().await?.sign(&statement))
+        self.signer().await?.sign(&statement)
     }
 
     /// What certificates are signed with.
@@ -232,20 +232,23 @@ impl Retirement {
     /// Who needs the version, as far as owners have read their logs to these ends at least.
     async fn need(&self, agent: &AgentVersion, ends: &BTreeMap<Partition, u64>) -> Need {
         let snapshot = self.catalog.snapshot();
-        let current: BTreeSet<_> = snapshot.current_workflows().iter().map(|it| it.version()).collect();
-        let mut steps = snapshot.graph(agent).losses(|it| it == agent);
-        steps.retain(|it| it.then.is_err() && current.contains(&it.used.workflow));
-        let release = snapshot.release(&Subject::agent(&agent.name));
-        let released = release.into_iter().flat_map(Release::versions).any(|version| *version == agent.version);
-        let wanted = Wanted { kind: Kind::Agent, name: agent.name.to_string(), version: Some(agent.version.clone()) };
-        let Followers { bus, id, peers } = &self.followers;
-        let peers = peers.borrow().clone();
-        let known = pinned::by_partition(bus, id, &self.served, &peers, wanted).await;
+        let mut steps = snapshot.who_gets(agent);
+        steps.retain(|it| it.then.is_err());
+        let released = snapshot.is_released(agent);
+        let known = self.pinned(agent).await;
         let has_read = |it: &Partition| known.get(it).is_some_and(|a| a.read_to >= ends.get(it).copied().unwrap_or(0));
-        let silent = bus.partitions().all().filter(|it| !has_read(it)).collect();
+        let silent = self.followers.bus.partitions().all().filter(|it| !has_read(it)).collect();
         let mut runs = Pinned::default();
         known.into_values().for_each(|it| runs.merge(it));
         Need { steps, runs, silent, released }
+    }
+
+    /// The open runs that have a version, by partition, of the owners that answer.
+    pub(crate) async fn pinned(&self, agent: &AgentVersion) -> BTreeMap<Partition, Pinned> {
+        let wanted = Wanted { kind: Kind::Agent, name: agent.name.to_string(), version: Some(agent.version.clone()) };
+        let Followers { bus, id, peers } = &self.followers;
+        let peers = peers.borrow().clone();
+        pinned::by_partition(bus, id, &self.served, &peers, wanted).await
     }
 
     /// Takes back what somebody left DRAINING, until `stop`. Each coordinator counts from when it saw it first: their clocks

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use kapelle_bus::registry::{Kind, Outcome, Registered, Subject};
 use kapelle_manifest::{
-    Agents, Broken, Layered, Manifest, Problem, Sourced, Workflow, broken, check, keeps_promise, keeps_workflows,
+    Agents, Broken, Catalog, Layered, Manifest, Problem, Sourced, Workflow, broken, check, keeps_promise,
+    keeps_workflows,
 };
 use kapelle_proto::bucket;
 use kapelle_proto::v1::{self, registry_service_server::RegistryService};
@@ -32,8 +33,8 @@ impl RegistryApi {
         Self { standings: Standings::new(context.clone()), context }
     }
 
-    /// Checks everything before anything is registered.
-    fn checked(&self, request: &v1::ApplyRequest, by: &str) -> Result<Vec<Registered>, Diagnosis> {
+    /// Checks everything before anything is registered; gives what is to be, and what of it deserves a look.
+    fn checked(&self, request: &v1::ApplyRequest, by: &str) -> Result<(Vec<Registered>, Vec<String>), Diagnosis> {
         if request.manifests.is_empty() || request.manifests.len() > MANIFESTS_MAX {
             let message = format!("a request brings 1 to {MANIFESTS_MAX} manifests");
             return Err(Diagnosis::new(Code::REQUEST_INVALID, message));
@@ -67,7 +68,7 @@ impl RegistryApi {
         }
         // Agents first, so that a workflow never stands in the registry before what it needs.
         records.sort_by_key(|r| r.kind != Kind::Agent);
-        Ok(records)
+        Ok((records, warnings(&manifests, &together, &snapshot)))
     }
 
     async fn register(&self, record: &Registered) -> Result<Outcome, Diagnosis> {
@@ -112,16 +113,14 @@ fn brought<'m>(manifests: &'m [Manifest], snapshot: &Snapshot) -> impl Iterator<
 }
 
 /// Which steps of these workflows would get what is to be used no more, for people.
-fn warnings(sources: &[v1::ManifestSource], snapshot: &Snapshot) -> Vec<String> {
-    let manifests: Vec<Manifest> = sources.iter().filter_map(|source| read(source).ok()).collect();
-    let together = Layered(brought(&manifests, snapshot).collect::<Agents>(), snapshot);
+fn warnings(manifests: &[Manifest], together: &dyn Catalog, snapshot: &Snapshot) -> Vec<String> {
     let workflows = manifests.iter().filter_map(|it| match it {
         Manifest::Workflow(workflow) => Some(workflow),
         Manifest::Agent(_) => None,
     });
     let outgoing = |workflow: &Workflow| -> Vec<String> {
         let performers = workflow.every_step().flat_map(|step| step.performers().map(move |it| (&step.id, it)));
-        let pinned = performers.filter_map(|(step, it)| Some((step, it.resolve(&together).ok()?.version())));
+        let pinned = performers.filter_map(|(step, it)| Some((step, it.resolve(together).ok()?.version())));
         let outgoing = pinned.filter_map(|(step, agent)| {
             snapshot.deprecation(&agent).map(|deprecation| Outgoing::new(step, agent.clone(), deprecation))
         });
@@ -230,7 +229,7 @@ impl RegistryService for RegistryApi {
         self.context.catalog.up_to_date().await.map_err(|e| status(&unavailable("nothing is", &e)))?;
         // What is checked against the catalog as it is now is registered before anybody counts on another one.
         let mut ticket = self.context.catalog.ticket();
-        let records = self.checked(&request, &caller.principal.to_string()).map_err(|e| status(&e))?;
+        let (records, warnings) = self.checked(&request, &caller.principal.to_string()).map_err(|e| status(&e))?;
         if !request.dry_run {
             self.context
                 .access
@@ -261,7 +260,6 @@ impl RegistryService for RegistryApi {
             });
         }
         ticket.answered();
-        let warnings = warnings(&request.manifests, &snapshot);
         Ok(Response::new(v1::ApplyResponse { applied, warnings }))
     }
 

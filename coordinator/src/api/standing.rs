@@ -1,5 +1,6 @@
 //! How agent versions stand, as clients see and change it: deprecated, stopped, retired, in use again.
 
+use std::slice;
 use std::sync::Arc;
 
 use kapelle_bus::registry::{Deprecation, Standing, Status as Stands};
@@ -51,7 +52,7 @@ impl Standings {
         let v1::RetireRequest { agent, version, why } = request.into_inner();
         check_reason(&why).map_err(|e| status(&e))?;
         let agent = agent_version(&agent, &version).map_err(|e| status(&e))?;
-        let act = standing_act("retire", "kapelle.v1.RegistryService/Retire", &agent, why.clone());
+        let act = act_on("retire", "kapelle.v1.RegistryService/Retire", slice::from_ref(&agent), why.clone());
         self.context.access.act(&caller, act).await.map_err(|e| status(&e))?;
         let by = caller.principal.clone();
         let (standing, existed) =
@@ -68,7 +69,7 @@ impl Standings {
         check_reason(&why).map_err(|e| status(&e))?;
         let agents = self.meant(&agent, &version).await.map_err(|e| status(&e))?;
         let (verb, to) = if quarantine { ("quarantine", Stands::Quarantined) } else { ("suspend", Stands::Suspended) };
-        let act = stopping(verb, "kapelle.v1.RegistryService/Suspend", &agents, why.clone());
+        let act = act_on(verb, "kapelle.v1.RegistryService/Suspend", &agents, why.clone());
         self.context.access.act(&caller, act).await.map_err(|e| status(&e))?;
         let by = caller.principal.clone();
         let stopped = self
@@ -91,7 +92,7 @@ impl Standings {
         let caller = caller(&request)?;
         let v1::ResumeAgentRequest { agent, version } = request.into_inner();
         let agents = self.meant(&agent, &version).await.map_err(|e| status(&e))?;
-        let act = stopping("resume", "kapelle.v1.RegistryService/ResumeAgent", &agents, String::new());
+        let act = act_on("resume", "kapelle.v1.RegistryService/ResumeAgent", &agents, String::new());
         self.context.access.act(&caller, act).await.map_err(|e| status(&e))?;
         let resumed = self.decided(move |it| async move { it.resume(agents).await }).await.map_err(|e| status(&e))?;
         let versions = resumed.iter().map(|it| it.version.to_string()).collect();
@@ -105,7 +106,7 @@ impl Standings {
         let caller = caller(&request)?;
         let v1::ReinstateRequest { agent, version } = request.into_inner();
         let agent = agent_version(&agent, &version).map_err(|e| status(&e))?;
-        let act = standing_act("reinstate", "kapelle.v1.RegistryService/Reinstate", &agent, String::new());
+        let act = act_on("reinstate", "kapelle.v1.RegistryService/Reinstate", slice::from_ref(&agent), String::new());
         self.context.access.act(&caller, act).await.map_err(|e| status(&e))?;
         let existed =
             self.decided(move |it| async move { it.reinstate(&agent).await }).await.map_err(|e| status(&e))?;
@@ -124,7 +125,7 @@ impl Standings {
         let successor = successor.map_err(|e| status(&Diagnosis::new(Code::REQUEST_INVALID, e.to_string())))?;
         let sunset = Timestamp::from_nanos(sunset_unix_nanos);
         let reason = format!("sunset {}{}", sunset.rfc3339(), if why.is_empty() { "" } else { ": " }) + &why;
-        let act = standing_act("deprecate", "kapelle.v1.RegistryService/Deprecate", &agent, reason);
+        let act = act_on("deprecate", "kapelle.v1.RegistryService/Deprecate", slice::from_ref(&agent), reason);
         self.context.access.act(&caller, act).await.map_err(|e| status(&e))?;
         let wanted = Deprecation { sunset, successor, by: caller.principal.clone(), at: clock::now(), why };
         let meant = agent.clone();
@@ -151,7 +152,8 @@ impl Standings {
         let caller = caller(&request)?;
         let v1::UndeprecateRequest { agent, version } = request.into_inner();
         let agent = agent_version(&agent, &version).map_err(|e| status(&e))?;
-        let act = standing_act("undeprecate", "kapelle.v1.RegistryService/Undeprecate", &agent, String::new());
+        let act =
+            act_on("undeprecate", "kapelle.v1.RegistryService/Undeprecate", slice::from_ref(&agent), String::new());
         self.context.access.act(&caller, act).await.map_err(|e| status(&e))?;
         let existed =
             self.decided(move |it| async move { it.undeprecate(&agent).await }).await.map_err(|e| status(&e))?;
@@ -180,14 +182,8 @@ impl Standings {
     }
 }
 
-/// How the audit trail names that a version goes or comes back.
-fn standing_act(verb: &'static str, rpc: &'static str, agent: &AgentVersion, reason: String) -> Act<'static> {
-    let what = AuditWhat { kind: "agent".into(), name: agent.to_string(), ..AuditWhat::default() };
-    Act { verb, rpc, owner: None, what, reason }
-}
-
-/// How the audit trail names what is stopped or let go on.
-fn stopping(verb: &'static str, rpc: &'static str, agents: &[AgentVersion], reason: String) -> Act<'static> {
+/// How the audit trail names what becomes of versions.
+fn act_on(verb: &'static str, rpc: &'static str, agents: &[AgentVersion], reason: String) -> Act<'static> {
     let name = agents.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let what = AuditWhat { kind: "agent".into(), name, ..AuditWhat::default() };
     Act { verb, rpc, owner: None, what, reason }

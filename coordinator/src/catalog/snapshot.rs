@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use kapelle_bus::registry::{Deprecation, Kind, Registered, Release, Standing, Subject};
 use kapelle_bus::tasks::QueueLimits;
-use kapelle_manifest::{Agent, Current, Graph, Manifest, Workflow};
+use kapelle_manifest::{Agent, Current, Graph, Loss, Manifest, Workflow};
 use kapelle_types::{AgentName, AgentVersion, Sha256, Timestamp, Version, WorkflowName, WorkflowVersion};
 use semver::VersionReq;
 
@@ -201,6 +201,22 @@ impl Snapshot {
         });
         let workflows = self.workflow_manifests();
         Graph::of(known.cloned(), workflows.cloned()).with_current(self.current())
+    }
+
+    /// The steps of current workflows that get an agent version, and what they get without it.
+    #[must_use]
+    pub fn who_gets(&self, agent: &AgentVersion) -> Vec<Loss> {
+        let current: BTreeSet<_> = self.current_workflows().iter().map(|it| it.version()).collect();
+        let mut steps = self.graph(agent).losses(|it| it == agent);
+        steps.retain(|it| current.contains(&it.used.workflow));
+        steps
+    }
+
+    /// Whether an agent version is current in its release, or ramping.
+    #[must_use]
+    pub fn is_released(&self, agent: &AgentVersion) -> bool {
+        let release = self.release(&Subject::agent(&agent.name));
+        release.into_iter().flat_map(Release::versions).any(|version| *version == agent.version)
     }
 
     /// Which versions are released as the current ones.

@@ -14,7 +14,7 @@ use kapelle_types::AgentVersion;
 use serde_json::{Value, json};
 use tonic::Status;
 
-use crate::fleet::{Fleet, agent, chain, eventually};
+use crate::fleet::{Fleet, asking, echo, eventually};
 
 async fn deprecate(
     fleet: &Fleet,
@@ -35,19 +35,6 @@ async fn deprecate(
 async fn undeprecate(fleet: &Fleet, version: &str) -> bool {
     let request = UndeprecateRequest { agent: "echo".into(), version: version.into() };
     fleet.registry().undeprecate(request).await.unwrap().into_inner().existed
-}
-
-fn echo(version: &str) -> Value {
-    let mut echo = agent();
-    echo["metadata"]["version"] = json!(version);
-    echo
-}
-
-/// A chain whose steps ask for this.
-fn asking(name: &str, for_what: &str) -> Value {
-    let mut chain = chain(name, 1);
-    chain["spec"]["steps"][0]["agent"] = json!(for_what);
-    chain
 }
 
 async fn warnings(fleet: &Fleet, workflow: &str) -> Vec<String> {

@@ -247,6 +247,20 @@ pub(crate) fn chain(name: &str, length: usize) -> Value {
     workflow(name, &json!(steps), &format!("${{steps.s{}.output}}", length - 1))
 }
 
+/// The agent in another version.
+pub(crate) fn echo(version: &str) -> Value {
+    let mut echo = agent();
+    echo["metadata"]["version"] = json!(version);
+    echo
+}
+
+/// A chain of one step that asks for this.
+pub(crate) fn asking(name: &str, for_what: &str) -> Value {
+    let mut chain = chain(name, 1);
+    chain["spec"]["steps"][0]["agent"] = json!(for_what);
+    chain
+}
+
 /// One step over `input.items`.
 pub(crate) fn fan_out(name: &str, max_parallel: u32) -> Value {
     let step = json!({

@@ -8,23 +8,11 @@ use kapelle_proto::v1::{
     ReleaseSubject, ReleaseView, RetireRequest, RollbackRequest, SetCurrentRequest, SetRampingRequest, SteerRequest,
     SubmitRequest,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use crate::fleet::{Fleet, agent, chain, eventually};
-
-fn echo(version: &str) -> Value {
-    let mut echo = agent();
-    echo["metadata"]["version"] = json!(version);
-    echo
-}
-
-fn asking(name: &str, for_what: &str) -> Value {
-    let mut chain = chain(name, 1);
-    chain["spec"]["steps"][0]["agent"] = json!(for_what);
-    chain
-}
+use crate::fleet::{Fleet, asking, chain, echo, eventually};
 
 /// Nobody serves but echo@1.0.0, so that runs of all others stay open.
 fn note() -> Option<ReleaseNote> {

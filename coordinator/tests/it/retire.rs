@@ -1,12 +1,12 @@
 //! Retiring an agent version: refused while it is needed, nothing pinned to it afterwards, whoever is asked.
 
-use crate::fleet::{Fleet, agent, chain, eventually};
+use crate::fleet::{Fleet, asking, echo, eventually};
 use kapelle_bus::registry::{Registry, Standing, Status};
 use kapelle_proto::v1::registry_service_client::RegistryServiceClient;
 use kapelle_proto::v1::{GetManifestRequest, ReinstateRequest, RetireRequest, RetireResponse, SteerRequest};
 use kapelle_telemetry::clock;
 use kapelle_types::{AgentVersion, Principal};
-use serde_json::{Value, json};
+use serde_json::json;
 use tonic::Status as Refused;
 
 async fn retire(fleet: &Fleet, version: &str) -> Result<RetireResponse, Refused> {
@@ -18,19 +18,6 @@ async fn retire(fleet: &Fleet, version: &str) -> Result<RetireResponse, Refused>
 async fn reinstate(fleet: &Fleet, version: &str) -> bool {
     let request = ReinstateRequest { agent: "echo".into(), version: version.into() };
     fleet.registry().reinstate(request).await.unwrap().into_inner().existed
-}
-
-fn echo(version: &str) -> Value {
-    let mut echo = agent();
-    echo["metadata"]["version"] = json!(version);
-    echo
-}
-
-/// A chain whose steps ask for this.
-fn asking(name: &str, for_what: &str) -> Value {
-    let mut chain = chain(name, 1);
-    chain["spec"]["steps"][0]["agent"] = json!(for_what);
-    chain
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,11 +9,11 @@ use kapelle_proto::v1::{
     SteerRequest, SuspendRequest, SuspendResponse,
 };
 use kapelle_types::AgentVersion;
-use serde_json::{Value, json};
+use serde_json::json;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use crate::fleet::{Fleet, agent, chain, eventually};
+use crate::fleet::{self, Fleet, chain, eventually};
 
 fn registry(fleet: &Fleet) -> RegistryServiceClient<Channel> {
     RegistryServiceClient::new(fleet.channel())
@@ -41,12 +41,6 @@ async fn until_stopped(fleet: &Fleet, quarantine: bool) {
         (answer.agents[0].in_flight == 0).then_some(())
     })
     .await;
-}
-
-fn version(number: &str) -> Value {
-    let mut echo = agent();
-    echo["metadata"]["version"] = json!(number);
-    echo
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -92,14 +86,14 @@ async fn what_is_quarantined_gets_no_run_and_nobody_takes_its_place_unasked() {
     let fleet = Fleet::start().await;
     let mut any = chain("any", 1);
     any["spec"]["steps"][0]["agent"] = json!("echo@*");
-    fleet.apply_all(&[version("1.0.0"), any]).await.unwrap();
+    fleet.apply_all(&[fleet::echo("1.0.0"), any]).await.unwrap();
     let mut desk = ReleaseServiceClient::new(fleet.channel());
     let subject = Some(ReleaseSubject { kind: String::new(), name: "echo".into() });
     let note = Some(ReleaseNote { ignore_missing_workers: true, ..ReleaseNote::default() });
     let request =
         |version: &str| SetCurrentRequest { subject: subject.clone(), version: version.to_owned(), note: note.clone() };
     desk.set_current(request("1.0.0")).await.unwrap();
-    fleet.apply_all(&[version("1.1.0")]).await.unwrap();
+    fleet.apply_all(&[fleet::echo("1.1.0")]).await.unwrap();
     until_stopped(&fleet, false).await;
     let answer = stop(&fleet, "1.0.0", true).await.unwrap();
     assert!(!answer.agents[0].existed, "it was suspended only");
