@@ -225,14 +225,18 @@ mod tests {
 
     #[test]
     fn a_record_knows_its_token_and_no_other() {
-        let (secret, other) = (Secret::generate().unwrap(), Secret::generate().unwrap());
-        let record = record(&secret);
-        assert!(record.is_of(&secret) && !record.is_of(&other));
-        let stored = serde_json::to_string(&record).unwrap();
-        let tail = secret.reveal().rsplit_once('_').unwrap().1;
-        assert!(!stored.contains(tail), "the secret is not stored");
-        assert_eq!(serde_json::from_str::<Record>(&stored).unwrap(), record);
-        assert_eq!(record.caller().principal, Principal("token:ci".into()));
+        let other = Secret::generate().unwrap();
+        // What stands before a secret may stand in it, too.
+        let underscores = Secret::parse(&format!("kpl_0011223344556677_{}8", "_".repeat(42))).unwrap();
+        for secret in [Secret::generate().unwrap(), underscores] {
+            let record = record(&secret);
+            assert!(record.is_of(&secret) && !record.is_of(&other));
+            let stored = serde_json::to_string(&record).unwrap();
+            let random = secret.reveal().splitn(3, '_').last().unwrap();
+            assert!(random.len() == 43 && !stored.contains(random), "the secret is not stored");
+            assert_eq!(serde_json::from_str::<Record>(&stored).unwrap(), record);
+            assert_eq!(record.caller().principal, Principal("token:ci".into()));
+        }
     }
 
     #[test]
