@@ -18,7 +18,7 @@ use serde_json::Value;
 
 pub(crate) use approval::{Approval, Change, Delegation};
 pub(crate) use audit::AuditEntry;
-pub(crate) use dead_letter::{DeadLetter, DeadLetterCount};
+pub(crate) use dead_letter::{DeadLetter, DeadLetterCount, DeadLetterGroup};
 pub(crate) use entry::Entry;
 #[cfg(test)]
 pub(crate) use fleet::Held;

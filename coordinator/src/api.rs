@@ -8,6 +8,7 @@ mod dead_letters;
 mod execute;
 mod fleet;
 mod gate;
+mod paced;
 mod policies;
 mod query;
 mod registry;

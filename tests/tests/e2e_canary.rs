@@ -98,7 +98,15 @@ async fn personal_data_is_found_nowhere_beside_the_payloads() {
         shown(&reader, case, id, &mut told).await;
     }
     refused(&admin, &connection, &mut told).await;
-    for list in [&["dlq", "list"][..], &["dlq", "stats"], &["run", "list"], &["worker", "list"], &["queue", "list"]] {
+    let lists: [&[&str]; 6] = [
+        &["dlq", "list"],
+        &["dlq", "groups"],
+        &["dlq", "stats"],
+        &["run", "list"],
+        &["worker", "list"],
+        &["queue", "list"],
+    ];
+    for list in lists {
         told.push((list.join(" "), reader.run(list).await.stdout));
         told.push((list.join(" "), reader.json(list).await.to_string()));
     }

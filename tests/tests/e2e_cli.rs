@@ -282,6 +282,9 @@ async fn discarded_for_good(cli: &Cli, runs: &[String]) {
     assert_eq!(counts.as_array().unwrap().len(), BROKEN.len(), "{counts:#}");
     let everything_by_accident = cli.run(&["dlq", "discard", "--yes"]).await.expect(2);
     assert!(everything_by_accident.stderr.contains("purge"), "{everything_by_accident:?}");
+    let groups = cli.json(&["dlq", "groups", "--agent", "crash"]).await;
+    let alike = ["dlq", "list", "--fingerprint", groups[0]["fingerprint"].as_str().unwrap()];
+    assert_eq!((&groups[0]["count"], cli.json(&alike).await[0]["run_id"].as_str()), (&json!(1), Some(&*runs[0])));
     let by_code = cli.json(&["dlq", "list", "--code", "K0402"]).await;
     assert_eq!((by_code.as_array().unwrap().len(), &by_code[0]["run_id"]), (1, &json!(runs[0])));
     let dry = cli.json(&["dlq", "discard", "--agent", "crash", "--dry-run"]).await;

@@ -19,7 +19,10 @@ use crate::view;
 A step that exhausts its attempts writes a dead letter, and its run is STALLED until somebody decides:
   replay    the step goes back to its queue with fresh attempts; the run goes on
   discard   the step is given up for good; its run ends FAILED
-  purge     the same for everything that matches, all agents' included")]
+  purge     the same for everything that matches, all agents' included
+
+`dlq groups` shows which ones are alike: mend a cause, then replay its group with --fingerprint, the
+first few with --limit. What gave up again after three replays is passed over.")]
 pub(crate) enum Verb {
     /// Dead letters, the oldest first
     List(List),
@@ -27,8 +30,10 @@ pub(crate) enum Verb {
     Show(Place),
     /// How many there are, by agent and cause
     Stats,
+    /// Which ones are alike: the same agent, code and words but for numbers, ids and times
+    Groups(Filter),
     /// Put steps back to their queues
-    Replay(act::Args),
+    Replay(act::Replay),
     /// Give steps up for good: their runs end FAILED. Takes at least one filter
     Discard(act::Args),
     /// Give up everything that matches; without a filter, everything
@@ -50,6 +55,9 @@ pub(crate) struct Filter {
     /// Only with this cause, such as K0401 or an agent's own code
     #[arg(long)]
     code: Option<String>,
+    /// Only those that are alike, as `dlq groups` shows them
+    #[arg(long, value_name = "FINGERPRINT")]
+    fingerprint: Option<String>,
     /// Only those that have waited for longer than this, such as 30m or 2d
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     older_than: Option<Duration>,
@@ -87,6 +95,7 @@ impl Filter {
             older_than_seconds: self.older_than.map_or(0, |d| d.as_secs()),
             limit,
             r#match: self.text.clone().unwrap_or_default(),
+            fingerprint: self.fingerprint.clone().unwrap_or_default(),
         }
     }
 }
@@ -97,9 +106,10 @@ pub(crate) async fn run(app: &App, verb: Verb) -> End {
         Verb::List(args) => list(app, &args).await?,
         Verb::Show(place) => show(app, place).await?,
         Verb::Stats => stats(app).await?,
-        Verb::Replay(args) => return act::run(app, act::Deed::Replay, args).await,
-        Verb::Discard(args) => return act::run(app, act::Deed::Discard, args).await,
-        Verb::Purge(args) => return act::run(app, act::Deed::Purge, args).await,
+        Verb::Groups(filter) => groups(app, &filter).await?,
+        Verb::Replay(args) => return act::replay(app, args).await,
+        Verb::Discard(args) => return act::give_up(app, act::Deed::Discard, args).await,
+        Verb::Purge(args) => return act::give_up(app, act::Deed::Purge, args).await,
     }
     Ok(Exit::Ok)
 }
@@ -121,8 +131,16 @@ async fn show(app: &App, place: Place) -> Result<(), Failure> {
 
 async fn stats(app: &App) -> Result<(), Failure> {
     let client = app.client().await?;
-    let answer = client.dead_letters().stats(v1::DeadLetterStatsRequest {}).await;
+    let answer = client.dead_letters().stats(v1::DeadLetterStatsRequest { filter: None }).await;
     let counts = answer.map_err(|s| client.failure(s))?.into_inner().counts;
     let counts: Vec<view::DeadLetterCount> = counts.into_iter().map(Into::into).collect();
     app.output.show(&counts, |counts| page::counts(counts, kapelle_telemetry::clock::now()))
+}
+
+async fn groups(app: &App, filter: &Filter) -> Result<(), Failure> {
+    let client = app.client().await?;
+    let request = v1::DeadLetterStatsRequest { filter: Some(filter.wire(0)) };
+    let answer = client.dead_letters().stats(request).await.map_err(|s| client.failure(s))?.into_inner();
+    let groups: Vec<view::DeadLetterGroup> = answer.groups.into_iter().map(Into::into).collect();
+    app.output.show(&groups, |groups| page::groups(groups, kapelle_telemetry::clock::now()))
 }

@@ -12,10 +12,9 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt, stream};
+use futures::{Stream, StreamExt};
 use kapelle_engine::Body;
 use kapelle_proto::v1::bulk_answer::Answer;
 use kapelle_proto::v1::bulk_done::Outcome;
@@ -23,12 +22,12 @@ use kapelle_proto::v1::{self, BulkVerb, RunStatus};
 use kapelle_telemetry::clock;
 use kapelle_types::{Caller, Code, Diagnosis, StepId, limits};
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
 use tonic::Status;
 use uuid::Uuid;
 
 use super::Context;
 use super::again::{Anew, again};
+use super::paced::paced;
 use super::query::query;
 use super::signal::{Manner, payload, signal};
 use super::steer::{Wish, steer_as};
@@ -232,13 +231,7 @@ impl Operation {
     }
 
     fn results(self: Arc<Self>, rows: Vec<RunRow>) -> impl Stream<Item = v1::BulkDone> {
-        let mut turns = interval(Duration::from_secs(1) / limits::BULK_RUNS_PER_SECOND);
-        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let paced = stream::unfold((rows.into_iter(), turns), |(mut rows, mut turns)| async move {
-            let row = rows.next()?;
-            turns.tick().await;
-            Some((row, (rows, turns)))
-        });
+        let paced = paced(rows, limits::BULK_RUNS_PER_SECOND, |_| 1);
         paced.map(move |row| Self::one(Arc::clone(&self), row)).buffer_unordered(IN_FLIGHT_MAX)
     }
 

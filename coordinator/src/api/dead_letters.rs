@@ -1,28 +1,35 @@
 //! `DeadLetterService`: dead letters are derived from run logs, so acting on one is a request on its run.
 
+mod act;
+mod fingerprint;
+
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kapelle_engine::{Body, DeadLetter, RunStatus};
+use futures::Stream;
+use kapelle_engine::DeadLetter;
 use kapelle_proto::DeadLetterRecord;
 use kapelle_proto::subject::{self, DeadSubject};
 use kapelle_proto::v1::{self, dead_letter_service_server::DeadLetterService};
 use kapelle_telemetry::clock;
 use kapelle_telemetry::metrics::ENTRIES_REFUSED;
 use kapelle_types::{Caller, Code, Diagnosis, Payload, StepRef};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
-use uuid::Uuid;
 
+use self::act::{Deed, Did, Wish};
 use super::Context;
 use super::status::{caller, run_id, status};
-use super::steer::{record, steer};
 use super::visible;
-use crate::access::{Act, run_named};
 use crate::runs::rebuild;
 
 /// Dead letters that one request may return or act on, where it names no limit.
 const LIMIT_DEFAULT: usize = 100;
+/// Answers to one client that wait to be read.
+const ANSWERS_WAITING_MAX: usize = 64;
 
 pub(super) struct DeadLetters {
     context: Arc<Context>,
@@ -62,84 +69,60 @@ impl DeadLetters {
             let of_code = filter.code.is_empty() || record.letter.cause.code == filter.code;
             let of_step = step.is_empty() || record.letter.task.step.to_string() == step;
             let old = now.since(record.letter.at) >= older;
-            if of_agent && of_run && of_code && of_step && old && self.says(&record, &filter.r#match, caller) {
-                found.push(Stored { subject, record });
+            if of_agent && of_run && of_code && of_step && old {
+                let stored = Stored { subject, record };
+                if self.says(&stored, filter, caller) {
+                    found.push(stored);
+                }
             }
         }
         Ok(found)
     }
 
-    /// Whether a text is in what a caller sees of a dead letter: nothing is learned by looking for what is hidden.
-    fn says(&self, record: &DeadLetterRecord, text: &str, caller: &Caller) -> bool {
-        if text.is_empty() {
+    /// Whether a caller sees the text and the fingerprint of a filter in a dead letter: nothing is learned by looking for what
+    /// is hidden.
+    fn says(&self, stored: &Stored, filter: &v1::DeadLetterFilter, caller: &Caller) -> bool {
+        let (text, fingerprint) = (&filter.r#match, &filter.fingerprint);
+        if text.is_empty() && fingerprint.is_empty() {
             return true;
         }
-        let seen = visible::dead_letter(summary(record), &self.context.access, caller);
+        let seen = seen(&self.context, caller, stored);
+        let alike = fingerprint.is_empty() || seen.fingerprint == *fingerprint;
         let cause = seen.cause.unwrap_or_default();
-        [seen.workflow, seen.step, cause.code, cause.message, cause.evidence].iter().any(|it| it.contains(text))
+        let told = [seen.workflow, seen.step, cause.code, cause.message, cause.evidence];
+        alike && (text.is_empty() || told.iter().any(|it| it.contains(text)))
     }
 
-    async fn act(&self, request: Request<v1::DeadLetterActionRequest>, action: Action) -> Result<Answer, Status> {
+    /// One verb on what a filter finds, at once and however often it was put back before.
+    async fn all_at_once(&self, request: Request<v1::DeadLetterActionRequest>, deed: Deed) -> Result<Answer, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let filter = request.filter.unwrap_or_default();
         let mut found = self.matching(&filter, &request.step, &caller).await.map_err(|e| status(&e))?;
         found.truncate(limit(&filter));
         let mut answer = v1::DeadLetterActionResponse::default();
-        for stored in found {
-            if !request.dry_run
-                && let Err(error) = self.act_on(&stored, action, &request.reason, &caller).await
-            {
-                answer.errors.push((&error).into());
-                continue;
+        let wish = Wish { context: Arc::clone(&self.context), caller, deed, reason: request.reason };
+        for batch in act::batches(found, u32::MAX) {
+            let done = if request.dry_run { Vec::new() } else { wish.act_on(&batch).await };
+            let mut done = done.into_iter();
+            for letter in &batch {
+                match done.next().map(|it| it.did) {
+                    Some(Did::Failed(error) | Did::PassedOver(error)) => answer.errors.push((&error).into()),
+                    Some(Did::Already) => {}
+                    Some(Did::Done) | None => answer.affected.push(seen(&self.context, &wish.caller, letter)),
+                }
             }
-            answer.affected.push(visible::dead_letter(summary(&stored.record), &self.context.access, &caller));
         }
         Ok(Response::new(answer))
-    }
-
-    /// Replays or discards one. A letter whose run waits for nothing any more is only removed.
-    async fn act_on(&self, stored: &Stored, action: Action, reason: &str, who: &Caller) -> Result<(), Diagnosis> {
-        let run = stored.record.run_id;
-        let what = run_named(run, &stored.record.letter.task.step);
-        let (verb, rpc) = match action {
-            Action::Replay => ("replay", "kapelle.v1.DeadLetterService/Replay"),
-            Action::Discard => ("discard", "kapelle.v1.DeadLetterService/Discard"),
-        };
-        let act = Act { verb, rpc, owner: None, what, reason: reason.to_owned() };
-        let rebuilt = match rebuild(&self.context.bus, &self.context.plans, run).await {
-            Err(error) if error.code == Code::UNKNOWN_RUN => None,
-            other => Some(other?),
-        };
-        if rebuilt.as_ref().is_none_or(|r| r.run.is_finished()) {
-            self.context.access.act(who, act).await?;
-            return self.context.bus.remove_dead_letter(&stored.subject).await.map_err(unavailable);
-        }
-        let step = stored.record.letter.task.step.clone();
-        let body = match action {
-            Action::Replay => Body::RetryRequested { steps: vec![step] },
-            Action::Discard => Body::FailRequested { reason: reason.to_owned() },
-        };
-        if rebuilt.is_some_and(|r| r.run.status() == RunStatus::Stalled) {
-            self.context.access.act(who, act).await?;
-            let id = Uuid::now_v7().to_string();
-            record(&self.context, run, who.principal.clone(), (id, body)).await.map(drop)
-        } else {
-            steer(&self.context, run, who, body).await.map(drop)
-        }
     }
 }
 
 type Answer = Response<v1::DeadLetterActionResponse>;
 
-#[derive(Clone, Copy)]
-enum Action {
-    Replay,
-    Discard,
-}
-
 #[tonic::async_trait]
 impl DeadLetterService for DeadLetters {
+    type ActStream = Pin<Box<dyn Stream<Item = Result<v1::DeadLetterActAnswer, Status>> + Send>>;
+
     async fn list(
         &self,
         request: Request<v1::ListDeadLettersRequest>,
@@ -148,9 +131,7 @@ impl DeadLetterService for DeadLetters {
         let filter = request.into_inner().filter.unwrap_or_default();
         let found = self.matching(&filter, "", &caller).await.map_err(|e| status(&e))?;
         let total = found.len() as u64;
-        let dead_letters = found.iter().take(limit(&filter)).map(|s| summary(&s.record));
-        let dead_letters =
-            dead_letters.map(|letter| visible::dead_letter(letter, &self.context.access, &caller)).collect();
+        let dead_letters = found.iter().take(limit(&filter)).map(|it| seen(&self.context, &caller, it)).collect();
         Ok(Response::new(v1::ListDeadLettersResponse { dead_letters, total }))
     }
 
@@ -170,7 +151,12 @@ impl DeadLetterService for DeadLetters {
         let mut view = summary(&stored.record);
         view.input = self.input(&letter.input).await;
         view.history = history(letter);
-        Ok(Response::new(visible::dead_letter(view, &self.context.access, &caller)))
+        let view = visible::dead_letter(view, &self.context.access, &caller);
+        let fingerprint = fingerprint::of(&view);
+        // A run that is gone has no log that says it; its dead letter is shown all the same.
+        let rebuilt = rebuild(&self.context.bus, &self.context.plans, stored.record.run_id).await.ok();
+        let replays = rebuilt.map_or(0, |it| act::replays(&it, &letter.task.step));
+        Ok(Response::new(v1::DeadLetterView { fingerprint, replays, ..view }))
     }
 
     async fn stats(
@@ -178,28 +164,48 @@ impl DeadLetterService for DeadLetters {
         request: Request<v1::DeadLetterStatsRequest>,
     ) -> Result<Response<v1::DeadLetterStatsResponse>, Status> {
         let caller = caller(&request)?;
-        let all = self.matching(&v1::DeadLetterFilter::default(), "", &caller).await.map_err(|e| status(&e))?;
+        let filter = request.into_inner().filter.unwrap_or_default();
+        let all = self.matching(&filter, "", &caller).await.map_err(|e| status(&e))?;
         let mut counts: BTreeMap<(String, String), (u64, i64)> = BTreeMap::new();
-        for stored in all {
+        for stored in &all {
             let letter = &stored.record.letter;
             let count = counts.entry((letter.agent.to_string(), letter.cause.code.clone())).or_insert((0, i64::MAX));
             *count = (count.0 + 1, count.1.min(letter.at.nanos()));
         }
+        let seen: Vec<_> = all.iter().map(|it| seen(&self.context, &caller, it)).collect();
+        let groups = fingerprint::groups(seen.iter());
         let counts = counts.into_iter().map(|((agent, code), (count, oldest_unix_nanos))| v1::DeadLetterCount {
             agent,
             code,
             count,
             oldest_unix_nanos,
         });
-        Ok(Response::new(v1::DeadLetterStatsResponse { counts: counts.collect() }))
+        Ok(Response::new(v1::DeadLetterStatsResponse { counts: counts.collect(), groups }))
     }
 
     async fn replay(&self, request: Request<v1::DeadLetterActionRequest>) -> Result<Answer, Status> {
-        self.act(request, Action::Replay).await
+        self.all_at_once(request, Deed::Replay { times_max: u32::MAX }).await
     }
 
     async fn discard(&self, request: Request<v1::DeadLetterActionRequest>) -> Result<Answer, Status> {
-        self.act(request, Action::Discard).await
+        self.all_at_once(request, Deed::Discard).await
+    }
+
+    async fn act(&self, request: Request<v1::DeadLetterActRequest>) -> Result<Response<Self::ActStream>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let (deed, per_second) = act::understood(&request).map_err(|e| status(&e))?;
+        let filter = request.filter.unwrap_or_default();
+        let mut found = self.matching(&filter, &request.step, &caller).await.map_err(|e| status(&e))?;
+        let total = found.len();
+        if filter.limit > 0 {
+            found.truncate(filter.limit as usize);
+        }
+        let wish = Wish { context: Arc::clone(&self.context), caller, deed, reason: request.reason };
+        let (sender, answers) = mpsc::channel(ANSWERS_WAITING_MAX);
+        let per_second = (!request.dry_run).then_some(per_second);
+        tokio::spawn(wish.perform((found, total), per_second, sender));
+        Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
     }
 }
 
@@ -217,6 +223,12 @@ fn limit(filter: &v1::DeadLetterFilter) -> usize {
 
 fn unavailable(error: kapelle_bus::Error) -> Diagnosis {
     Diagnosis::new(Code::BROKER_UNAVAILABLE, format!("the dead letters cannot be read: {error}"))
+}
+
+/// A dead letter as a caller sees it.
+fn seen(context: &Context, caller: &Caller, stored: &Stored) -> v1::DeadLetterView {
+    let view = visible::dead_letter(summary(&stored.record), &context.access, caller);
+    v1::DeadLetterView { fingerprint: fingerprint::of(&view), ..view }
 }
 
 fn summary(record: &DeadLetterRecord) -> v1::DeadLetterView {

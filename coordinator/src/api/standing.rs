@@ -168,7 +168,8 @@ impl Standings {
         let agent = agent_version(&agent, &version).map_err(|e| status(&e))?;
         let standing = self.context.retirement.seen(&agent).await.map_err(|e| status(&e))?.standing;
         let jws = standing.and_then(|it| it.certificate).ok_or_else(|| {
-            let message = format!("{agent} has no certificate: it is not retired, or was before there were certificates");
+            let message =
+                format!("{agent} has no certificate: it is not retired, or was before there were certificates");
             status(
                 &Diagnosis::new(Code::WRONG_STATE, message).hint(format!("`kapelle agent retire {agent}` makes one")),
             )

@@ -59,11 +59,12 @@ fn told(run: RunId, body: &Body) -> (&'static str, &'static str, AuditWhat, Stri
 }
 
 /// Whether the run's state allows the request. The log has the last word: a request that comes too late is ignored there.
-fn allowed(run: &Run, body: &Body) -> Result<(), Diagnosis> {
+pub(super) fn allowed(run: &Run, body: &Body) -> Result<(), Diagnosis> {
     let status = run.status();
     let why = match body {
         _ if run.is_finished() => "it has ended",
         Body::RetryRequested { .. } | Body::FailRequested { .. } if status != RunStatus::Stalled => "it is not STALLED",
+        Body::RetryRequested { .. } if run.is_halted() => "it can only be ended",
         Body::ResumeRequested if status != RunStatus::Paused => "it is not PAUSED",
         Body::PauseRequested { .. } if status == RunStatus::Paused => "it is PAUSED already",
         Body::CancelRequested { .. } | Body::PauseRequested { .. } if run.closing().is_some() => {
@@ -82,11 +83,15 @@ pub(super) async fn record(
     principal: Principal,
     (id, body): (String, Body),
 ) -> Result<u64, Diagnosis> {
-    let entry = Entry { id, principal, traceparent: None, body };
+    record_all(context, run, &[Entry { id, principal, traceparent: None, body }]).await
+}
+
+/// The same for many, all of them or none.
+pub(super) async fn record_all(context: &Context, run: RunId, requests: &[Entry]) -> Result<u64, Diagnosis> {
     let policy =
         kapelle_retry::Policy { total: Some(std::time::Duration::from_secs(10)), ..kapelle_retry::Policy::default() };
-    // Recording it twice is harmless: the entry's id tells that it is the same.
-    let record = encode_record(&[entry]);
+    // Recording them twice is harmless: an entry's id tells that it is the same.
+    let record = encode_record(requests);
     let append = |_| context.bus.append_now(run, Channel::Control, record.clone());
     let again = |e: &kapelle_bus::Error| {
         if e.is_transient() { kapelle_retry::Verdict::Retry } else { kapelle_retry::Verdict::Stop }

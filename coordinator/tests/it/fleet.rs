@@ -25,7 +25,7 @@ use tonic_types::StatusExt;
 /// The longest that any condition is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An agent whose input says what it does: `sleep_ms`, `fail_attempts` (fails that many first attempts).
+/// An agent whose input says what it does: `sleep_ms`, `fail_attempts` (fails that many first attempts), `says` (with these words).
 struct Scripted;
 
 #[async_trait]
@@ -34,7 +34,8 @@ impl Agent for Scripted {
         let number = |name: &str| task.input.get(name).and_then(Value::as_u64).unwrap_or(0);
         tokio::time::sleep(Duration::from_millis(number("sleep_ms"))).await;
         if u64::from(task.attempt) <= number("fail_attempts") {
-            return Err(AgentError::retryable("scripted", "the input says so"));
+            let says = task.input.get("says").and_then(Value::as_str).unwrap_or("the input says so");
+            return Err(AgentError::retryable("scripted", says));
         }
         Ok(Output::new(task.input.as_ref().clone()))
     }

@@ -10,6 +10,7 @@ mod audit;
 mod bulk;
 mod callers;
 mod contracts;
+mod dead_letters;
 mod delegations;
 mod deprecations;
 mod family;

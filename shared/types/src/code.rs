@@ -154,6 +154,8 @@ codes! {
     RELEASE_UNSERVED = "K0240";
     /// A certificate was changed, was signed with another key, or is none.
     CERTIFICATE_INVALID = "K0241";
+    /// A step was put back to its queue too often: it fails again each time.
+    REPLAYED_TOO_OFTEN = "K0242";
 
     // 03xx: why a run is STALLED or FAILED
     /// A step gave up.

@@ -6,7 +6,7 @@ use kapelle_types::Timestamp;
 
 use crate::command::fleet::since;
 use crate::output::{Table, bold, dim};
-use crate::view::{DeadLetter, DeadLetterCount, Error};
+use crate::view::{DeadLetter, DeadLetterCount, DeadLetterGroup, Error};
 
 /// Characters of a cause in a table.
 const CAUSE_CHARS_MAX: usize = 120;
@@ -32,6 +32,10 @@ pub(super) fn letter(l: &DeadLetter) -> String {
     let title = bold(&format!("{}  {}", l.run_id, l.step));
     let at = l.at.as_deref().unwrap_or("-");
     let mut text = format!("{title}\nworkflow  {}\nagent     {}\ngave up   {at}\n", l.workflow, l.agent);
+    if let Some(replays) = l.replays {
+        let _ = writeln!(text, "put back  {replays} time(s) before");
+    }
+    let _ = writeln!(text, "alike     {}", l.fingerprint);
     if let Some(error) = &l.error {
         let _ = writeln!(text, "cause     {}", said(error));
         for line in error.evidence.lines() {
@@ -57,6 +61,18 @@ pub(super) fn counts(counts: &[DeadLetterCount], now: Timestamp) -> String {
     let mut table = Table::new(&["agent", "cause", "count", "oldest"]);
     for c in counts {
         table.row([c.agent.clone(), c.code.clone(), c.count.to_string(), since(c.oldest_at.as_deref(), now)]);
+    }
+    table.render("No dead letters.")
+}
+
+/// Groups as a table.
+pub(super) fn groups(groups: &[DeadLetterGroup], now: Timestamp) -> String {
+    let mut table = Table::new(&["fingerprint", "agent", "count", "oldest", "newest", "cause"]);
+    for g in groups {
+        let cause = format!("{} {}", g.code, g.text).chars().take(CAUSE_CHARS_MAX).collect();
+        let agent = format!("{}@{}", g.agent, g.versions.join(","));
+        let (oldest, newest) = (since(g.oldest_at.as_deref(), now), since(g.newest_at.as_deref(), now));
+        table.row([g.fingerprint.clone(), agent, g.count.to_string(), oldest, newest, cause]);
     }
     table.render("No dead letters.")
 }
@@ -87,6 +103,8 @@ mod tests {
             at_unix_nanos: 1_000_000_000,
             input: br#"{"component":"serde"}"#.to_vec().into(),
             history: vec![v1::DeadLetterAttempt { attempt: 1, at_unix_nanos: 5, failure: Some(failure) }],
+            fingerprint: "1f0c5a77b2e9".into(),
+            replays: 2,
         })
     }
 
@@ -101,5 +119,17 @@ mod tests {
         insta::assert_snapshot!("show", plain(&letter(&dead())));
         let count = DeadLetterCount { agent: "a@1.0.0".into(), code: "K0401".into(), count: 3, oldest_at: None };
         insta::assert_snapshot!("stats", counts(&[count], now));
+        let group = DeadLetterGroup::from(v1::DeadLetterGroup {
+            fingerprint: "1f0c5a77b2e9".into(),
+            agent: "licence-review".into(),
+            versions: vec!["1.0.0".into(), "1.1.0".into()],
+            code: "K0401".into(),
+            text: "no answer in … s".into(),
+            count: 12,
+            oldest_unix_nanos: 1_000_000_000,
+            newest_unix_nanos: 241_000_000_000,
+            ..v1::DeadLetterGroup::default()
+        });
+        insta::assert_snapshot!("groups", plain(&groups(&[group], now)));
     }
 }

@@ -314,6 +314,12 @@ impl Run {
         summaries(self)
     }
 
+    /// Whether it stands still for ever, whatever is asked of it but its end: its log is too long, its plan another.
+    #[must_use]
+    pub const fn is_halted(&self) -> bool {
+        matches!(self.stage(), Stage::Halted)
+    }
+
     pub(crate) const fn stage(&self) -> Stage {
         match (&self.origin, &self.outcome, self.halt) {
             (_, Some(_), _) => Stage::Finished,
